@@ -281,7 +281,7 @@ class Hit:
     rank: int
     """1 is best"""
     score: float
-    """cosine of prompt and adapter, -1 to 1; in a selection, of the adapter and what those before it leave"""
+    """cosine of adapter and prompt, or its `part`, -1 to 1; in a selection, with what the adapters before it leave"""
     relevance: float | None
     """probability that the prompt asks for what the adapter does; None if the encoder has no calibration, or if
     the adapter was named"""
@@ -296,5 +296,7 @@ class Hit:
     """digest of the index that was searched"""
     strength: float = 1.0
     """factor of the adapter's update in generation"""
+    part: str | None = None
+    """the part of the prompt that the adapter answers; None if whole prompts are compared, or the adapter was named"""
     exact: str | None = None
     """what of the adapter the prompt names, e.g. `trigger word enxq`: such adapters come first in a search"""

@@ -1,10 +1,13 @@
 """Stage `encoder`: train the encoder on the adapters of the training lock, or take a pretrained one as it is."""
 
+from contextlib import ExitStack
+
 from autolora.encoder import stage
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import Params
 from autolora.progress import track
 from autolora.storage.inputs import recording_input
+from autolora.text_encoder.sentences import open_language
 from flows.stage import ROOT, flow, params, print_and_log, run
 
 
@@ -12,8 +15,15 @@ def train(values: Params) -> str:
     """Train the encoder, save it and its digest; return the values of the last step."""
     section, models = values.encoder, values.models
     set_threads(models)
+    sentences = open_language(ROOT, section)
     steps = stage.train(
-        ROOT, section, transformer_config(models), load_text_encoder(models), values.pool, models.device
+        ROOT,
+        section,
+        transformer_config(models),
+        load_text_encoder(models),
+        values.pool,
+        models.device,
+        sentences,
     )
     total = section.variant.steps if section.variant.model == "transformer" else 1
     *_, last = track(steps, "encoder", total, "steps")
@@ -34,7 +44,10 @@ def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
     values = params()
     make = train if values.encoder.from_ is None else use_pretrained
-    with recording_input(ROOT, "encoder", values.encoder.from_):
+    inputs = {name: path for name, path in values.inputs.items() if name.startswith("encoder.")}
+    with ExitStack() as recording:
+        for name, path in inputs.items():
+            recording.enter_context(recording_input(ROOT, name, path))
         print_and_log(f"[encoder] {make(values)}")
 
 

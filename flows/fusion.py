@@ -31,7 +31,7 @@ def use_pretrained(values: Params) -> str:
 def fusion() -> None:
     """Write data/fusion and digests/fusion.json."""
     values = params()
-    with recording_input(ROOT, "fusion", values.fusion.from_):
+    with recording_input(ROOT, "fusion.from", values.fusion.from_):
         if values.fusion.from_ is None:
             print_and_log(f"[fusion] {train(values)}")
         else:

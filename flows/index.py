@@ -7,6 +7,7 @@ from autolora.models import load_text_encoder, set_threads
 from autolora.progress import Progress
 from autolora.storage.files import read_json
 from autolora.storage.incremental import digest_path, read_digest
+from autolora.text_encoder.sentences import open_language
 from flows.stage import ROOT, flow, params, print_and_log, report, run
 
 
@@ -16,7 +17,13 @@ def index() -> None:
     started, values = time.perf_counter(), params()
     before = (read_json(digest_path(ROOT, "index")) or {}).get("rows", 0)
     set_threads(values.models)
-    sync = stage.open_sync(ROOT, values.pool, lambda: load_text_encoder(values.models), values.models.device)
+    sync = stage.open_sync(
+        ROOT,
+        values.pool,
+        lambda: load_text_encoder(values.models),
+        lambda: open_language(ROOT, values.encoder),
+        values.models.device,
+    )
     work = sync.plan()
     with Progress("index", sum(map(len, work.embed)), "adapters") as progress:
         for batch in work.embed:

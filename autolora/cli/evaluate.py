@@ -25,6 +25,15 @@ def evaluate(
         list[int] | None,
         typer.Option("-k", min=1, help="k of recall at k; repeat it for several. Default from params.yaml."),
     ] = None,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language",
+            metavar="SOURCE",
+            help="Also rank by the captions in the space of this sentence encoder: a folder, package:NAME, or a "
+            "Hugging Face id with its commit (owner/name@COMMIT); repeat it to compare several.",
+        ),
+    ] = None,
     rev: Rev = None,
     as_json: Json = False,
 ) -> None:
@@ -35,13 +44,18 @@ def evaluate(
     from autolora.evaluation.prompts import measure_cases, read_cases
     from autolora.index.served import open_index
     from autolora.search.retriever import Retriever
+    from autolora.text_encoder.sentences import open_sentence_encoder
 
     root, params = enter_repository()
     # of torch, since all captions are encoded, perhaps on a GPU
     retriever = Retriever(open_index(root, rev), models.load_text_encoder(params.models), params, root)
     cases = read_cases(prompts, retriever.names)
+    encoders = {}
+    for source in languages or ():
+        name, _, commit = source.partition("@")
+        encoders[source] = open_sentence_encoder(root, name, commit or None, root / "cache")
     ks = sorted(set(k or params.evaluation.ks))
-    report = measure_cases(root, retriever, cases, ks, params.evaluation)
+    report = measure_cases(root, retriever, cases, ks, params.evaluation, encoders)
     if as_json:
         print(to_json(report))
     else:

@@ -106,6 +106,13 @@ def generate(
             "--like.",
         ),
     ] = None,
+    unsure: Annotated[
+        bool,
+        typer.Option(
+            "--unsure",
+            help="Also use adapters of half the relevance that is needed (retrieval.min_relevance).",
+        ),
+    ] = False,
     where: Where = None,
     rev: Rev = None,
 ) -> None:
@@ -119,7 +126,7 @@ def generate(
         _check_is_png(output)
     like = to_absolute(like) if like else None
     check_image_to_repeat(prompt, like)
-    _check_choice(k, adapters, where, rev)
+    _check_choice(k, adapters, where, rev, unsure)
     here = Path.cwd()
     root, params = enter_repository()
     request = resolve_request(params, like, prompt, seed, method, trigger_words)
@@ -129,14 +136,14 @@ def generate(
         check_is_other_file(output, like)
     num_bytes = request.settings.width * request.settings.height * BYTES_PER_PIXEL
     check_can_write(output or unused_path(default), num_bytes, "-o")
-    uses_recorded = request.recipe and not adapters and not where and k is None
+    uses_recorded = request.recipe and not adapters and not where and k is None and not unsure
     is_search = not uses_recorded and not adapters and k != 0
     if is_search:
         announce("choosing adapters")
     if request.recipe and uses_recorded:
         hits, no_hit = find_recorded(root, params, request.recipe, rev), ""
     else:
-        hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev)
+        hits, no_hit = _find(root, params, request.prompt, k, adapters or (), where or [], rev, unsure)
     announce(f"drawing with {params.models.pipeline}")
     image = _draw(root, params, request, hits)
     is_replaced = output is not None and output.exists()
@@ -155,9 +162,15 @@ def _check_is_png(output: Path) -> None:
 
 
 def _check_choice(
-    k: int | None, adapters: Sequence[str] | None, where: Sequence[str] | None, rev: str | None
+    k: int | None,
+    adapters: Sequence[str] | None,
+    where: Sequence[str] | None,
+    rev: str | None,
+    unsure: bool,
 ) -> None:
     """Raise a usage error if options contradict each other."""
+    if unsure and (adapters or k is not None):
+        raise typer.BadParameter("give either --unsure, or adapters, or -k", param_hint="--unsure")
     for option, value in (("--rev", rev), ("--where", where)):
         if k == 0 and value:
             raise typer.BadParameter(f"-k 0 searches no index, so {option} has no effect", param_hint=option)
@@ -177,6 +190,7 @@ def _find(
     adapters: Sequence[str],
     where: Sequence[str],
     rev: str | None,
+    unsure: bool = False,
 ) -> "tuple[list[Hit], str]":
     """Return the adapters to draw with, and why there are none although some were looked for; else ""."""
     from autolora.search.retriever import open_retriever
@@ -185,7 +199,7 @@ def _find(
         return [], ""
     retriever = open_retriever(root, rev, params)
     named = [_parse_adapter(text, retriever.names) for text in adapters]
-    hits = retriever.choose(prompt, named, k, where or None)
+    hits = retriever.choose(prompt, named, k, where or None, unsure)
     return hits, "" if hits else explain_no_hit(retriever, prompt, where)
 
 

@@ -58,6 +58,7 @@ def publish_encoder(
     from autolora.encoder import store
     from autolora.encoder.pretrained import save_pretrained
     from autolora.encoder.tags import load_tags
+    from autolora.matching.language import Language
     from autolora.pretrained.training_set import read_training_set
 
     config = save_pretrained(
@@ -66,6 +67,7 @@ def publish_encoder(
         read_training_set(root, "encoder"),
         _facts(root, name, license, base_model or _hub_id(params.models.pipeline)),
         tags=load_tags(store.folder(root)),
+        language=Language.load(store.folder(root)),
         dtype=dtype,
         rank=rank,
         pipeline=params.models if with_pipeline else None,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from autolora.search.retriever import Retriever
 
 MAX_UNFOLDED = 32
-"""characters of an id up to which the table of hits keeps it on one line"""
+"""characters of an id or a heading up to which the table of hits keeps it on one line"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
 FAMILY = "family"
@@ -126,6 +127,8 @@ def search(
         print(explain_no_hit(retriever, text, conditions))
         return
     _print_hits(hits, retriever, conditions)
+    for line in retriever.survey(text, conditions or None, hits).lines:
+        print(line)
     if with_reasons:
         _print_reasons(hits, reasons)
 
@@ -193,13 +196,23 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
         column.no_wrap = True
     # ids are there to be copied, but a very long one would leave no room for the others
     table.columns[2].no_wrap = max((len(hit.id) for hit in hits), default=0) <= MAX_UNFOLDED
-    for hit in hits:
-        words = ", ".join(hit.trigger_words) or "–"
-        relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}"
-        name = f"{hit.id}\n({hit.exact})" if hit.exact else hit.id
-        row = (f"{hit.score:.3f}", relevance, name, hit.license or "unknown", words, hit.sha256[:8])
-        table.add_row(*map(escape, row))
+    from autolora.search.survey import group_hits
+
+    for heading, group in group_hits(hits, retriever.settings.retrieval.min_relevance):
+        if heading:
+            table.add_row("", "", escape(fill(heading, MAX_UNFOLDED)), style="bold")
+        for hit in group:
+            table.add_row(*map(escape, _cells(hit, retriever.settings.retrieval.min_relevance)))
     print_table(table)
+
+
+def _cells(hit: "Hit", min_relevance: float) -> tuple[str, ...]:
+    """Return the cells of a row. A relevance that does not suffice for a selection has a question mark."""
+    unsure = "?" if hit.relevance is not None and hit.relevance < min_relevance else ""
+    relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}{unsure}"
+    name = f"{hit.id}\n({hit.exact})" if hit.exact else hit.id
+    words = ", ".join(hit.trigger_words) or "–"
+    return f"{hit.score:.3f}", relevance, name, hit.license or "unknown", words, hit.sha256[:8]
 
 
 def describe_passing(retriever: "Retriever", conditions: "Sequence[str]") -> str:
@@ -217,14 +230,24 @@ def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[st
     if passing.startswith("0 "):
         return f"{passing} {' AND '.join(conditions)}"
     nearest = retriever.search(prompt, NUM_NEAREST, conditions or None)
-    lines = [f"{hit.hub}:{hit.id}, relevance {hit.relevance:.2f}" for hit in nearest]
+    lines = [f"{hit.hub}:{hit.id}, {_fit(hit)}" for hit in nearest]
+    unsure = retriever.select(prompt, conditions or None, unsure=True)
     return "\n  ".join(
         [
             "no adapter fits the prompt" + (f"; {passing}" if passing else "") + "; the nearest:",
             *lines,
+            *(line for line in retriever.survey(prompt, conditions or None).lines if "hidden" in line),
+            *(["use those that may fit: `autolora generate --unsure`"] if unsure else []),
             "use the first one anyway: `autolora generate -k 1`; a certain one: `--adapter NAME`",
         ]
     )
+
+
+def _fit(hit: "Hit") -> str:
+    """Return how well a hit fits, and which part of the prompt; of one that the prompt names, what of it is named."""
+    if hit.exact:
+        return f"named by the prompt ({hit.exact})"
+    return f"relevance {hit.relevance:.2f}" + (f" for: {hit.part}" if hit.part else "")
 
 
 def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:

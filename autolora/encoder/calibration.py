@@ -67,12 +67,22 @@ class CalibrationSet:
         contain captions (n,)."""
         if self.rule is None:
             return directions(self.weights[list(adapters)]), np.zeros(len(adapters), dtype=np.bool_)
-        kept = [
+        kept = self._without(adapters, described)
+        sums, counts = np.stack([rows.sum(axis=0) for rows in kept]), np.array([len(rows) for rows in kept])
+        return combine(self.weights[list(adapters)], sums, counts, self.rule)
+
+    def centroids_without(self, adapters: Sequence[int], described: Sequence[int | None]) -> Float32Array:
+        """Return the unit mean vectors of captions (n, d) of adapters, without those of the described renderings."""
+        sums = [rows.sum(axis=0) for rows in self._without(adapters, described)]
+        means: Float32Array = directions(np.array(sums).reshape(len(sums), -1)).astype(np.float32)
+        return means
+
+    def _without(self, adapters: Sequence[int], described: Sequence[int | None]) -> list[Float64Array]:
+        """Return the caption sums (R, d) of adapters, without the described renderings."""
+        return [
             np.delete(self.caption_sums[adapter], [] if image is None else [image], axis=0)
             for adapter, image in zip(adapters, described, strict=True)
         ]
-        sums, counts = np.stack([rows.sum(axis=0) for rows in kept]), np.array([len(rows) for rows in kept])
-        return combine(self.weights[list(adapters)], sums, counts, self.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +197,17 @@ def fit_logistic(observations: Sequence[Observation]) -> Float64Array:
     weights = np.array([len(observations) / len(counts) / counts[row.kind] for row in observations])
     inputs = np.array([(row.cosine, row.remainder, 1.0) for row in observations])
     labels = np.array([float(row.is_relevant) for row in observations])
-    coefficients = _maximize(inputs, labels, weights)
+    coefficients = maximize_likelihood(inputs, labels, weights)
     if coefficients[0] >= 0:
         return coefficients
     logger.warning(
         "relevance does not depend on the cosine: the training adapters are too few or too different"
     )
     inputs[:, 0] = 0.0
-    return _maximize(inputs, labels, weights)
+    return maximize_likelihood(inputs, labels, weights)
 
 
-def _maximize(inputs: Float64Array, labels: Float64Array, weights: Float64Array) -> Float64Array:
+def maximize_likelihood(inputs: Float64Array, labels: Float64Array, weights: Float64Array) -> Float64Array:
     """Return the coefficients of the logistic regression of labels (n,) on inputs (n, c), by Newton's method."""
     coefficients = np.zeros(inputs.shape[1])
     for _ in range(NEWTON_STEPS):

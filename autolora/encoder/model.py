@@ -86,6 +86,13 @@ def embed_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str
     return vectors[np.array([rows[text] for text in texts], dtype=np.int64)]
 
 
+def project_texts(encoder: Encoder, text_encoder: TextEncoder, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return the vectors (N, d) of texts before they are made unit vectors (`embed_texts`)."""
+    features = torch.from_numpy(text_encoder.encode(texts)).to(encoder.text_map.center.device)
+    vectors: NDArray[np.float64] = encoder.text_map.project(features).double().cpu().numpy()
+    return vectors
+
+
 def check_text_encoder(encoder: Encoder, digest: str) -> None:
     """Raise MismatchError if the encoder was trained with another text encoder than that with this digest."""
     if encoder.config.text_encoder != digest:

@@ -23,6 +23,8 @@ from autolora.encoder.model import Encoder, new_encoder
 from autolora.encoder.tags import TagTable, load_tags, save_tags
 from autolora.errors import MismatchError
 from autolora.lora.sketch import SketchSpec
+from autolora.matching.language import FILE as LANGUAGE
+from autolora.matching.language import Language
 from autolora.params import ModelsParams
 from autolora.pretrained.card import CardFacts
 from autolora.pretrained.config import PIPELINE, TAGS, DType, PretrainedConfig, TrainingSet
@@ -64,6 +66,11 @@ class PretrainedEncoder:
     def tags(self) -> TagTable | None:
         """The tags; None if it was published without. Raises MissingArtifact if they are damaged."""
         return load_tags(self.folder) if TAGS in self.config.files else None
+
+    @property
+    def language(self) -> Language | None:
+        """The language; None if it was published without. Raises MissingArtifact if it is damaged."""
+        return Language.load(self.folder) if LANGUAGE in self.config.files else None
 
     def check_fits(self, transformer: Mapping[str, Any], text_encoder: str, sketch_size: int) -> None:
         """Raise MismatchError if the encoder was trained for another base model, text encoder, or kind of sketch.
@@ -125,6 +132,7 @@ def save_pretrained(
     facts: CardFacts,
     *,
     tags: TagTable | None = None,
+    language: Language | None = None,
     dtype: DType = "float32",
     rank: int | None = None,
     pipeline: ModelsParams | None = None,
@@ -141,8 +149,12 @@ def save_pretrained(
     claim_folder(folder, "encoder")
     save_tags(folder, tags)
     files = _copy_pipeline(pipeline, folder / PIPELINE) if pipeline else {}
-    if tags is not None:
-        files[TAGS] = hash_file(folder / TAGS)
+    (folder / LANGUAGE).unlink(missing_ok=True)
+    if language is not None:
+        language.save(folder)
+    for name in (TAGS, LANGUAGE):
+        if (folder / name).exists():
+            files[name] = hash_file(folder / name)
     config = PretrainedConfig(
         kind="encoder",
         model=encoder.config.to_json(),

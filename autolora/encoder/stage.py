@@ -27,10 +27,11 @@ def train(
     text_encoder: TextEncoder,
     bounds: PoolParams,
     device: str = "cpu",
+    sentences: TextEncoder | None = None,
 ) -> Iterator[Step]:
     """Train on the locked adapters; save data/encoder and then its digest; yield after each step.
 
-    transformer: config of the base model's FluxTransformer2DModel.
+    transformer: config of the base model's FluxTransformer2DModel. sentences: the sentence encoder of encoder.language.
     bounds: limits on files of weights, which the probe `full` reads.
     Raises MissingArtifact if there are no training examples, MismatchError if params, pool and models do not fit.
     """
@@ -39,11 +40,12 @@ def train(
     if params.variant.model == "transformer":  # the regression reads each adapter once
         read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(read)
     examples = load_examples(root)
-    tags = yield from fit(encoder, examples, read, text_encoder, params)
-    save_encoder(folder(root), encoder, tags)
+    learned = yield from fit(encoder, examples, read, text_encoder, params, sentences)
+    save_encoder(folder(root), encoder, learned.tags, learned.language)
     write_libraries(folder(root))
     texts = sum(len(example.captions) for example in examples)
-    write_encoder_digest(root, encoder, _trained_from(examples, params), adapters=len(examples), texts=texts)
+    trained_from = _trained_from(examples, params, sentences)
+    write_encoder_digest(root, encoder, trained_from, learned.language, adapters=len(examples), texts=texts)
 
 
 def use_pretrained(
@@ -62,14 +64,17 @@ def use_pretrained(
     """
     pretrained = load_pretrained(locate_pinned("encoder", params.from_, params.from_revision))
     pretrained.check_fits(transformer, text_encoder.digest, bounds.sketch_size)
-    save_encoder(folder(root), pretrained.encoder, pretrained.tags)
+    save_encoder(folder(root), pretrained.encoder, pretrained.tags, pretrained.language)
     origin = {"pretrained": pretrained.config.digest}
     adapters = pretrained.config.training.adapters
-    write_encoder_digest(root, pretrained.encoder, origin, adapters=adapters, texts=0)
+    write_encoder_digest(root, pretrained.encoder, origin, pretrained.language, adapters=adapters, texts=0)
     return str(pretrained.folder)
 
 
-def _trained_from(examples: list[TrainExample], params: EncoderParams) -> dict[str, str]:
-    """Return the hashes of the inputs of a training: params, and each adapter's family and captions."""
+def _trained_from(
+    examples: list[TrainExample], params: EncoderParams, sentences: TextEncoder | None
+) -> dict[str, str]:
+    """Return the hashes of the inputs of a training: params, models, and each adapter's family and captions."""
     inputs = {example.sha256: hash_value([example.family, example.captions]) for example in examples}
-    return inputs | {"params": hash_value(training_params(params))}
+    language = {"language": sentences.digest} if sentences else {}
+    return inputs | language | {"params": hash_value(training_params(params))}

@@ -17,6 +17,8 @@ from autolora.encoder.paths import folder as folder
 from autolora.encoder.tags import TagTable, save_tags
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
+from autolora.matching.language import FILE as LANGUAGE
+from autolora.matching.language import Language
 from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
@@ -55,9 +57,15 @@ def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[s
     return read_sketch if config.variant.probe == "sketch" else read_weights
 
 
-def save_encoder(path: Path, encoder: Encoder, tags: TagTable | None = None) -> None:
-    """Write weights, tags if there are some, and config into a folder, each file atomically."""
+def save_encoder(
+    path: Path, encoder: Encoder, tags: TagTable | None = None, language: Language | None = None
+) -> None:
+    """Write weights, tags and language if there are some, and config into a folder, each file atomically."""
     save_tags(path, tags)
+    if language is None:
+        (path / LANGUAGE).unlink(missing_ok=True)
+    else:
+        language.save(path)
     write_atomic(path / "model.safetensors", save(_tensors(encoder)))
     write_atomic(path / "config.json", json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
 
@@ -82,7 +90,13 @@ def load_encoder(path: Path) -> Encoder:
     return encoder.eval().requires_grad_(False)
 
 
-def write_encoder_digest(root: Path, encoder: Encoder, trained_from: Mapping[str, str], **counts: int) -> str:
+def write_encoder_digest(
+    root: Path,
+    encoder: Encoder,
+    trained_from: Mapping[str, str],
+    language: Language | None = None,
+    **counts: int,
+) -> str:
     """Write `digests/encoder.json` and return its sha256, which covers the config and what it was trained from.
 
     trained_from: name -> hash of each input of the training. The weights differ in their last bits between processors,
@@ -92,7 +106,8 @@ def write_encoder_digest(root: Path, encoder: Encoder, trained_from: Mapping[str
     tensors = {
         name: hashlib.sha256(save({name: value})).hexdigest() for name, value in _tensors(encoder).items()
     }
-    weights = hash_value([config, sorted(tensors.items())])
+    learned = [config, sorted(tensors.items()), *([language.digest] if language else [])]
+    weights = hash_value(learned)
     return write_digest(
         root, "encoder", {**trained_from, "config": config}, SCHEMA, weights=weights, **counts
     )

@@ -33,10 +33,14 @@ class TextMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the unit vectors (N, d) of text features (N, d); zero for those of the empty prompt."""
-        centered = features - self.center
-        mapped = centered @ self.matrix
+        mapped, centered = self.project(features), features - self.center
         is_empty = mapped.norm(dim=-1, keepdim=True) < MIN_SHARE * centered.norm(dim=-1, keepdim=True)
         return functional.normalize(mapped, dim=-1).masked_fill(is_empty, 0.0)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return the vectors (N, d) of text features (N, d), of any length."""
+        projected: Tensor = (features - self.center) @ self.matrix
+        return projected
 
     def fit(self, features: Sequence[Tensor], empty: Tensor, mapping: TextMapping, shrinkage: float) -> None:
         """Fit the map to the caption features (n, d) of each training adapter and those of the empty prompt (d,).

@@ -17,19 +17,29 @@ from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
-from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, new_encoder
+from autolora.encoder.language import fit_language
+from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts, new_encoder, project_texts
 from autolora.encoder.ridge import RidgeEncoder, fit_ridge
 from autolora.encoder.tag_fitting import fit_tags
 from autolora.encoder.tags import TagTable
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.matching.hybrid import CaptionRule
+from autolora.matching.language import Language
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
 
 MISJUDGED_SHARE = 0.02
 """share of the training adapters, predicted out of fold, whose right captions would contradict the weights"""
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What a training learns beside the weights of the encoder."""
+
+    tags: TagTable | None
+    language: Language | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +91,12 @@ def fit(
     read: Callable[[str], AdapterBatch],
     text_encoder: TextEncoder,
     params: EncoderParams,
-) -> Generator[Step, None, TagTable | None]:
+    sentences: TextEncoder | None = None,
+) -> Generator[Step, None, Learned]:
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
-    Returns the tags. read: adapter sha256 -> a batch of one. The seed determines the weights on one kind of CPU.
-    Raises MissingArtifact if the regression has too few families.
+    read: adapter sha256 -> a batch of one. sentences: the sentence encoder of the language, if there is to be one. The
+    seed determines the weights on one kind of CPU. Raises MissingArtifact if the regression has too few families.
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
@@ -98,9 +109,15 @@ def fit(
         for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
             yield Step(number, params.variant.steps, values)
         vectors = _embed(encoder, train_examples, read)
-    _calibrate(encoder, train_examples, captions, vectors, text_encoder, params)
     embed = partial(embed_texts, encoder, text_encoder)
-    return fit_tags(train_examples, vectors.double().cpu().numpy(), embed)
+    project = partial(project_texts, encoder, text_encoder)
+    adapters = _calibration_set(encoder, train_examples, captions, vectors)
+    relevance = calibrate(adapters, embed, params.seed)
+    encoder.relevance.copy_(torch.from_numpy(relevance.coefficients))
+    return Learned(
+        tags=fit_tags(train_examples, adapters.weights, embed),
+        language=fit_language(adapters, sentences, project, params.seed) if sentences else None,
+    )
 
 
 def _embed(
@@ -114,15 +131,10 @@ def _embed(
         return torch.cat([encoder.embed(batch.values, batch.present) for batch in batches])
 
 
-def _calibrate(
-    encoder: Encoder,
-    train_examples: Sequence[TrainExample],
-    captions: CaptionFeatures,
-    vectors: Tensor,
-    text_encoder: TextEncoder,
-    params: EncoderParams,
-) -> None:
-    """Set the encoder's relevance, from what it predicts (N, d) from the training adapters' weights.
+def _calibration_set(
+    encoder: Encoder, train_examples: Sequence[TrainExample], captions: CaptionFeatures, vectors: Tensor
+) -> CalibrationSet:
+    """Return the training adapters as an index would hold them. vectors (N, d): what their weights predict.
 
     Those of the regression are out of fold. Those of the transformer are not, since each fold would cost a training:
     it has seen these adapters, so its probabilities are too low for others.
@@ -132,14 +144,12 @@ def _calibrate(
         mapped = encoder.text_map(features.to(vectors.device)).double().cpu().numpy()
         ends = np.cumsum([len(texts) for texts in example.renderings])[:-1]
         sums.append(np.stack([rows.sum(axis=0) for rows in np.split(mapped, ends)]))
-    adapters = CalibrationSet(
+    return CalibrationSet(
         renderings=[example.renderings for example in train_examples],
         caption_sums=sums,
         weights=vectors.double().cpu().numpy(),
         rule=caption_rule(encoder),
     )
-    relevance = calibrate(adapters, partial(embed_texts, encoder, text_encoder), params.seed)
-    encoder.relevance.copy_(torch.from_numpy(relevance.coefficients))
 
 
 def _fit_ridge(

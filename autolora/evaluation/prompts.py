@@ -1,18 +1,25 @@
 """An evaluation of the index by a user's own prompts, each with the adapters that it should find."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autolora.encoder.everyday import EVERYDAY_PHRASES
+from autolora.encoder.examples import load_examples
+from autolora.encoder.language import fit_map
+from autolora.encoder.model import TextEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.evaluation.benchmark import TEXTS_AT_ONCE, list_captions, read_renderings
 from autolora.index.copies import Index
 from autolora.index.names import EXPECTED, AdapterNames
 from autolora.matching.hybrid import directions
+from autolora.matching.parts import split_parts
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimates
 from autolora.metrics.comparison import chance_metrics, query_metrics
@@ -20,9 +27,10 @@ from autolora.metrics.numbers import rounded
 from autolora.params import EvaluationParams
 from autolora.params.limits import is_unicode
 from autolora.search.retriever import Retriever
-from autolora.storage.arrays import Float64Array, Int64Array
+from autolora.storage.arrays import Float32Array, Float64Array, Int64Array
 
 FORM = '{"prompt": "…", "adapters": ["sha256 or hub:id", …]}'
+NONE: Mapping[str, TextEncoder] = MappingProxyType({})
 MAX_PROBLEMS = 10
 """lines that an error names"""
 
@@ -96,18 +104,24 @@ def measure_cases(
     cases: Sequence[JudgedPrompt],
     ks: Sequence[int],
     params: EvaluationParams,
+    languages: Mapping[str, TextEncoder] = NONE,
 ) -> dict[str, Any]:
     """Return R@k and MRR of the index, of the caption centroid and of a random order, and the prompts whose first hit
     is wrong. Intervals resample prompts.
 
-    The caption centroid takes all captions of the dataset, so it is flattered by prompts that are captions.
+    languages: name -> sentence encoder, by which captions alone are compared with the parts of the prompts; its map is
+    fitted to the captions of the training lock, and nothing is trained. Captions of the dataset count all, so methods
+    that take them are flattered by prompts that are captions.
     """
     index = retriever.index
     prompts = retriever.embed_all([case.prompt for case in cases]).astype(np.float64)
+    centroids = _centroids(root, index, retriever.embed_all)
     rankings = {
-        "index": _rank(prompts, index.vectors.astype(np.float64), cases),
-        "caption centroid": _rank(prompts, _centroids(root, retriever), cases),
-    }
+        "index": _rank(
+            lambda block: np.stack([retriever.scores(case.prompt) for case in block]), index, cases
+        ),
+        "caption centroid": _rank_by(prompts, centroids, index, cases),
+    } | {name: _rank_by_parts(root, index, cases, sentences) for name, sentences in languages.items()}
     counts = np.array([len(case.positions) for case in cases], dtype=np.int64)
     tables = {name: query_metrics(ranking.ranks, ks) for name, ranking in rankings.items()}
     tables["random"] = chance_metrics(counts, np.full_like(counts, len(index.rows)), ks)
@@ -148,28 +162,60 @@ def _parse(line: str) -> tuple[str, tuple[str, ...]]:
     return prompt, tuple(adapters)
 
 
-def _rank(prompts: Float64Array, vectors: Float64Array, cases: Sequence[JudgedPrompt]) -> Ranking:
-    """Return how adapters with vectors (N, d) rank for prompts (P, d); scores are computed in blocks."""
+def _rank(
+    score: Callable[[Sequence[JudgedPrompt]], NDArray[np.floating]],
+    index: Index,
+    cases: Sequence[JudgedPrompt],
+) -> Ranking:
+    """Return how the adapters of an index rank for each prompt.
+
+    score: from a block of prompts (B,) to the scores (B, N).
+    """
     ranks, best = np.empty(len(cases)), np.empty(len(cases))
     first = np.empty(len(cases), dtype=np.int64)
-    for block in retrieval.blocks(len(cases), len(vectors)):
-        scores = prompts[block] @ vectors.T
+    for block in retrieval.blocks(len(cases), len(index.rows)):
+        scores = score(cases[block]).astype(np.float64)
         ranks[block] = retrieval.ranks(scores, [case.positions for case in cases[block]])
         first[block], best[block] = scores.argmax(axis=1), scores.max(axis=1)
     return Ranking(ranks, first, best)
 
 
-def _centroids(root: Path, retriever: Retriever) -> Float64Array:
-    """Return the unit mean caption vectors (N, d) of the adapters of an index; zeros without captions."""
-    index = retriever.index
+def _rank_by(
+    prompts: Float64Array, vectors: Float64Array, index: Index, cases: Sequence[JudgedPrompt]
+) -> Ranking:
+    """Return how adapters with vectors (N, d) rank for prompts (P, d)."""
+    rows = {case.line: row for row, case in enumerate(cases)}
+    return _rank(lambda block: prompts[[rows[case.line] for case in block]] @ vectors.T, index, cases)
+
+
+def _rank_by_parts(
+    root: Path, index: Index, cases: Sequence[JudgedPrompt], sentences: TextEncoder
+) -> Ranking:
+    """Return how adapters rank by the largest product of their captions' vector with that of a part of the prompt."""
+    captions = [sentences.encode(example.captions) for example in load_examples(root)]
+    fitted = fit_map(captions, sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0])
+    vectors = _centroids(root, index, lambda texts: fitted.captions(sentences.encode(texts)))
+
+    def score(block: Sequence[JudgedPrompt]) -> Float64Array:
+        parts = (fitted.parts(sentences.encode(split_parts(case.prompt))) for case in block)
+        return np.stack([(vectors @ rows.T).max(axis=1) for rows in parts])
+
+    return _rank(score, index, cases)
+
+
+def _centroids(root: Path, index: Index, embed: Callable[[Sequence[str]], Float32Array]) -> Float64Array:
+    """Return the unit mean caption vectors (N, d) of the adapters of an index; zeros without captions.
+
+    embed: from texts to their unit vectors.
+    """
     in_dataset = read_renderings(root)
     rows = [row for row, fields in enumerate(index.rows) if fields["sha256"] in in_dataset]
     captions = list_captions(root, [index.rows[row]["sha256"] for row in rows])
-    sums = np.zeros(index.vectors.shape)
+    sums = np.zeros((len(index.rows), embed([""]).shape[1]))
     for start in range(0, len(captions), TEXTS_AT_ONCE):
         part = captions[start : start + TEXTS_AT_ONCE]
         owners = np.array([rows[position] for position, _, _ in part])
-        np.add.at(sums, owners, retriever.embed_all([text for _, _, text in part]))
+        np.add.at(sums, owners, embed([text for _, _, text in part]))
     return directions(sums)
 
 

@@ -116,9 +116,9 @@ class Collection:
         """Return the k adapters that fit a prompt best, best first; as `Retriever.search`."""
         return self.retriever.search(prompt, k, where)
 
-    def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
+    def select(self, prompt: str, where: Conditions = None, unsure: bool = False) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for; as `Retriever.select`."""
-        return self.retriever.select(prompt, where)
+        return self.retriever.select(prompt, where, unsure)
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, with a strength each if `names` is a mapping; as `Retriever.named`."""

@@ -1,11 +1,13 @@
 """The content of one version of the index: read from the working index or a copy, checked, and written as a copy."""
 
+import filecmp
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,26 @@ from autolora.index.copies import (
     vectors_path,
     write_text_map,
 )
-from autolora.index.store import CHECKS, EXACT_COLUMNS, SCHEMA, TABLE, VECTORS, hash_vector_row
+from autolora.index.store import (
+    CAPTIONS_VECTOR,
+    CHECKS,
+    EXACT_COLUMNS,
+    SCHEMA,
+    TABLE,
+    VECTORS,
+    hash_vector_row,
+    vectors_in,
+)
+from autolora.matching.language import FILE as LANGUAGE
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import canonical_json, hash_files, hash_value
 from autolora.storage.incremental import digest_of
-from autolora.storage.tables import read_arrow, tagged_version, to_matrix, version_of
+from autolora.storage.tables import columns_of, read_arrow, tagged_version, to_matrix, version_of
+from autolora.text_encoder.sentences import SAVED_FILES
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
+LANGUAGE_FILES = (LANGUAGE, *SAVED_FILES)
 COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
 """all but the vectors"""
 
@@ -47,12 +61,12 @@ class Content:
 
     columns: pa.Table
     """COLUMNS of each row"""
-    vectors: tuple[Float32Array, ...]
-    """(N, d) each, in the order of VECTORS"""
+    vectors: Mapping[str, Float32Array]
+    """column -> (N, d)"""
     meta: dict[str, Any]
     text_map: TextMap
-    tokenizer: bytes | None = None
-    """tokenizer.json; None if a former version of AutoLoRA wrote the index"""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """name -> file of the source, of what is copied as it is: the tokenizer, and the language with its model"""
 
 
 def make_copy(path: Path, digest: str, source: Path) -> None:
@@ -81,9 +95,9 @@ def read_verified(source: Path, digest: str) -> Content:
     if _digest(content.columns) != digest:
         raise IncompleteIndexError(f"{source} does not contain index {digest} (yet)")
     weights = content.meta["encoder_weights"]
-    pairs = zip(*content.vectors, strict=True)
+    names, pairs = content.vectors.keys(), zip(*content.vectors.values(), strict=True)
     for row, vectors in zip(Rows(content.columns), pairs, strict=True):
-        if hash_vector_row(row | dict(zip(VECTORS, vectors, strict=True))) != row["row_hash"]:
+        if hash_vector_row(row | dict(zip(names, vectors, strict=True))) != row["row_hash"]:
             raise IncompleteIndexError(f"{source}: the row of {row['sha256']} does not match its row_hash")
         if row["encoder_weights"] != weights:
             raise IncompleteIndexError(
@@ -102,33 +116,46 @@ def _read_working(folder: Path, digest: str) -> Content:
     """Return the version of a working index that the tag of this digest names, or the newest one without a tag."""
     version = tagged_version(folder, TABLE, digest) or version_of(folder, TABLE)
     meta, text_map = json.loads((folder / "meta.json").read_text()), read_text_map(folder)
-    rows = read_arrow(folder, TABLE, [*COLUMNS, *VECTORS], version)
-    vectors = tuple(to_matrix(rows.column(name)) for name in VECTORS)
-    return Content(rows.select(list(COLUMNS)), vectors, meta, text_map, _read_tokenizer(folder))
+    names = vectors_in(columns_of(folder, TABLE, version))
+    rows = read_arrow(folder, TABLE, [*COLUMNS, *names], version)
+    vectors = {name: to_matrix(rows.column(name)) for name in names}
+    return Content(rows.select(list(COLUMNS)), vectors, meta, text_map, _copied_files(folder))
 
 
 def _read_copy(folder: Path, digest: str) -> Content:
     """Return the content of a copy. digest: checked by the caller."""
-    vectors = tuple(map_vectors(folder, name) for name in VECTORS)
+    names = (*VECTORS, *([CAPTIONS_VECTOR] if vectors_path(folder, CAPTIONS_VECTOR).exists() else []))
+    vectors = {name: map_vectors(folder, name) for name in names}
     meta = json.loads((folder / "meta.json").read_text())
-    return Content(map_columns(folder), vectors, meta, read_text_map(folder), _read_tokenizer(folder))
+    return Content(map_columns(folder), vectors, meta, read_text_map(folder), _copied_files(folder))
 
 
-def _read_tokenizer(folder: Path) -> bytes | None:
-    path = folder / TOKENIZER
-    return path.read_bytes() if path.exists() else None
+def _copied_files(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in (TOKENIZER, *LANGUAGE_FILES) if (folder / name).exists()}
 
 
 def write_content(folder: Path, content: Content) -> None:
     """Write all files of a copy but the hashes."""
     with pa.ipc.new_file(folder / COLUMNS_FILE, content.columns.schema) as writer:
         writer.write_table(content.columns.combine_chunks())
-    for name, vectors in zip(VECTORS, content.vectors, strict=True):
+    for name, vectors in content.vectors.items():
         np.save(vectors_path(folder, name), vectors)
     write_atomic(folder / "meta.json", json.dumps(content.meta))
     write_text_map(folder, content.text_map)
-    if content.tokenizer is not None:
-        write_atomic(folder / TOKENIZER, content.tokenizer)
+    for name, source in content.files.items():
+        _copy_or_link(source, folder / name)
+
+
+def _copy_or_link(source: Path, target: Path) -> None:
+    """Copy a file; link to that of another copy beside it, if it is the same, as copies are never changed."""
+    for other in target.parent.parent.glob(f"*/{source.name}"):
+        if other.parent != target.parent and filecmp.cmp(other, source, shallow=False):
+            try:
+                os.link(other, target)
+            except OSError:  # the file system has no links, or the other copy has just been removed
+                break
+            return
+    shutil.copyfile(source, target)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """An immutable copy of one version of the index, in a format that opens without reading it.
 
 `vectors.npy` and `columns.arrow` are mapped into memory: a search reads the vectors that it compares, the columns that
-it filters by, and the rows of its hits. `weights_vectors.npy`, `meta.json`, `text_map.safetensors` and
-`tokenizer.json` are those of the working index, and `hashes.json` has the sha256 of each of these files.
+it filters by, and the rows of its hits. `weights_vectors.npy`, `meta.json`, `text_map.safetensors`, `tokenizer.json`
+and, if the encoder has a language, `captions_vectors.npy` and `language*` are those of the working index, and
+`hashes.json` has the sha256 of each of these files.
 """
 
 import json
@@ -19,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from autolora.errors import MissingArtifact
+from autolora.matching.hybrid import directions
+from autolora.matching.language import Language
 from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
 from autolora.storage.files import Row, write_atomic
@@ -79,10 +82,15 @@ class TextMap:
         """Return the width d of the text features."""
         return len(self.center)
 
+    def project(self, features: Float32Array) -> Float32Array:
+        """Return the vectors (N, d) of text features (N, d), of any length."""
+        projected: Float32Array = ((features - self.center) @ self.matrix).astype(np.float32, copy=False)
+        return projected
+
     def apply(self, features: Float32Array) -> Float32Array:
         """Return the unit vectors (N, d) of text features (N, d); zero for those of the empty prompt."""
+        mapped = self.project(features)
         centered = features - self.center
-        mapped = centered @ self.matrix
         lengths = np.linalg.norm(mapped, axis=-1, keepdims=True)
         is_empty = lengths < MIN_SHARE * np.linalg.norm(centered, axis=-1, keepdims=True)
         unit: Float32Array = np.where(is_empty, np.float32(0), mapped / np.maximum(lengths, 1e-12))
@@ -109,6 +117,12 @@ class Index:
     """from text features to the vectors that adapters are compared with"""
     relevance: Relevance | None
     """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
+    captions_vectors: Float32Array | None = None
+    """(N, d'), of the captions in the space of the language; zero for adapters that are found by their weights; None
+    if the encoder has learned no language"""
+    language: Language | None = None
+    language_folder: Path | None = None
+    """of the sentence encoder's files"""
     tokenizers: Mapping[str, Path] = field(default_factory=dict)
     """digest of the text encoder -> its tokenizer.json; empty if a former version of AutoLoRA wrote the index"""
 
@@ -118,15 +132,30 @@ class Index:
         lengths: Float32Array = np.linalg.norm(self.weights_vectors, axis=1)
         return lengths
 
+    @cached_property
+    def has_captions(self) -> BoolArray:
+        """Whether each adapter (N,) is found by its captions, and not by its weights."""
+        vectors = self.captions_vectors
+        if vectors is None:
+            return np.zeros(len(self.rows), np.bool_)
+        filled: BoolArray = np.einsum("nd,nd->n", vectors, vectors) > 0
+        return filled
+
+    @cached_property
+    def weights_directions(self) -> Float32Array:
+        """The unit vectors (N, d) of the weights; zero for adapters without a direction."""
+        vectors: Float32Array = directions(self.weights_vectors.astype(np.float64)).astype(np.float32)
+        return vectors
+
     def find(self, adapters: Sequence[str]) -> Int64Array:
         """Return the positions (n,) of adapters, named by their sha256; -1 for one that is not in the index."""
         positions = pc.index_in(pa.array(adapters, pa.string()), value_set=self.rows.columns.column("sha256"))
         found: Int64Array = positions.fill_null(-1).to_numpy().astype(np.int64)
         return found
 
-    @property
+    @cached_property
     def uses_captions(self) -> BoolArray:
-        """Return whether each vector contains captions (N,)."""
+        """Whether each vector contains captions (N,)."""
         column = self.rows.columns.column("uses_captions").fill_null(False)
         values: BoolArray = column.to_numpy(zero_copy_only=False).astype(np.bool_)
         return values
@@ -178,6 +207,7 @@ def open_copy(folder: Path, digest: str) -> Index:
     """Return the index of a copy. Raises MissingArtifact if its files are damaged or missing."""
     try:
         meta, tokenizer = json.loads((folder / "meta.json").read_bytes()), folder / TOKENIZER
+        language = Language.load(folder)
         return Index(
             digest=digest,
             vectors=map_vectors(folder, "vector"),
@@ -187,6 +217,9 @@ def open_copy(folder: Path, digest: str) -> Index:
             text_encoder=meta["text_encoder"],
             text_map=read_text_map(folder),
             relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
+            captions_vectors=map_vectors(folder, "captions_vector") if language else None,
+            language=language,
+            language_folder=folder if language else None,
             tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
         )
     except (MissingArtifact, *DAMAGED) as error:

@@ -78,6 +78,7 @@ def without(index: Index, adapters: Collection[str]) -> Index:
     return replace(
         index,
         vectors=index.vectors[mask],
+        captions_vectors=None if index.captions_vectors is None else index.captions_vectors[mask],
         weights_vectors=index.weights_vectors[mask],
         rows=Rows(index.rows.columns.filter(kept)),
     )

@@ -25,20 +25,24 @@ from autolora.encoder.model import (
     embed_texts,
     relevance_of,
 )
+from autolora.errors import MismatchError
 from autolora.index.copies import TextMap, write_text_map
 from autolora.index.embedding import embed
 from autolora.index.store import (
+    CAPTIONS_VECTOR,
     CHECKS,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
-    VECTORS,
     columns,
     encoder_digests,
     folder,
     hash_vector_row,
+    vectors_in,
 )
-from autolora.matching.hybrid import combine
+from autolora.matching.hybrid import combine, directions
+from autolora.matching.language import FILE as LANGUAGE
+from autolora.matching.language import Language
 from autolora.params import ModelsParams, PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
@@ -58,6 +62,7 @@ from autolora.storage.tables import (
     upsert,
 )
 from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.sentences import SAVED_FILES, SentenceEncoder, save_sentence_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 BATCH = 64
@@ -105,11 +110,14 @@ class IndexSync:
     """adapter -> sha256 of its images"""
     text_encoder: TextEncoder | None
     """None if the encoder takes no captions"""
+    language: Language | None
+    sentences: SentenceEncoder | None
+    """None if the encoder has no language"""
 
     @property
     def columns(self) -> Columns:
         """Return the columns of the index."""
-        return columns(self.encoder.config.width)
+        return columns(self.encoder.config.width, self.language.map.width if self.language else None)
 
     def plan(self, batch: int = BATCH) -> Plan:
         """Compare the index with the dataset and the encoder. batch: number of adapters that are embedded per write."""
@@ -138,10 +146,20 @@ class IndexSync:
         missing.
         """
         weights = embed(self.encoder, map(self.read, batch), self.device)
+        computed = self._combine(batch, weights)
+        if self.language is not None:
+            computed = [
+                row | {CAPTIONS_VECTOR: self._speak(sha256, row)}
+                for sha256, row in zip(batch, computed, strict=True)
+            ]
+        self._write(batch, computed)
+        return len(batch)
+
+    def _combine(self, batch: Sequence[str], weights: Float32Array) -> list[Row]:
+        """Return the computed columns of adapters from the vectors of their weights (N, d) and from their captions."""
         rule = caption_rule(self.encoder)
         if rule is None:
-            self._write(batch, [_computed(vector, vector) for vector in weights])
-            return len(batch)
+            return [_computed(vector, vector) for vector in weights]
         sums, numbers = zip(*map(self._sum_captions, batch), strict=True)
         captions, exact = np.stack(sums), weights.astype(np.float64)
         vectors, counts = combine(exact, captions, np.array(numbers), rule)
@@ -149,29 +167,40 @@ class IndexSync:
         checks = zip(
             *(values.astype(np.float32).tolist() for values in cosines), counts.tolist(), strict=True
         )
-        self._write(
-            batch,
-            [
-                _computed(vector, alone, *(check if number else ()))
-                for vector, alone, number, check in zip(
-                    vectors.astype(np.float32), weights, numbers, checks, strict=True
-                )
-            ],
-        )
-        return len(batch)
+        return [
+            _computed(vector, alone, *(check if number else ()))
+            for vector, alone, number, check in zip(
+                vectors.astype(np.float32), weights, numbers, checks, strict=True
+            )
+        ]
+
+    def _speak(self, sha256: str, computed: Row) -> Float32Array:
+        """Return the unit vector (d,) of an adapter's captions in the language; zero if it has none.
+
+        Captions that contradict the weights do not count, unless the weights resemble those of no training adapter.
+        """
+        assert self.language is not None and self.sentences is not None
+        is_unlike = np.linalg.norm(computed["weights_vector"]) < self.language.min_length
+        groups = self._groups(sha256) if is_unlike or computed["uses_captions"] is not False else []
+        texts = [caption.text for group in groups for caption in group]
+        if not texts:
+            return np.zeros(self.language.map.width, np.float32)
+        vectors = self.language.map.captions(self.sentences.encode(texts))
+        mean: Float32Array = directions(vectors.sum(axis=0, dtype=np.float64)[None])[0].astype(np.float32)
+        return mean
 
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
-            names = ["sha256", *VECTORS, *CHECKS]
-            stored = read_arrow(folder(self.root), TABLE, names)
+            vectors = vectors_in(self.columns)
+            stored = read_arrow(folder(self.root), TABLE, ["sha256", *vectors, *CHECKS])
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
-            columns = (
-                *(to_matrix(stored.column(name)) for name in VECTORS),
-                *(stored.column(name).to_pylist() for name in CHECKS),
-            )
+            columns = {name: to_matrix(stored.column(name)) for name in vectors} | {
+                name: stored.column(name).to_pylist() for name in CHECKS
+            }
             self._write(
-                adapters, [_computed(*(column[rows[sha256]] for column in columns)) for sha256 in adapters]
+                adapters,
+                [{name: column[rows[sha256]] for name, column in columns.items()} for sha256 in adapters],
             )
         return len(adapters)
 
@@ -191,8 +220,9 @@ class IndexSync:
         write_atomic(folder(self.root) / TOKENIZER, text_encoder.tokenizer.to_json())
 
     def finish(self) -> str:
-        """Write meta.json and the text map, which make the folder searchable on its own, and then the digest.
+        """Write meta.json, the text map and the language, which make the folder searchable on its own, then the digest.
 
+        meta.json comes first: it names the encoder, so that nobody pairs rows of a former one with what follows.
         The table's version gets a tag, by which readers find it while the next run writes. Returns the digest's sha256.
         """
         if not has_table(folder(self.root), TABLE, self.columns):
@@ -206,11 +236,12 @@ class IndexSync:
             "relevance": relevance.to_json() if relevance else None,
             "agreement_margin": rule.margin if rule else None,
         }
+        write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
         text_map = self.encoder.text_map
         write_text_map(
             folder(self.root), TextMap(text_map.center.cpu().numpy(), text_map.matrix.cpu().numpy())
         )
-        write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        self._save_language()
         rows = read_table(folder(self.root), TABLE, ["sha256", "exact_hash", "row_hash"])
         content = digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA)
         finish_version(folder(self.root), TABLE, content)
@@ -223,8 +254,17 @@ class IndexSync:
             **digests,
         )
 
+    def _save_language(self) -> None:
+        """Write the language and its sentence encoder beside the vectors, or remove those of a former encoder."""
+        if self.language is not None and self.sentences is not None:
+            save_sentence_encoder(self.sentences, folder(self.root))
+            self.language.save(folder(self.root))
+            return
+        for name in (LANGUAGE, *SAVED_FILES):
+            (folder(self.root) / name).unlink(missing_ok=True)
+
     def _vector_key(self, row: Row) -> tuple[str, str, str, str]:
-        captions = row["captions_digest"] if self.text_encoder else ""
+        captions = row["captions_digest"] if self.text_encoder or self.sentences else ""
         return row["sha256"], row["recipe"], row["encoder_weights"], captions
 
     def _sum_captions(self, sha256: str) -> tuple[Float64Array, int]:
@@ -232,13 +272,17 @@ class IndexSync:
 
         The captions of an adapter are encoded without those of others, because the last bits depend on the batch.
         """
-        groups = [self.captions[image] for image in self.renderings[sha256] if image in self.captions]
+        groups = self._groups(sha256)
         texts = [caption.text for group in groups for caption in group]
         if not texts:
             return np.zeros(self.encoder.config.width), 0
         assert self.text_encoder is not None
         total: Float64Array = embed_texts(self.encoder, self.text_encoder, texts).sum(axis=0)
         return total, len(groups)
+
+    def _groups(self, sha256: str) -> list[tuple[Caption, ...]]:
+        """Return the captions of each rendering of an adapter that has some."""
+        return [self.captions[image] for image in self.renderings[sha256] if image in self.captions]
 
     def _write(self, adapters: Sequence[str], computed: Sequence[Row]) -> None:
         """Write the rows of these adapters with their computed columns."""
@@ -253,14 +297,21 @@ class IndexSync:
 
 
 def open_sync(
-    root: Path, bounds: PoolParams, load_text_encoder: Callable[[], TextEncoder], device: str = "cpu"
+    root: Path,
+    bounds: PoolParams,
+    load_text_encoder: Callable[[], TextEncoder],
+    load_sentences: Callable[[], SentenceEncoder | None] = lambda: None,
+    device: str = "cpu",
 ) -> IndexSync:
     """Read the encoder and the dataset.
 
     bounds: limits on weights, which are read if the encoder's probe is `full`. load_text_encoder: called if the encoder
-    takes captions. Raises MissingArtifact if an earlier stage has not run.
+    takes captions. load_sentences: called if it has a language; returns the sentence encoder that encoder.language
+    names, or None. Raises MissingArtifact if an earlier stage has not run, MismatchError if the language is of another
+    sentence encoder.
     """
     encoder = encoder_store.load_encoder(encoder_store.folder(root)).to(device)
+    language, sentences = _load_language(root, load_sentences)
     hybrid, digests = caption_rule(encoder) is not None, encoder_digests(root)
     names = [name for name in EXACT_COLUMNS if name not in digests]
     rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
@@ -271,10 +322,32 @@ def open_sync(
         read=encoder_store.reader(root, encoder.config, bounds),
         expected={sha256: row | digests for sha256, row in rows.items()},
         device=torch.device(device),
-        captions=dataset.captions_by_image(root) if hybrid else {},
+        captions=dataset.captions_by_image(root) if hybrid or language else {},
         renderings=renderings,
         text_encoder=load_text_encoder() if hybrid else None,
+        language=language,
+        sentences=sentences,
     )
+
+
+def _load_language(
+    root: Path, load_sentences: Callable[[], SentenceEncoder | None]
+) -> tuple[Language | None, SentenceEncoder | None]:
+    """Return the language that the encoder has learned with its sentence encoder; None if it has none, or is to be
+    ignored.
+
+    Raises MismatchError if the sentence encoder is another one.
+    """
+    language = Language.load(encoder_store.folder(root))
+    sentences = load_sentences() if language else None
+    if language is None or sentences is None:
+        return None, None
+    if sentences.digest != language.model:
+        raise MismatchError(
+            f"encoder.language in params.yaml names the sentence encoder {sentences.digest[:12]}, but the encoder was "
+            f"trained with {language.model[:12]}: name that one, or train again (`dvc repro encoder`)"
+        )
+    return language, sentences
 
 
 def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:

@@ -1,7 +1,7 @@
 """The working index on disk: the table in data/index, its columns and row hashes."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ SCHEMA = 4
 TABLE = "adapters"
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 VECTORS = ("vector", "weights_vector")
+CAPTIONS_VECTOR = "captions_vector"
+"""column of an index with a language"""
 CHECKS = ("agreement", "expected_agreement", "uses_captions")
 """columns that compare captions and weights"""
 EXACT_COLUMNS = {
@@ -57,16 +59,18 @@ def folder(root: Path) -> Path:
     return root / "data" / "index"
 
 
-def columns(width: int) -> Columns:
-    """Return the columns of an index of vectors (width,).
+def columns(width: int, language_width: int | None = None) -> Columns:
+    """Return the columns of an index of vectors (width,), and of captions' vectors (language_width,) if it has any.
 
     vector: what searches compare a prompt with, of length 1. weights_vector: that of the weights alone; if the encoder
     takes captions, as the regression predicts it, which is short if the adapter resembles no training adapter.
     agreement: cosine of the weights' vector and the captions' centroid, relative to the mean caption.
     expected_agreement: the lowest one of right captions. uses_captions: whether the captions are part of `vector`.
-    These three are null without captions, or if the encoder takes none.
+    These three are null without captions, or if the encoder takes none. captions_vector: of the captions in the space
+    of the language, of length 1; zero for adapters that are found by their weights alone.
     """
     vector = pa.list_(pa.float32(), width)
+    language = {CAPTIONS_VECTOR: pa.list_(pa.float32(), language_width)} if language_width else {}
     computed = {
         "vector": vector,
         "weights_vector": vector,
@@ -74,12 +78,18 @@ def columns(width: int) -> Columns:
         "expected_agreement": pa.float32(),
         "uses_captions": pa.bool_(),
     }
-    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, "exact_hash": TEXT}
+    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, **language, "exact_hash": TEXT}
+
+
+def vectors_in(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of an index's columns that hold vectors."""
+    return tuple(name for name in names if name in (*VECTORS, CAPTIONS_VECTOR))
 
 
 def hash_vector_row(row: Row) -> str:
     """Return the sha256 over all columns of a row, vectors as little-endian float32."""
-    vectors = [hashlib.sha256(np.asarray(row[name], dtype="<f4").tobytes()).hexdigest() for name in VECTORS]
+    arrays = (np.asarray(row[name], dtype="<f4") for name in (*VECTORS, CAPTIONS_VECTOR) if name in row)
+    vectors = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
     exact = hash_row(row, EXACT_COLUMNS)
     return hash_value([exact, row["encoder_weights"], *(row[name] for name in CHECKS), *vectors])
 

@@ -38,6 +38,7 @@ from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.incremental import digest_path
 from autolora.storage.lock import exclusive_lock
 from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.sentences import open_language
 
 ORIGINAL = re.compile(r"\(sha256 ([0-9a-f]{64})\); cosine ")
 """the original in the reason of a near-duplicate, see autolora.pool.near_duplicates"""
@@ -161,7 +162,11 @@ def _write_dataset(root: Path, params: Params) -> None:
 def _write_index(root: Path, params: Params) -> Mapping[str, int]:
     """Write the working index; return the numbers of embedded, updated and removed adapters."""
     sync = index_stage.open_sync(
-        root, params.pool, lambda: _load_text_encoder(root, params.models), params.models.device
+        root,
+        params.pool,
+        lambda: _load_text_encoder(root, params.models),
+        lambda: open_language(root, params.encoder),
+        params.models.device,
     )
     plan = sync.plan()
     with Progress("index", sum(map(len, plan.embed)), "adapters embedded") as progress:

@@ -78,6 +78,7 @@ class Params:
         """What lies outside the repository, of a stage each, by the name of the param that names it."""
         return {
             "encoder.from": self.encoder.from_,
+            "encoder.language": self.encoder.language if self.encoder.has_language else None,
             "fusion.from": self.fusion.from_,
         }
 

@@ -8,6 +8,9 @@ from autolora.presets.encoder import EncoderVariant
 from autolora.presets.fusion import FusionVariant
 from autolora.storage.bounds import Count, Side
 
+CLIP = "clip"
+MODEL_NAMES = ("from_", "from_revision", "language", "language_revision")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderParams:
@@ -17,12 +20,22 @@ class EncoderParams:
     """key `from`: folder or Hugging Face id of a pretrained encoder, which is used as it is; null trains one"""
     from_revision: str | None
     """commit of the Hugging Face repository; required with an id, null with a folder"""
+    language: str
+    """sentence encoder by which captions and the parts of a prompt are compared: a folder, `package:NAME`, or a Hugging
+    Face id; CLIP: none, whole prompts are compared in the space of the base model's text encoder"""
+    language_revision: str | None
+    """as `from_revision`"""
     preset: Preset
     """a key of `presets.encoder.ENCODER`"""
     variant: EncoderVariant
     """the preset's variant with the section's `overrides`"""
     seed: int = 0
     """that of the file"""
+
+    @property
+    def has_language(self) -> bool:
+        """Return whether a training learns a language."""
+        return self.language != CLIP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,5 +70,5 @@ class FusionParams:
 
 
 def training_params(section: EncoderParams | FusionParams) -> dict[str, Any]:
-    """Return the params of a training, without those that replace it by a pretrained model."""
-    return {name: value for name, value in asdict(section).items() if name not in ("from_", "from_revision")}
+    """Return the params of a training, without those that name models."""
+    return {name: value for name, value in asdict(section).items() if name not in MODEL_NAMES}

@@ -14,7 +14,9 @@ SCHEMA = 1
 CONFIG, WEIGHTS, CARD, PIPELINE = "config.json", "model.safetensors", "README.md", "pipeline"
 TAGS = "tags.safetensors"
 """file of the tags of an encoder, which not all have"""
-PATTERNS = (CONFIG, WEIGHTS, TAGS, CARD, f"{PIPELINE}/*")
+LANGUAGE = "language.safetensors"
+"""file of the language of an encoder, which not all have"""
+PATTERNS = (CONFIG, WEIGHTS, TAGS, LANGUAGE, CARD, f"{PIPELINE}/*")
 """files of the folder"""
 Kind = Literal["encoder", "gates"]
 NAMES: Mapping[str, str] = {"encoder": "a pretrained encoder", "gates": "pretrained gates"}
@@ -81,7 +83,7 @@ class PretrainedConfig:
             raise TypeError("'files' must map names to sha256")
         if WEIGHTS not in config.files or not all(map(_is_known, config.files)):
             raise ValueError(
-                f"'files' must name {WEIGHTS}, may name {TAGS}, and otherwise files in {PIPELINE}/"
+                f"'files' must name {WEIGHTS}, may name {TAGS} and {LANGUAGE}, and otherwise files in {PIPELINE}/"
             )
         return config
 
@@ -125,4 +127,4 @@ def _check_fields(content: object, kind: type, prefix: str) -> None:
 
 
 def _is_known(name: str) -> bool:
-    return name in (WEIGHTS, TAGS) or (name.startswith(f"{PIPELINE}/") and is_inside(name))
+    return name in (WEIGHTS, TAGS, LANGUAGE) or (name.startswith(f"{PIPELINE}/") and is_inside(name))

@@ -12,6 +12,7 @@ from autolora.index.served import open_index
 from autolora.params import Params
 from autolora.refresh.history import Recall, headline_recall
 from autolora.releases.queries import read_queries
+from autolora.search.retriever import Retriever
 from autolora.storage.git import read_committed
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
@@ -76,10 +77,9 @@ def _names(index: Index) -> dict[str, str]:
 
 
 def _answers(root: Path, params: Params, index: Index, queries: Sequence[str]) -> list[tuple[str, ...]]:
-    features = load_numpy_text_encoder(root, params.models, index.tokenizers).encode(queries)
-    best = (index.nearest(vector, ANSWERS)[0].tolist() for vector in index.text_map.apply(features))
-    rows = ([index.rows[position] for position in positions] for positions in best)
-    return [tuple(f"{row['hub']}:{row['id']}" for row in found) for found in rows]
+    retriever = Retriever(index, load_numpy_text_encoder(root, params.models, index.tokenizers), params)
+    found = (retriever.search(query, ANSWERS) for query in queries)
+    return [tuple(f"{hit.hub}:{hit.id}" for hit in hits) for hits in found]
 
 
 def _recall(root: Path, rev: str) -> Recall | None:

@@ -24,8 +24,10 @@ from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
 from autolora.releases.checks import Check
 from autolora.storage.arrays import Float32Array, Float64Array, Int64Array
+from autolora.storage.files import Row
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_arrow, read_where
+from autolora.text_encoder.sentences import load_saved
 
 TOLERANCE = 1e-5
 """of a cosine: vectors are float32, whose last bits differ between processors"""
@@ -55,6 +57,7 @@ def self_checks(root: Path, index: Index) -> Iterator[Check]:
     for name, is_right in (
         ("vectors of another length than 1", _is_unit(index.vectors)),
         ("vectors of weights that are not numbers", np.isfinite(index.weights_vectors).all(axis=1)),
+        ("vectors of captions of another length than 0 or 1", _is_unit_or_zero(index.captions_vectors)),
     ):
         yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
     taken = takedowns.read(root)
@@ -163,11 +166,13 @@ def _read_again(former: Index, index: Index) -> Check:
 
 
 def _identity(index: Index) -> tuple[Any, ...]:
-    return index.encoder, index.text_encoder, index.relevance and index.relevance.to_json()
+    language = index.language and index.language.digest
+    return index.encoder, index.text_encoder, index.relevance and index.relevance.to_json(), language
 
 
 def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Float32Array]) -> Check:
-    """Compare the cosines of the pinned queries with all adapters whose inputs are the same, by both vectors."""
+    """Compare the cosines of the pinned queries with all adapters whose inputs are the same, by both vectors, and the
+    numbers of the captions' vectors."""
     queries = former.text_map.apply(features[0]), index.text_map.apply(features[1])
     largest = np.zeros(len(former.rows), np.float64)
     for name, inputs in (("vectors", INPUTS), ("weights_vectors", WEIGHTS_INPUTS)):
@@ -179,6 +184,11 @@ def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Floa
             )
             rows = part[:, 0]
             largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf).max(axis=0))
+    if former.captions_vectors is not None and index.captions_vectors is not None:
+        for part in _blocks(unchanged(former, index, INPUTS)):
+            rows = part[:, 0]
+            change = np.abs(former.captions_vectors[rows] - index.captions_vectors[part[:, 1]]).max(axis=1)
+            largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf))
     changed = np.flatnonzero(largest > TOLERANCE)
     return Check(
         name="score changes",
@@ -227,11 +237,37 @@ def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
     yield from expected
 
 
+def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator[Check]:
+    """Yield the check that vectors of captions in the language follow from these.
+
+    chosen: positions of the rows whose captions are encoded again.
+    """
+    if index.language is None or index.captions_vectors is None or index.language_folder is None:
+        return
+    sentences, wrong = load_saved(index.language_folder), []
+    for row, captions in _captions(root, index, [row for row in chosen if index.has_captions[row]]):
+        vectors = index.language.map.captions(sentences.encode([caption["text"] for caption in captions]))
+        wanted = directions(vectors.sum(axis=0, keepdims=True, dtype=np.float64))[0]
+        if np.abs(wanted - index.captions_vectors[row]).max() > UNIT_TOLERANCE:
+            wrong.append(index.rows[row]["id"])
+    yield _none("vectors of captions that follow from none", wrong)
+
+
 def _caption_sums(
     root: Path, index: Index, encode: Encode, rows: Sequence[int]
 ) -> Iterator[tuple[int, Float64Array]]:
     """Yield rows with what their captions add to their vector (d,): the number of renderings with captions times the
-    direction of all captions. A row with more captions than are left of SPOT_TEXTS is left out, but not the first two.
+    direction of all captions.
+    """
+    for row, captions in _captions(root, index, rows):
+        vectors = index.text_map.apply(encode([caption["text"] for caption in captions]))
+        total = vectors.sum(axis=0, keepdims=True, dtype=np.float64)
+        yield row, len({caption["image"] for caption in captions}) * directions(total)[0]
+
+
+def _captions(root: Path, index: Index, rows: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:
+    """Yield rows with their captions. One with more captions than are left of SPOT_TEXTS is left out, but not the first
+    two.
     """
     tables, left = dataset.folder(root), SPOT_TEXTS
     for number, row in enumerate(rows):
@@ -241,9 +277,7 @@ def _caption_sums(
         captions = read_where(tables, "captions", ["image", "text"], "image", images)
         if number < 2 or len(captions) <= left:
             left -= len(captions)
-            vectors = index.text_map.apply(encode([caption["text"] for caption in captions]))
-            total = vectors.sum(axis=0, keepdims=True, dtype=np.float64)
-            yield row, len({caption["image"] for caption in captions}) * directions(total)[0]
+            yield row, captions
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:
@@ -285,6 +319,13 @@ def _is_unit(vectors: Float32Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     lengths = np.linalg.norm(vectors, axis=1)
     close: np.ndarray[Any, np.dtype[np.bool_]] = np.abs(lengths - 1) <= UNIT_TOLERANCE
     return close
+
+
+def _is_unit_or_zero(vectors: Float32Array | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return for each vector whether it is zero or of length 1; nothing if there are none."""
+    if vectors is None:
+        return np.zeros(0, np.bool_)
+    return _is_unit(vectors) | ~vectors.any(axis=1)
 
 
 def _none(name: str, offenders: Sequence[str]) -> Check:

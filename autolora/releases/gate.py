@@ -16,7 +16,14 @@ from autolora.index.served import copy_path, former_digest, open_copy_of, open_r
 from autolora.params import Params
 from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import GATE, Check, Decision, read_decisions
-from autolora.releases.exact import change_checks, self_checks, spot_rows, stage_checks, vector_checks
+from autolora.releases.exact import (
+    change_checks,
+    language_checks,
+    self_checks,
+    spot_rows,
+    stage_checks,
+    vector_checks,
+)
 from autolora.releases.pin import read_pin
 from autolora.releases.queries import read_queries
 from autolora.releases.rates import rate_checks
@@ -86,6 +93,7 @@ def _checks(
     features = encoder.encode(queries)
     chosen = spot_rows(served, index, index.text_map.apply(features))
     yield from vector_checks(root, index, encoder.encode, chosen)
+    yield from language_checks(root, index, chosen)
     if served:
         if _tokenizers(served) == _tokenizers(index):
             before = features

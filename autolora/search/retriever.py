@@ -6,37 +6,46 @@ A search reads an immutable copy of the index (autolora.index.served), so a runn
 
 import string
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
-from autolora.matching.selection import Candidates, select
+from autolora.matching.language import MIN_LENGTH, Lane, PartScores, PartSearch, count_words
+from autolora.matching.parts import split_parts
+from autolora.matching.relevance import logistic
+from autolora.matching.selection import Candidates, pursue
 from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
-from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
+from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.storage.files import Row
 from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.sentences import SentenceEncoder, load_saved
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
     from autolora.search.reasons import Reasons
+    from autolora.search.survey import Survey
 
 Conditions = str | Sequence[str] | None
 """an SQL condition on columns of the index, several that must all hold, or none"""
 MAX_CANDIDATES = 1000
-"""nearest adapters among which each step of a selection chooses the most relevant"""
+"""best adapters for the prompt, among which each step of a selection chooses the most relevant"""
+UNSURE_SHARE = 0.5
+"""of the relevance that a selection needs, from which an adapter may fit"""
 MAX_PROMPTS, MAX_FILTERS = 64, 16
 """prompts whose vectors are kept, and filters whose rows are"""
 MAX_SHARING = 5
@@ -44,6 +53,150 @@ MAX_SHARING = 5
 MAX_TRIGGER_WORDS, MIN_TRIGGER_CHARACTERS = 8, 3
 """of a trigger word, which may be a phrase"""
 PUNCTUATION = string.punctuation + string.whitespace
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An adapter of the index, and how well it fits a prompt."""
+
+    position: int
+    row: Row
+    score: float
+    """cosine with the prompt, or with its part"""
+    relevance: float | None
+    """None if the encoder was imported"""
+    part: str | None = None
+
+
+class Answer(Protocol):
+    """How well the adapters of an index fit one prompt."""
+
+    def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
+        """Return k adapters: the `first` ones, then those that fit best. mask (N,): those that may be returned."""
+
+    def scores(self) -> NDArray[np.floating]:
+        """Return what ranks the adapters (N,)."""
+
+    def judge(self, positions: Sequence[int]) -> list[Judged]:
+        """Return how well the adapters at these positions fit, in this order."""
+
+    def pursue(self, mask: BoolArray | None) -> Iterator[Judged]:
+        """Yield adapters in the order of their selection, each beside those before it.
+
+        Raises MismatchError if their relevance is unknown.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WholePrompt:
+    """The cosines of adapters with the vector of a prompt (Eq. 4 and 5)."""
+
+    index: Index
+    vector: Float32Array
+    """(d,) unit vector"""
+
+    def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
+        """Return k adapters: the `first` ones, then those with the highest cosines."""
+        positions, _ = self.index.nearest(self.vector, k, mask)
+        return self.judge(_with_first(first, positions, k))
+
+    def scores(self) -> NDArray[np.floating]:
+        """Return the cosines (N,)."""
+        cosines: Float32Array = self.index.vectors @ self.vector
+        return cosines
+
+    def judge(self, positions: Sequence[int]) -> list[Judged]:
+        """Return the cosines of adapters, and how relevant these make them."""
+        at, rows = np.array(positions, np.int64), [self.index.rows[position] for position in positions]
+        cosines = (self.index.vectors[at] @ self.vector).astype(np.float64)
+        relevance: Sequence[float | None] = [None] * len(rows)
+        if self.index.relevance is not None:
+            uses_captions = self.index.uses_captions[at]
+            relevance = self.index.relevance.probabilities(cosines, uses_captions, remainder=0.0).tolist()
+        return [Judged(*row) for row in zip(positions, rows, cosines.tolist(), relevance, strict=True)]
+
+    def pursue(self, mask: BoolArray | None) -> Iterator[Judged]:
+        """Yield the adapters of a matching pursuit (autolora.matching.selection)."""
+        index = self.index
+        if index.relevance is None:
+            raise MismatchError(
+                "the encoder was imported, and only a training fits the relevance by which adapters are selected: give "
+                "the number of adapters (-k), or train an encoder (`dvc repro encoder`)"
+            )
+        candidates = Candidates(
+            index.vectors,
+            index.uses_captions,
+            lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, mask),
+        )
+        for match in pursue(self.vector.astype(np.float64), candidates, index.relevance.probabilities):
+            yield Judged(match.position, index.rows[match.position], match.cosine, match.rank_value)
+
+
+class PromptParts:
+    """The log-odds of the best part of a prompt (autolora.matching.language)."""
+
+    def __init__(self, index: Index, parts: Sequence[str], lanes: Sequence[Lane]) -> None:
+        """lanes: of all adapters of the index."""
+        self.index, self._parts, self._lanes = index, parts, lanes
+        self._words = count_words(parts)
+
+    def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
+        """Return k adapters: the `first` ones, then those with the highest log-odds."""
+        odds = self._scores.log_odds if mask is None else np.where(mask, self._scores.log_odds, -np.inf)
+        order = np.argsort(-odds, kind="stable")[:k]
+        return self.judge(_with_first(first, order[odds[order] > -np.inf], k))
+
+    def scores(self) -> NDArray[np.floating]:
+        """Return the log-odds (N,)."""
+        return self._scores.log_odds
+
+    def judge(self, positions: Sequence[int]) -> list[Judged]:
+        """Return how well adapters fit their best parts."""
+        relevance = logistic(self._scores.log_odds[np.array(positions, np.int64)]).tolist()
+        return [self._judged(*row) for row in zip(positions, relevance, strict=True)]
+
+    def pursue(self, mask: BoolArray | None) -> Iterator[Judged]:
+        """Yield the adapters of a pursuit in which each takes away what it answers, among the most relevant ones."""
+        odds = self._scores.log_odds if mask is None else np.where(mask, self._scores.log_odds, -np.inf)
+        candidates = np.zeros(len(odds), np.bool_)
+        candidates[np.argsort(-odds, kind="stable")[:MAX_CANDIDATES]] = True
+        for match in self._search(candidates if mask is None else candidates & mask).pursue():
+            yield self._judged(match.position, match.relevance)
+
+    def relevance(self) -> Float64Array:
+        """Return the relevance of all adapters (N,)."""
+        return logistic(self._scores.log_odds)
+
+    def nearest_of_parts(self, mask: BoolArray | None) -> dict[str, Judged]:
+        """Return part -> the adapter that fits it best; empty if none may be found."""
+        positions, odds = self._search(mask).best_of_parts()
+        found = zip(positions.tolist(), range(len(self._parts)), logistic(odds).tolist(), strict=True)
+        return {
+            self._parts[part]: Judged(position, self.index.rows[position], 0.0, relevance, self._parts[part])
+            for position, part, relevance in found
+            if odds[part] > -np.inf
+        }
+
+    @cached_property
+    def _scores(self) -> PartScores:
+        return self._search(None).scores()
+
+    def _search(self, mask: BoolArray | None) -> PartSearch:
+        return PartSearch(
+            self._lanes, self._words, np.ones(len(self.index.rows), np.bool_) if mask is None else mask
+        )
+
+    def _judged(self, position: int, relevance: float) -> Judged:
+        """Return an adapter with the part that it comes nearest to: the most relevant one may contain more words."""
+        lane = next(lane for lane in self._lanes if lane.members[position])
+        lengths = np.maximum(np.linalg.norm(lane.parts, axis=1), MIN_LENGTH)
+        cosines = lane.parts @ lane.vectors[position] / lengths
+        best = int(cosines.argmax())
+        return Judged(position, self.index.rows[position], float(cosines[best]), relevance, self._parts[best])
+
+
+def _with_first(first: Sequence[int], positions: Int64Array, k: int) -> list[int]:
+    return list(dict.fromkeys([*first, *positions.tolist()]))[:k]
 
 
 class SearchSettings(Protocol):
@@ -72,6 +225,7 @@ class Retriever:
         self.index, self.text_encoder, self.settings = index, text_encoder, settings
         self.project = project
         self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
+        self._split = lru_cache(MAX_PROMPTS)(self._split_prompt)
         self._mask = lru_cache(MAX_FILTERS)(index.mask)
 
     def with_index(self, index: Index) -> "Retriever":
@@ -83,14 +237,11 @@ class Retriever:
         """The names of the adapters of the index."""
         return AdapterNames.of_index(self.index.rows.columns)
 
-    @cached_property
-    def _uses_captions(self) -> BoolArray:
-        return self.index.uses_captions
-
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
-        """Return k adapters: those that the prompt names, then those with the highest cosine, well fitting or not.
+        """Return k adapters: those that the prompt names, the selected ones, then the others, best first.
 
-        A prompt names adapters by a name or author alone, or by a trigger word that few have. Cosines: Eq. 4 and 5.
+        A prompt names adapters by a name or author alone, or by a trigger word that few have. Without a language no
+        selected ones come before the others, which are ordered by cosine (Eq. 4 and 5), and not by relevance.
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
         all hold, e.g. "license = 'mit' and not nsfw"; adapters that do not pass are left out before the ranking.
         Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
@@ -98,44 +249,22 @@ class Retriever:
         """
         count = self.settings.retrieval.k if k is None else check_count(k)
         mask = None if where is None else self.passing(where)
-        vector = self.embed(prompt)
-        positions, cosines = self.index.nearest(vector, count, mask)
-        named = find_named(prompt, self.index.rows.columns)
+        answer, named = self._answer(prompt), find_named(prompt, self.index.rows.columns)
         exact = {position: text for position, text in named.items() if mask is None or mask[position]}
-        if exact:
-            positions = np.array(list(dict.fromkeys([*exact, *positions.tolist()]))[:count], np.int64)
-            cosines = self.index.vectors[positions] @ vector
-        hits = zip(positions.tolist(), self._hits(positions, cosines), strict=True)
-        return [replace(hit, exact=exact.get(position)) for position, hit in hits]
+        selected = [row.position for row in self._select(answer, mask, 1.0)] if self.index.language else []
+        found = answer.search(count, mask, [*exact, *selected])
+        hits = zip(found, self._hits(found), strict=True)
+        return [_named(hit, exact.get(judged.position)) for judged, hit in hits]
 
-    def select(self, prompt: str, where: Conditions = None) -> list[Hit]:
+    def select(self, prompt: str, where: Conditions = None, unsure: bool = False) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
 
-        where: as in `search`. Raises FilterError, or MismatchError if the encoder was imported, so that the relevance
-        of adapters is unknown, ValueError if the prompt is empty.
+        where: as in `search`. unsure: also adapters of half the relevance that is needed.
+        Raises FilterError, or MismatchError if the encoder was imported, so that the relevance of adapters is unknown,
+        ValueError if the prompt is empty.
         """
-        index, params = self.index, self.settings.retrieval
         mask = None if where is None else self.passing(where)
-        if index.relevance is None:
-            raise MismatchError(
-                "the encoder was imported, and only a training fits the relevance by which adapters are selected: give "
-                "the number of adapters (-k), or train an encoder (`dvc repro encoder`)"
-            )
-        matches = select(
-            self.embed(prompt).astype(np.float64),
-            Candidates(
-                index.vectors,
-                self._uses_captions,
-                lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, mask),
-            ),
-            index.relevance,
-            params.max_selected,
-            params.min_relevance,
-        )
-        return [
-            self._hit(rank, index.rows[match.position], match.cosine, match.rank_value)
-            for rank, match in enumerate(matches, start=1)
-        ]
+        return self._hits(self._select(self._answer(prompt), mask, UNSURE_SHARE if unsure else 1.0))
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
@@ -159,14 +288,15 @@ class Retriever:
         named: Sequence[tuple[str, float]] = (),
         k: int | None = None,
         where: Conditions = None,
+        unsure: bool = False,
     ) -> list[Hit]:
         """Return the adapters of an image: the named ones with their strengths, else k hits, else the selection.
 
-        Raises as `named`, `search` and `select`.
+        unsure: as in `select`. Raises as `named`, `search` and `select`.
         """
         if named:
             return self._named(prompt, named)
-        return self.select(prompt, where) if k is None else self.search(prompt, k, where)
+        return self.select(prompt, where, unsure) if k is None else self.search(prompt, k, where)
 
     def reasons(self, prompt: str, hits: Sequence[Hit]) -> "list[Reasons]":
         """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
@@ -177,19 +307,23 @@ class Retriever:
 
         return explain(self, prompt, hits)
 
+    def survey(self, prompt: str, where: Conditions = None, hits: Sequence[Hit] = ()) -> "Survey":
+        """Return what of a prompt no adapter answers, what only others than these hits do, and what conditions hide."""
+        from autolora.search.survey import make_survey  # which imports this module
+
+        return make_survey(self, prompt, None if where is None else self.passing(where), hits)
+
     def judge(self, prompt: str, positions: Sequence[int]) -> list[Hit]:
         """Return the adapters at positions of the index as hits of a prompt, in this order."""
-        vectors: Float32Array = self.index.vectors[list(positions)]
-        return self._hits(np.array(positions, np.int64), vectors @ self.embed(prompt))
+        return self._hits(self._answer(prompt).judge(positions))
 
     def passing(self, where: str | Sequence[str]) -> BoolArray:
         """Return which adapters pass all conditions (N,). Raises FilterError if one is not valid."""
         return self._mask((where,) if isinstance(where, str) else tuple(where))
 
-    def scores(self, prompt: str) -> Float32Array:
-        """Return the cosines (N,) of a prompt with all adapters of the index (Eq. 4)."""
-        cosines: Float32Array = self.index.vectors @ self.embed(prompt)
-        return cosines
+    def scores(self, prompt: str) -> NDArray[np.floating]:
+        """Return what ranks the adapters (N,): log-odds of their best parts, or without a language cosines (Eq. 4)."""
+        return self._answer(prompt).scores()
 
     def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt. Raises ValueError or TypeError as `check_prompt`."""
@@ -199,6 +333,42 @@ class Retriever:
         """Return the unit vectors (N, d) of texts."""
         return self.index.text_map.apply(self.text_encoder.encode(texts))
 
+    def _select(self, answer: Answer, mask: BoolArray | None, share: float) -> list[Judged]:
+        """Return the adapters of a selection whose relevance is at least this share of `retrieval.min_relevance`."""
+        params = self.settings.retrieval
+        lowest, judged = share * params.min_relevance, islice(answer.pursue(mask), params.max_selected)
+        return list(takewhile(lambda row: row.relevance is not None and row.relevance >= lowest, judged))
+
+    def _answer(self, prompt: str) -> Answer:
+        """Return how the index answers a prompt: by its parts if the encoder has a language, and else as a whole."""
+        if self.index.language is None:
+            return WholePrompt(self.index, self.embed(prompt))
+        return self.parts(prompt)
+
+    def parts(self, prompt: str) -> PromptParts:
+        """Return how the index answers the parts of a prompt, if it has a language."""
+        return PromptParts(self.index, *self._split(check_prompt(prompt)))
+
+    def _split_prompt(self, prompt: str) -> tuple[tuple[str, ...], list[Lane]]:
+        """Return the parts of a prompt, and the lanes by which adapters are compared with them."""
+        index, parts = self.index, split_parts(prompt)
+        assert index.language is not None and index.captions_vectors is not None
+        by_weights, by_captions = index.language.coefficients
+        lanes = []
+        if index.has_captions.any():
+            vectors = index.language.map.parts(self._sentences.encode(parts))
+            lanes.append(Lane(index.captions_vectors, index.has_captions, vectors, by_captions))
+        if not index.has_captions.all():
+            vectors = index.text_map.project(self.text_encoder.encode(parts)) / index.language.everyday_length
+            lanes.append(Lane(index.weights_directions, ~index.has_captions, vectors, by_weights))
+        return parts, lanes
+
+    @cached_property
+    def _sentences(self) -> SentenceEncoder:
+        """The sentence encoder of the index's language."""
+        assert self.index.language_folder is not None
+        return load_saved(self.index.language_folder)
+
     def _embed_prompt(self, prompt: str) -> Float32Array:
         vector: Float32Array = self.embed_all([prompt])[0]
         vector.setflags(write=False)
@@ -207,11 +377,8 @@ class Retriever:
     def _named(self, prompt: str, names: Sequence[tuple[str, float]]) -> list[Hit]:
         """Return the adapters with these names and strengths; errors as `named`."""
         positions = [self.names.find_one(name) for name, _ in names]
-        cosines = self.index.vectors[positions] @ self.embed(prompt)
-        hits = [
-            self._hit(rank, self.index.rows[position], cosine, relevance=None)
-            for rank, (position, cosine) in enumerate(zip(positions, cosines.tolist(), strict=True), start=1)
-        ]
+        judged = self._answer(prompt).judge(positions)
+        hits = self._hits([replace(row, relevance=None, part=None) for row in judged])
         check_distinct([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
         return [strengthen(hit, strength) for hit, (_, strength) in zip(hits, names, strict=True)]
 
@@ -228,24 +395,16 @@ class Retriever:
                 f"no adapter is called '{name}': give a name with its strength as a mapping, `{{'{before}': {number}}}`"
             )
 
-    def _hits(self, positions: Int64Array, cosines: Float32Array) -> list[Hit]:
-        """Return the adapters at these positions (k,) as hits, given their cosines (k,) with the whole prompt."""
-        rows, scores = (
-            [self.index.rows[position] for position in positions.tolist()],
-            cosines.astype(np.float64),
-        )
-        relevance: Sequence[float | None] = [None] * len(rows)
-        if self.index.relevance is not None:
-            uses_captions = np.array([bool(row["uses_captions"]) for row in rows], np.bool_)
-            relevance = self.index.relevance.probabilities(scores, uses_captions, remainder=0.0).tolist()
-        found = zip(rows, scores.tolist(), relevance, strict=True)
-        return [self._hit(rank, *hit) for rank, hit in enumerate(found, start=1)]
+    def _hits(self, judged: Iterable[Judged]) -> list[Hit]:
+        """Return judged adapters as hits, in this order."""
+        return [self._hit(rank, row) for rank, row in enumerate(judged, start=1)]
 
-    def _hit(self, rank: int, row: Row, score: float, relevance: float | None) -> Hit:
+    def _hit(self, rank: int, judged: Judged) -> Hit:
+        row = judged.row
         return Hit(
             rank=rank,
-            score=score,
-            relevance=relevance,
+            score=judged.score,
+            relevance=judged.relevance,
             sha256=row["sha256"],
             hub=row["hub"],
             id=row["id"],
@@ -254,6 +413,7 @@ class Retriever:
             nsfw=row["nsfw"],
             trigger_words=tuple(row["trigger_words"]),
             index=self.index.digest,
+            part=judged.part,
         )
 
 
@@ -289,6 +449,11 @@ def strengthen(hit: Hit, strength: float) -> Hit:
     """
     factor = check_strength(hit.id, strength)
     return replace(hit, strength=factor, trigger_words=hit.trigger_words if factor > 0 else ())
+
+
+def _named(hit: Hit, exact: str | None) -> Hit:
+    """Return a hit; one that the prompt names without what its vector says of the prompt."""
+    return hit if exact is None else replace(hit, exact=exact, relevance=None, part=None)
 
 
 def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:

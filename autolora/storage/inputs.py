@@ -1,12 +1,12 @@
 """Inputs outside the repository, which DVC does not watch: what a stage has read there, and whether it is the same now.
 
-    with recording_input(root, "encoder", "/models/encoder"):    # in the flow of a stage
+    with recording_input(root, "encoder.from", "/models/encoder"):    # in the flow of a stage
         ...
     changed_inputs(root, params.inputs)    # later: phrases on what has changed
 
 The libraries that a model is trained with are such inputs too: their versions lie beside its weights.
 Files are compared by path, size and time of modification, so an input of any size is not read. The record is kept in
-cache/inputs/<stage>.json, as these times are those of one machine. Paths in the repository are relative to its root, so
+cache/inputs/<param>.json, as these times are those of one machine. Paths in the repository are relative to its root, so
 a repository may be moved.
 """
 
@@ -41,14 +41,15 @@ class InputState:
 
 
 @contextmanager
-def recording_input(root: Path, stage: str, path: str | None) -> Iterator[None]:
+def recording_input(root: Path, param: str, path: str | None) -> Iterator[None]:
     """Record the state that an input has before the block, if the block succeeds.
 
-    path: as params.yaml has it, so it may begin with ~/, or be relative to the root.
+    param: names the input, e.g. encoder.from, and its stage. path: as params.yaml has it, so it may begin with ~/, or
+    be relative to the root.
     """
     state = read_state(root, path)
     yield
-    write_atomic(_record_path(root, stage), json.dumps(asdict(state)) + "\n")
+    write_atomic(_record_path(root, param), json.dumps(asdict(state)) + "\n")
 
 
 def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
@@ -60,7 +61,7 @@ def changed_inputs(root: Path, inputs: Mapping[str, str | None]) -> list[str]:
     phrases = []
     for param, path in inputs.items():
         stage = param.partition(".")[0]
-        record = read_json(_record_path(root, stage))
+        record = read_json(_record_path(root, param))
         if record and (difference := _compare(root, param, stage, InputState(**record), path)):
             phrases.append(difference)
     return phrases + [
@@ -148,5 +149,5 @@ def _describe(state: InputState) -> str:
     return f"{state.files:,} files, {state.bytes:,} bytes"
 
 
-def _record_path(root: Path, stage: str) -> Path:
-    return root / "cache" / "inputs" / f"{stage}.json"
+def _record_path(root: Path, param: str) -> Path:
+    return root / "cache" / "inputs" / f"{param}.json"

@@ -129,6 +129,14 @@ def has_table(folder: Path, table: str, columns: Columns) -> bool:
     return bool(_dataset(folder, table).schema == schema_of(columns))
 
 
+def columns_of(folder: Path, table: str, version: int | None = None) -> tuple[str, ...]:
+    """Return the names of a table's columns. Raises MissingArtifact if the table or that version does not exist."""
+    try:
+        return tuple(_dataset(folder, table, version).schema.names)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MissingArtifact(f"{folder} has no table '{table}': run `dvc repro`") from error
+
+
 def hashes_in(folder: Path, table: str, columns: Columns) -> dict[str, str]:
     """Return key -> row hash; empty if the table is missing or has other columns."""
     if not has_table(folder, table, columns):

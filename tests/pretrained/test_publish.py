@@ -30,6 +30,7 @@ from tests.support.pretrained_folder import ridge_encoder
 from tests.support.synthetic_repo import make_adapters, write_dataset, write_repository
 from tests.support.tiny_flux import CONFIG, save_pipeline
 from tests.support.tiny_pool import make_pool
+from tests.support.tiny_sentences import WordSums, plain_language
 
 REPOSITORY = Path(__file__).parents[2]
 THEMES = ("mosaic", "neon")
@@ -48,7 +49,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copy(REPOSITORY / "dvc.yaml", root)
     encoder = ridge_encoder(models.load_text_encoder(load(root / "params.yaml").models).digest)
-    encoder_store.save_encoder(encoder_store.folder(root), encoder)
+    encoder_store.save_encoder(encoder_store.folder(root), encoder, language=plain_language(WordSums()))
     encoder_store.write_encoder_digest(root, encoder, {}, adapters=4, texts=16)
     torch.manual_seed(0)
     trained = fusion_store.build(CONFIG, FUSION["best"])
@@ -88,6 +89,7 @@ def test_encoder_is_published_with_training_set_and_metrics(root: Path) -> None:
     )
     assert (pretrained.config.dtype, pretrained.config.rank) == ("int8", 5)
     assert pretrained.pipeline is not None
+    assert pretrained.language is not None and pretrained.language.model == WordSums().digest
     card = (root / "out/encoder/README.md").read_text()
     assert "# out/encoder" in card and "| 0.50 | 0.25 to 0.75 | 9 | 2026-01-02 |" in card
     assert "license: mit" in card and str(root) not in card

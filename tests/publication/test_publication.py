@@ -16,6 +16,7 @@ from autolora.catalog import store as catalog
 from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtifact
 from autolora.extras import LIBRARIES
 from autolora.generation.collection import Collection
+from autolora.index.content import LANGUAGE_FILES
 from autolora.params import load
 from autolora.publication import weights
 from autolora.publication.folder import write_published_index
@@ -25,6 +26,7 @@ from autolora.storage.files import Row, read_rows, write_rows
 from tests.publication.conftest import Site
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline
+from tests.support.tiny_sentences import tiny_sentence_encoder
 
 PROMPT = "neon"
 
@@ -44,6 +46,29 @@ def test_hits_are_those_of_the_project(site: Site, cache: Path) -> None:
     (reasons,) = published.reasons(PROMPT, published.search(PROMPT, k=1))
     assert reasons.weights_score and len(reasons.unavailable) == 1
     assert all("a published index" in note and "dvc" not in note for note in reasons.unavailable)
+
+
+@pytest.mark.slow
+def test_an_index_with_a_language_answers_by_parts_without_its_project(
+    site: Site, cache: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
+    params = load(root / "params.yaml")
+    small_root.teach_sentences(root, params.models, tiny_sentence_encoder(tmp_path / "sentences"))
+    write_published_index(root, params, tmp_path / "published")
+    prompt, project = "a Neon cat, two monks", autolora.open(root)
+    expected = [project.search(prompt, k=12), project.select(prompt), project.select(prompt, unsure=True)]
+    assert {"Neon", "cat"} <= {hit.part for hit in expected[1]} and expected != [[], [], []]
+    shutil.rmtree(root)
+    shutil.rmtree(tmp_path / "sentences")
+    published = autolora.open(tmp_path / "published")
+    assert [
+        published.search(prompt, k=12),
+        published.select(prompt),
+        published.select(prompt, unsure=True),
+    ] == expected
+    names = {path.name for path in (tmp_path / "published/cache/index").glob("*/*")}
+    assert {*LANGUAGE_FILES, "captions_vectors.npy"} <= names
 
 
 def test_a_search_in_a_published_index_needs_no_transformers(

@@ -88,9 +88,8 @@ def test_adapters_that_the_prompt_names_come_first_if_they_pass_the_filter(
     hits = retriever.search(prompt, k=3)
     assert [hit.exact for hit in hits] == ["name", None, None]
     assert [hit.rank for hit in hits] == [1, 2, 3] and len({hit.sha256 for hit in hits}) == 3
-    assert hits[0] == replace(
-        retriever.judge(prompt, [retriever.names.find_one(last.sha256)])[0], exact=hits[0].exact
-    )
+    (judged,) = retriever.judge(prompt, [retriever.names.find_one(last.sha256)])
+    assert judged.relevance is not None and hits[0] == replace(judged, relevance=None, exact="name")
     assert all(hit.exact is None for hit in retriever.search(prompt, k=3, where=condition))
 
 

@@ -19,7 +19,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def record(root: Path, path: Path | None) -> None:
-    with recording_input(root, "encoder", path and str(path)):
+    with recording_input(root, "encoder.from", path and str(path)):
         pass
 
 
@@ -61,7 +61,7 @@ def test_a_path_may_be_relative_or_in_the_home_folder(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with recording_input(tmp_path, "encoder", path):
+    with recording_input(tmp_path, "encoder.from", path):
         pass
     for named in (path, model):
         assert changes(tmp_path, named) == []
@@ -96,7 +96,7 @@ def test_another_input_than_that_of_the_last_run_is_named(
     tmp_path: Path, model: Path, before: str | None, after: str | None
 ) -> None:
     """Whether it exists or not; `a/b` is an id on Hugging Face."""
-    with recording_input(tmp_path, "encoder", before):
+    with recording_input(tmp_path, "encoder.from", before):
         pass
     assert changes(tmp_path, before) == []
     assert changes(tmp_path, after) == [
@@ -110,10 +110,10 @@ def test_an_input_that_no_stage_has_read_on_this_machine_is_not_named(tmp_path: 
 
 
 def test_a_change_while_the_stage_runs_and_a_failed_run_are_named(tmp_path: Path, model: Path) -> None:
-    with recording_input(tmp_path, "encoder", str(model)):
+    with recording_input(tmp_path, "encoder.from", str(model)):
         (model / "a.tar").write_bytes(b"changed")
     assert len(changes(tmp_path, model)) == 1
-    with pytest.raises(RuntimeError), recording_input(tmp_path, "encoder", str(model)):
+    with pytest.raises(RuntimeError), recording_input(tmp_path, "encoder.from", str(model)):
         raise RuntimeError
     assert len(changes(tmp_path, model)) == 1
 

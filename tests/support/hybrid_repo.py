@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autolora.encoder import store as encoder_store
 from autolora.models import ClipTextEncoder
+from autolora.text_encoder.sentences import SentenceEncoder
 from tests.support.synthetic_repo import (
     SyntheticAdapter,
     encoder_params,
@@ -17,14 +18,20 @@ from tests.support.synthetic_repo import (
 
 
 def write_hybrid(
-    root: Path, text_encoder: ClipTextEncoder, adapters: Sequence[SyntheticAdapter]
+    root: Path,
+    text_encoder: ClipTextEncoder,
+    adapters: Sequence[SyntheticAdapter],
+    sentences: SentenceEncoder | None = None,
 ) -> dict[str, int]:
-    """Write repository, dataset and index, and return the index's counts; train only if there is no encoder yet."""
+    """Write repository, dataset and index, and return the index's counts; train only if there is no encoder yet.
+
+    sentences: that of the language, if there is to be one.
+    """
     write_repository(root, adapters)
     write_dataset(root)
     if not encoder_store.folder(root).exists():
-        write_encoder(root, text_encoder, encoder_params())
-    return write_index(root, text_encoder=text_encoder)
+        write_encoder(root, text_encoder, encoder_params(), sentences)
+    return write_index(root, text_encoder=text_encoder, sentences=sentences)
 
 
 def with_captions_of(adapter: SyntheticAdapter, other: SyntheticAdapter, images: int = 2) -> SyntheticAdapter:

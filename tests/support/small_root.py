@@ -13,6 +13,7 @@ from autolora import models
 from autolora.catalog import store as catalog
 from autolora.dataset import stage as dataset
 from autolora.encoder import stage as encoder
+from autolora.encoder.model import TextEncoder
 from autolora.fusion import store as fusion
 from autolora.index import stage as index
 from autolora.lora.sketch import SketchSpec, sketch
@@ -23,8 +24,10 @@ from autolora.pool.recipe import ReadRecipe
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file, hash_value
+from autolora.text_encoder.sentences import SentenceEncoder
 from tests.support.synthetic_repo import encoder_params
 from tests.support.tiny_flux import CONFIG, random_lora, save_peft, save_pipeline
+from tests.support.tiny_sentences import teach
 
 REPOSITORY = Path(__file__).parents[2]
 THEMES = ("cat", "rocket", "mosaic", "neon")
@@ -95,17 +98,30 @@ def build_models(root: Path, base: ModelsParams) -> None:
     short = encoder_params(steps=2, probes=1)
     text_encoder = models.load_text_encoder(base)
     list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
-    index_sync = index.open_sync(root, params().pool, lambda: text_encoder)
-    work = index_sync.plan()
-    for batch in work.embed:
-        index_sync.embed(batch)
-    index_sync.update(work.update)
-    index_sync.save_tokenizer(base)
-    index_sync.finish()
+    build_index(root, base, text_encoder)
     torch.manual_seed(0)
     gates = fusion.build(CONFIG, params().fusion.variant)
     fusion.save(gates, SLOTS, fusion.folder(root))
     fusion.write_fusion_digest(root, gates, {})
+
+
+def build_index(
+    root: Path, base: ModelsParams, text_encoder: TextEncoder, sentences: SentenceEncoder | None = None
+) -> None:
+    """Run the stage `index`. sentences: that of encoder.language, if it names one."""
+    sync = index.open_sync(root, params().pool, lambda: text_encoder, lambda: sentences)
+    work = sync.plan()
+    for batch in work.embed:
+        sync.embed(batch)
+    sync.update(work.update)
+    sync.save_tokenizer(base)
+    sync.finish()
+
+
+def teach_sentences(root: Path, base: ModelsParams, sentences: SentenceEncoder) -> None:
+    """Give the project a plain language of these sentences, and an index that has it."""
+    teach(root, sentences)
+    build_index(root, base, models.load_text_encoder(base), sentences)
 
 
 def write_adapter(root: Path, theme: int, author: int) -> str:

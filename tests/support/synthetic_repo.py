@@ -27,6 +27,7 @@ from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listin
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.incremental import read_digest
+from autolora.text_encoder.sentences import SentenceEncoder
 from tests.lora.writing import peft, write
 
 CONFIG = {
@@ -65,6 +66,8 @@ def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: obj
     return EncoderParams(
         from_=None,
         from_revision=None,
+        language="clip",
+        language_revision=None,
         preset=preset,
         variant=replace(PRESETS[preset], **small | overrides),  # type: ignore[arg-type]
     )
@@ -249,15 +252,29 @@ def write_dataset(root: Path, params: DatasetParams = DATASET) -> str:
     return sync.finish()
 
 
-def write_encoder(root: Path, text_encoder: ClipTextEncoder, params: EncoderParams = ENCODER) -> str:
-    """Run the stage `encoder` and return its digest."""
-    list(encoder.train(root, params, CONFIG, text_encoder, BOUNDS))
+def write_encoder(
+    root: Path,
+    text_encoder: ClipTextEncoder,
+    params: EncoderParams = ENCODER,
+    sentences: SentenceEncoder | None = None,
+) -> str:
+    """Run the stage `encoder` and return its digest. sentences: that of its language, if it is to learn one."""
+    list(encoder.train(root, params, CONFIG, text_encoder, BOUNDS, sentences=sentences))
     return str(read_digest(root, "encoder")["sha256"])
 
 
-def write_index(root: Path, batch: int = 4, text_encoder: ClipTextEncoder | None = None) -> dict[str, int]:
-    """Run the stage `index` and return its counts. text_encoder: needed if the encoder takes captions."""
-    sync = index.open_sync(root, BOUNDS, (lambda: text_encoder) if text_encoder else no_text_encoder)
+def write_index(
+    root: Path,
+    batch: int = 4,
+    text_encoder: ClipTextEncoder | None = None,
+    sentences: SentenceEncoder | None = None,
+) -> dict[str, int]:
+    """Run the stage `index` and return its counts.
+
+    text_encoder: needed if the encoder takes captions. sentences: that of encoder.language, if it names one.
+    """
+    load = (lambda: text_encoder) if text_encoder else no_text_encoder
+    sync = index.open_sync(root, BOUNDS, load, lambda: sentences)
     plan = sync.plan(batch)
     for adapters in plan.embed:
         sync.embed(adapters)

@@ -23,6 +23,9 @@ def search_adapters(request: Request, wanted: Annotated[Search, Query()]) -> dic
         "index": results.index,
         "num_adapters": results.num_adapters,
         "num_passing": results.num_passing,
+        "unanswered": [asdict(row) for row in results.survey.unanswered],
+        "further": results.survey.further,
+        "num_hidden": results.survey.num_hidden,
         "adapters": [as_json(card) for card in results.cards],
     }
 
@@ -49,6 +52,7 @@ def as_json(card: Card) -> dict[str, Any]:
     return columns | {
         "score": card.score,
         "relevance": card.hit.relevance if card.hit else None,
+        "part": card.hit.part if card.hit else None,
         "match": card.words or None,
         "page": card.page,
         "images": card.images,

@@ -1,0 +1,110 @@
+"""The parts of a prompt, each of which may ask for something: clauses, runs of words between stop words, their ends.
+
+People write requests, scenes and quality tags around what they want. The vector of a whole prompt mixes all of it; the
+best part of a prompt fits an adapter as well as if nothing else had been written.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+
+MAX_WORDS = 8
+"""of a clause; a longer one is cut into windows of so many words"""
+STEP = 4
+"""words from the beginning of a window to that of the next"""
+EDGES = (1, 2)
+"""words at both ends of a run that are parts too: `neon` and `cat` of `a neon cat`, and what stands before or behind
+decorations that nothing separates from it"""
+CLAUSE_END = re.compile(r"[.,;:!?()\[\]{}\n|#]+")
+QUOTES = "'\"’‘“”*_#-"
+STOP_WORDS = frozenset({
+    "a", "an", "the", "this", "that", "these", "those", "it", "its", "some", "any", "each", "every", "all", "both",
+    "such", "same", "other", "another", "no", "not", "nor", "and", "or", "but", "so", "as", "if", "than", "then",
+    "while", "because", "of", "in", "on", "at", "by", "for", "from", "to", "into", "onto", "with", "without",
+    "within", "about", "above", "below", "under", "over", "near", "behind", "beside", "between", "before", "after",
+    "around", "along", "across", "through", "during", "against", "upon", "off", "out", "up", "down", "i", "me", "my",
+    "mine", "we", "us", "our", "you", "your", "he", "him", "his", "she", "her", "they", "them", "their", "who",
+    "whom", "whose", "which", "what", "where", "when", "how", "why", "i'd", "i'm", "it's", "that's", "let's", "am",
+    "is", "are", "was", "were", "be", "been", "being", "have", "has", "had", "having", "do", "does", "did", "done",
+    "can", "could", "will", "would", "shall", "should", "may", "might", "must", "please", "need", "want", "like",
+    "love", "make", "makes", "made", "create", "draw", "show", "shows", "showing", "give", "get", "put", "see",
+    "look", "looks", "looking", "hi", "hello", "hey", "thanks", "thank", "maybe", "just", "only", "also", "very",
+    "really", "quite", "rather", "too", "more", "most", "much", "many", "few", "image", "picture", "photo",
+    "photograph", "drawing", "illustration", "style", "kind", "sort", "something", "someone", "thing", "one", "ones",
+    "there", "here",
+})  # fmt: skip
+"""words that end a run: they connect others, or say that an image is wanted"""
+
+
+NEGATIONS = frozenset({"no", "not", "without", "except", "never"})
+"""words of which the next run of words does not ask for anything"""
+
+
+def split_parts(prompt: str) -> tuple[str, ...]:
+    """Return the different parts of a prompt, without what it negates; one that asks for nothing has the part "".
+
+    They are clauses of at most 8 words, windows of longer ones, runs of words, and the first and the last word and pair
+    of words of each run.
+    """
+    clauses, _ = _read(prompt)
+    parts = [part for words in clauses for part in (*_windows(words), *_ends(_runs(words)))]
+    return tuple(dict.fromkeys(map(" ".join, parts))) or ("",)
+
+
+def split_runs(prompt: str) -> tuple[str, ...]:
+    """Return the different runs of words of a prompt that no stop word interrupts: what it may ask for."""
+    return tuple(dict.fromkeys(" ".join(run) for words in _read(prompt)[0] for run in _runs(words)))
+
+
+def negated_runs(prompt: str) -> tuple[str, ...]:
+    """Return the runs of words that a prompt negates: `cat` of `a city without any cat`."""
+    return tuple(dict.fromkeys(map(" ".join, _read(prompt)[1])))
+
+
+def _read(prompt: str) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+    """Return the words of each clause, without negated runs, and these."""
+    kept, negated = list[Sequence[str]](), list[Sequence[str]]()
+    for clause in CLAUSE_END.split(prompt):
+        words, left = list[str](), clause.split()
+        while left:
+            word = left.pop(0)
+            if _plain(word) not in NEGATIONS:
+                words.append(word)
+                continue
+            while left and _plain(left[0]) in STOP_WORDS:
+                left.pop(0)
+            run = list(takewhile(lambda word: _plain(word) not in STOP_WORDS, left))
+            left = left[len(run) :]
+            negated += [run] if run else []
+        kept.append(words)
+    return kept, negated
+
+
+def _plain(word: str) -> str:
+    return word.lower().strip(QUOTES)
+
+
+def _windows(words: Sequence[str]) -> list[Sequence[str]]:
+    """Return a clause, or windows that cover a long one."""
+    if len(words) <= MAX_WORDS:
+        return [words] if words else []
+    return [words[start : start + MAX_WORDS] for start in range(0, len(words) - STEP, STEP)]
+
+
+def _ends(runs: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Yield each run, and the words at its ends."""
+    for run in runs:
+        yield run
+        for size in EDGES:
+            yield from (run[:size], run[-size:])
+
+
+def _runs(words: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Return the runs of words of a clause that no stop word interrupts."""
+    runs: list[list[str]] = [[]]
+    for word in words:
+        if _plain(word) in STOP_WORDS:
+            runs.append([])
+        else:
+            runs[-1].append(word)
+    return [run for run in runs if run]

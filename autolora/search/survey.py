@@ -1,0 +1,144 @@
+"""What a search says beside its hits: what of the prompt each answers, what none answers, and what filters hide."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from autolora.matching.parts import negated_runs, split_runs
+from autolora.matching.words import split_words
+from autolora.records import Hit
+from autolora.search.retriever import UNSURE_SHARE, Judged, PromptParts, Retriever, find_named
+from autolora.storage.arrays import BoolArray
+from autolora.wording import counted
+
+TRIGGER_WORD = "trigger word "
+"""what `find_named` puts before a trigger word"""
+NAMED, LESS_LIKELY = "named by the prompt", "less likely"
+MAX_NAMED = 3
+"""unanswered parts that are named"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unanswered:
+    """A part of a prompt that no adapter answers, and the one that comes nearest."""
+
+    part: str
+    nearest: str
+    """hub:author/name"""
+    relevance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What a prompt gets beside the hits; nothing without a language, by which whole prompts are compared."""
+
+    unanswered: tuple[Unanswered, ...] = ()
+    """the parts to which an adapter comes nearest first"""
+    further: tuple[str, ...] = ()
+    """parts that only adapters beside the hits answer"""
+    hidden: tuple[str, ...] = ()
+    """parts that only adapters answer that do not pass the conditions"""
+    num_hidden: int = 0
+    """adapters that fit, and do not pass the conditions"""
+    negated: tuple[str, ...] = ()
+    """what the prompt does not want, which a search leaves out"""
+
+    @property
+    def lines(self) -> list[str]:
+        """Return what the survey says, one fact per line."""
+        lines = [
+            f"nothing clearly fits: {row.part} (nearest: {row.nearest}, {row.relevance:.2f})"
+            for row in self.unanswered[:MAX_NAMED]
+        ]
+        if others := self.unanswered[MAX_NAMED:]:
+            lines.append(f"nor {counted(len(others), 'other part')} of the prompt")
+        if self.further:
+            lines.append(f"further hits fit: {', '.join(self.further)}")
+        if self.num_hidden:
+            parts = f", for: {', '.join(self.hidden)}" if self.hidden else ""
+            lines.append(
+                f"hidden by the filters: {counted(self.num_hidden, 'adapter')} that would fit{parts}"
+            )
+        if self.negated:
+            lines.append(f"left out, as negated: {', '.join(self.negated)}")
+        return lines
+
+
+def group_hits(hits: Sequence[Hit], min_relevance: float) -> list[tuple[str, list[Hit]]]:
+    """Return hits by the part of the prompt that they answer, with the heading of each group.
+
+    The groups are in the order of their first hits. Hits that may not even fit come last, if others do. Without parts
+    there is one group without a heading.
+    """
+    if not any(hit.part for hit in hits):
+        return [("", list(hits))] if hits else []
+    groups: dict[str, list[Hit]] = {}
+    for hit in hits:
+        groups.setdefault(_heading(hit, UNSURE_SHARE * min_relevance), []).append(hit)
+    last = {LESS_LIKELY: groups.pop(LESS_LIKELY)} if LESS_LIKELY in groups else {}
+    return list((groups | last).items())
+
+
+def _heading(hit: Hit, lowest: float) -> str:
+    if hit.exact or hit.part is None:
+        return NAMED
+    return f"for: {hit.part}" if (hit.relevance or 0) >= lowest else LESS_LIKELY
+
+
+def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits: Sequence[Hit]) -> Survey:
+    """Return the survey of a prompt among the adapters that pass a mask (N,). hits: that are shown."""
+    index = retriever.index
+    if index.language is None:
+        return Survey()
+    answer, lowest = retriever.parts(prompt), retriever.settings.retrieval.min_relevance
+    shown = np.zeros(len(index.rows), np.bool_)
+    shown[index.find([hit.sha256 for hit in hits])] = True
+    nearest = answer.nearest_of_parts(mask)
+    named = _named_words(answer, prompt, mask)
+    by_hits, by_passing, by_all = (
+        named | _answered_words(answer, found, UNSURE_SHARE * lowest)
+        for found in (answer.nearest_of_parts(shown), nearest, answer.nearest_of_parts(None))
+    )
+    unanswered = [
+        Unanswered(part=part, nearest=f"{row.row['hub']}:{row.row['id']}", relevance=_relevance(row))
+        for part in _pieces(prompt, lambda word: word not in by_all)
+        if (row := nearest.get(part))
+    ]
+    hidden = 0 if mask is None else int((answer.relevance() >= lowest)[~mask].sum())
+    return Survey(
+        unanswered=tuple(sorted(unanswered, key=lambda row: -row.relevance)),
+        further=tuple(_pieces(prompt, lambda word: word in by_passing - by_hits)),
+        hidden=tuple(_pieces(prompt, lambda word: word in by_all - by_passing)),
+        num_hidden=hidden,
+        negated=negated_runs(prompt),
+    )
+
+
+def _answered_words(answer: PromptParts, nearest: Mapping[str, Judged], lowest: float) -> set[str]:
+    """Return the words that adapters answer, given those that fit the parts best: of what each comes nearest to."""
+    positions = {row.position for row in nearest.values() if _relevance(row) >= lowest}
+    return {word for row in answer.judge(sorted(positions)) for word in split_words(row.part or "")}
+
+
+def _pieces(prompt: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the longest pieces of a prompt's runs whose words are all wanted."""
+    for run in split_runs(prompt):
+        for wanted, words in groupby(run.split(), lambda word: all(map(is_wanted, split_words(word)))):
+            piece = " ".join(words)
+            if wanted and split_words(piece):
+                yield piece
+
+
+def _named_words(answer: PromptParts, prompt: str, mask: BoolArray | None) -> set[str]:
+    """Return the words of a prompt that name adapters: those of trigger words; all of a name or author."""
+    named = find_named(prompt, answer.index.rows.columns).items()
+    said = {text for position, text in named if mask is None or mask[position]}
+    names = (text.removeprefix(TRIGGER_WORD) if text.startswith(TRIGGER_WORD) else prompt for text in said)
+    return {word for name in names for word in split_words(name)}
+
+
+def _relevance(judged: Judged) -> float:
+    assert judged.relevance is not None
+    return judged.relevance
