@@ -2,7 +2,8 @@
 
 Prompts name an object and a style and no trigger word. For each, images are made by the base model, by the first three
 hits through the gates (the default until 2026-11-26), by the selection as a plain sum, without and with trigger words,
-and by one adapter of each requested theme, which knows what is right. The judges are those of params.yaml; `both shown`
+and by one adapter of each requested theme, which knows what is right. One way selects by the prompt inside a request, a
+scene or quality tags (bench/language), and draws the prompt alone. The judges are those of params.yaml; `both shown`
 is the share of images in which the classifier finds object and style. Intervals come from resampling whole prompts.
 """
 
@@ -25,6 +26,7 @@ from autolora.metrics.summary import Headline, update
 from autolora.params import GenerationParams, Params, load
 from autolora.records import Hit
 from autolora.search.retriever import Retriever, open_retriever
+from bench.language.prompts import WRAPPED, read_contexts
 from bench.selection_cases import COMPOSITES, Case, make_cases
 from bench.timing import today
 
@@ -92,6 +94,10 @@ def ways(retriever: Retriever, params: Params, judgments: dict[str, Judgment]) -
         by_theme = {judgments[hit.sha256].theme: hit for hit in reversed(hits) if hit.sha256 in judgments}
         return [by_theme[theme] for theme in sorted(case.themes)]
 
+    def select_wrapped(case: Case) -> list[Hit]:
+        return retriever.select(around(case.prompt))
+
+    around = read_contexts()[WRAPPED]
     gated = replace(summed, method="gated")
     worded = replace(summed, trigger_words=True)
     return {
@@ -99,6 +105,7 @@ def ways(retriever: Retriever, params: Params, judgments: dict[str, Judgment]) -
         "first hits, gates": Way(lambda case: retriever.search(case.prompt, 3), gated),
         "selection": Way(select, summed),
         "selection, trigger words": Way(select, worded),
+        "selection by a wrapped prompt, trigger words": Way(select_wrapped, worded),
         "right adapters": Way(right, summed),
         "right adapters, trigger words": Way(right, worded),
     }

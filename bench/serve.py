@@ -102,7 +102,7 @@ def synthetic_content(count: int, encoder: NumpyTextEncoder) -> Content:
     matrix = rng.standard_normal((width, WIDTH)).astype(np.float32)
     meta = {"encoder": DIGEST, "text_encoder": encoder.digest, "relevance": None}
     text_map = TextMap(np.zeros(width, np.float32), matrix)
-    return Content(pa.table(arrays), (vectors, vectors), meta, text_map)
+    return Content(pa.table(arrays), {"vector": vectors, "weights_vector": vectors}, meta, text_map)
 
 
 def measure(root: Path) -> Iterator[Headline]:

@@ -62,7 +62,9 @@ def write_synthetic_copy(folder: Path, vectors: Float32Array) -> None:
     arrays["size"] = pa.array(np.random.default_rng(SEED).permutation(count))
     meta = {"encoder": "", "text_encoder": "", "relevance": None}
     text_map = TextMap(np.zeros(WIDTH, np.float32), np.eye(WIDTH, dtype=np.float32))
-    write_content(folder, Content(pa.table(arrays), (vectors, vectors), meta, text_map))
+    write_content(
+        folder, Content(pa.table(arrays), {"vector": vectors, "weights_vector": vectors}, meta, text_map)
+    )
 
 
 def condition(index: Index, share: float) -> str | None:

@@ -1,0 +1,144 @@
+"""The languages that are compared: that of the product, fitted by its own code, with one thing replaced in each."""
+
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from autolora import models
+from autolora.encoder import language as fitting
+from autolora.encoder import store as encoder_store
+from autolora.encoder import training
+from autolora.encoder.calibration import CalibrationSet
+from autolora.encoder.everyday import EVERYDAY_PHRASES
+from autolora.encoder.examples import load_examples
+from autolora.encoder.model import TextEncoder
+from autolora.matching import parts as splitting
+from autolora.matching.hybrid import directions
+from autolora.matching.language import Language, LanguageMap, log_odds_inputs
+from autolora.matching.parts import split_parts
+from autolora.metrics.judgments import Judgment
+from autolora.params import Params
+from autolora.storage.arrays import Float32Array, Float64Array
+from bench.language.encoders import Remembered
+
+MINILM, RANDOM_WORDS, E5 = "the project's", "random words", "e5"
+"""names of the sentence encoders"""
+COSINE_INPUTS = np.array([1.0, 0.0, 0.0, 1.0])
+"""of `log_odds_inputs`: product and intercept"""
+
+Split = Callable[[str], tuple[str, ...]]
+"""from a prompt to its parts"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What the training of the encoder gives to `fit_language`."""
+
+    adapters: CalibrationSet
+    themes: tuple[str, ...]
+    """of these adapters"""
+    embed: fitting.Embed
+    seed: int
+
+    def of_themes(self, themes: Collection[str]) -> "Inputs":
+        """Return the adapters of these themes."""
+        rows = [row for row, theme in enumerate(self.themes) if theme in themes]
+        adapters = replace(
+            self.adapters,
+            renderings=[self.adapters.renderings[row] for row in rows],
+            caption_sums=[self.adapters.caption_sums[row] for row in rows],
+            weights=self.adapters.weights[rows],
+        )
+        return replace(self, adapters=adapters, themes=tuple(self.themes[row] for row in rows))
+
+
+def read_inputs(
+    root: Path, params: Params, text_encoder: TextEncoder, judgments: dict[str, Judgment]
+) -> Inputs:
+    """Train the encoder again, and return what it gives to `fit_language`: predictions from weights out of fold."""
+    examples = load_examples(root)
+    encoder = training.build(root, params.encoder, models.transformer_config(params.models), text_encoder)
+    read = encoder_store.reader(root, encoder.config, params.pool)
+    with mock.patch.object(training, "fit_language") as fit:
+        for _ in training.fit(encoder, examples, read, text_encoder, params.encoder, text_encoder):
+            pass
+    adapters, _, embed, seed = fit.call_args.args
+    return Inputs(adapters, tuple(judgments[example.sha256].theme for example in examples), embed, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The language of the product if every field has its default."""
+
+    sentences: str = MINILM
+    split: Split = split_parts
+    phrases: tuple[str, ...] = EVERYDAY_PHRASES
+    is_cosine: bool = False
+    """whether parts are compared by cosine, and only its slope and an intercept are fitted"""
+
+    def fit(self, inputs: Inputs, sentences: TextEncoder) -> Language:
+        """Return the language that the product's code fits with these replacements."""
+        with ExitStack() as replaced:
+            for owner, name, value in self._replacements():
+                replaced.enter_context(mock.patch.object(owner, name, value))
+            return fitting.fit_language(inputs.adapters, sentences, inputs.embed, inputs.seed)
+
+    def parts(self, language: Language, features: Float32Array) -> Float32Array:
+        """Return the vectors (N, d) of parts with these features."""
+        vectors = language.map.parts(features)
+        return unit(vectors) if self.is_cosine else vectors
+
+    def _replacements(self) -> list[tuple[Any, str, Any]]:
+        shared = [(fitting, "split_parts", self.split), (fitting, "EVERYDAY_PHRASES", self.phrases)]
+        if not self.is_cosine:
+            return shared
+        of_product = LanguageMap.parts
+        return [
+            *shared,
+            (fitting, "log_odds_inputs", cosine_inputs),
+            (LanguageMap, "parts", lambda fitted, features: unit(of_product(fitted, features))),
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """How a language reads prompts."""
+
+    language: Language
+    split: Split
+    spoken: Remembered
+    """from parts to their vectors in the language"""
+    pictured: Remembered
+    """from parts to the vectors that weights are compared with"""
+
+
+def whole(prompt: str) -> tuple[str, ...]:
+    """Return the prompt as its only part."""
+    return (prompt,)
+
+
+def with_stop_words(words: frozenset[str]) -> Split:
+    """Return the split of the product with other stop words."""
+
+    def split(prompt: str) -> tuple[str, ...]:
+        with mock.patch.object(splitting, "STOP_WORDS", words):
+            return split_parts(prompt)
+
+    return split
+
+
+def cosine_inputs(products: Float64Array, words: Float64Array) -> Float64Array:
+    """Return `log_odds_inputs` of which the coefficients of words stay 0."""
+    inputs: Float64Array = log_odds_inputs(products, words) * COSINE_INPUTS
+    return inputs
+
+
+def unit(vectors: Float32Array) -> Float32Array:
+    """Return the vectors (N, d) with length 1."""
+    units: Float32Array = directions(vectors.astype(np.float64)).astype(np.float32)
+    return units

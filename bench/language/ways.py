@@ -1,0 +1,120 @@
+"""Ways to answer a prompt: by its parts, by the whole prompt with CLIP, and by the words of captions."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice, takewhile
+from typing import Protocol
+
+import numpy as np
+
+from autolora.index.copies import Index
+from autolora.matching.language import PartSearch, count_words
+from autolora.matching.selection import Candidates, pursue
+from autolora.matching.words import split_words
+from autolora.metrics.bm25 import Bm25
+from autolora.params import RetrievalParams
+from bench.language.encoders import Remembered
+from bench.language.pools import Captions, Pool
+from bench.language.prompts import Prompt
+from bench.language.variants import Reading
+
+MAX_CANDIDATES = 1000
+"""as in autolora.search.retriever"""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a prompt gets."""
+
+    first: str | None
+    """theme of the first hit; None if nothing is found"""
+    used: frozenset[str]
+    """themes of the selected adapters"""
+
+
+class Way(Protocol):
+    """A way to answer prompts."""
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Compute what the answers to these texts need."""
+
+    def choose(self, prompt: Prompt, text: str) -> Choice:
+        """Return the answer to a prompt that stands in a text."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """By the parts of a prompt (autolora.matching.language)."""
+
+    reading: Reading
+    pool: Pool
+    params: RetrievalParams
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Compute the vectors of the parts together."""
+        parts = [part for text in texts for part in self.reading.split(text)]
+        self.reading.spoken(parts)
+        self.reading.pictured(parts)
+
+    def choose(self, prompt: Prompt, text: str) -> Choice:
+        """Return the first hit and the selection."""
+        reading, pool = self.reading, self.pool.for_prompt(prompt)
+        parts = reading.split(text)
+        lanes = pool.lanes(reading.spoken(parts), reading.pictured(parts), reading.language)
+        search = PartSearch(lanes, count_words(parts), pool.allowed)
+        ranked = ((match.position, match.relevance) for match in search.pursue())
+        return _choice(list(islice(ranked, self.params.max_selected)), pool.themes, self.params)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """By the cosine with the whole prompt, in the space of CLIP, as before there was a language."""
+
+    index: Index
+    pool: Pool
+    embed: Remembered
+    params: RetrievalParams
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Compute the vectors of the texts."""
+        self.embed(texts)
+
+    def choose(self, prompt: Prompt, text: str) -> Choice:
+        """Return the first hit by cosine, and the selection by relevance."""
+        index, pool, vector = self.index, self.pool.for_prompt(prompt), self.embed([text])[0]
+        assert index.relevance is not None
+        candidates = Candidates(
+            index.vectors,
+            index.uses_captions,
+            lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, pool.allowed),
+        )
+        matches = pursue(vector.astype(np.float64), candidates, index.relevance.probabilities)
+        ranked = [(m.position, m.rank_value) for m in islice(matches, self.params.max_selected)]
+        first = pool.themes[index.nearest(vector, 1, pool.allowed)[0][0]]
+        return Choice(first, _choice(ranked, pool.themes, self.params).used)
+
+
+class Words:
+    """By BM25 of the words of captions, which says nothing about relevance."""
+
+    def __init__(self, captions: Iterable[Captions], themes: Sequence[str]) -> None:
+        """captions, themes (N,): of the adapters."""
+        texts = [" ".join(text for texts in row.values() for text in texts) for row in captions]
+        self._bm25, self._themes = Bm25.of([Counter(split_words(text)) for text in texts]), themes
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def choose(self, prompt: Prompt, text: str) -> Choice:
+        """Return the first hit."""
+        scores = self._bm25.score(set(split_words(text)))
+        return Choice(self._themes[int(scores.argmax())] if scores.any() else None, frozenset())
+
+
+def _choice(ranked: Sequence[tuple[int, float]], themes: Sequence[str], params: RetrievalParams) -> Choice:
+    """Return the choice by the adapters of a pursuit, (position, relevance), in its order."""
+    used = takewhile(lambda row: row[1] >= params.min_relevance, ranked)
+    return Choice(
+        themes[ranked[0][0]] if ranked else None, frozenset(themes[position] for position, _ in used)
+    )

