@@ -1,8 +1,8 @@
 """The selection of adapters for prompts on the playground: `python -m bench.selection` (after `make demo`).
 
-Prompts ask for an object and a style, each in two phrasings, for these in a scene, for one of them, for a style by
-words that no caption contains, for one whose adapters are taken out of the index, or for an object that the base model
-draws without an adapter. The first hits of a search are compared with the selection, in the index that is served.
+Prompts ask for an object and a style, each in two phrasings, for these in a scene, for one of them, for one whose
+adapters are taken out of the index, or for an object that the base model draws without an adapter. The most relevant
+adapters are compared with the selection, in the index that is served. `bench.language` has prompts in other words.
 Intervals come from resampling whole themes. The prompts use the words of the playground's own captions, and adapters of
 most themes are in the training set: this measures the choice among adapters, not how well unseen ones are found.
 """
@@ -16,17 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from autolora.errors import exit_on_error
-from autolora.matching.selection import Candidates, Match, pursue
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.retrieval import calibration_error
 from autolora.metrics.summary import Headline, update
-from autolora.params import RetrievalParams, load
-from autolora.search.retriever import open_retriever
+from autolora.params import load
+from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
-from bench.hidden_words import Pool, hide_words, served_pool
 from bench.reliability import draw_reliability
-from bench.selection_cases import Case, concept_words, make_cases
+from bench.selection_cases import Case, make_cases
 from bench.timing import today
 
 COMMAND = "python -m bench.selection"
@@ -51,7 +49,7 @@ class Result:
         return self.themes[: self.count]
 
 
-Choose = Callable[[Case, Pool, RetrievalParams], Result]
+Choose = Callable[[Case, Retriever, Sequence[str]], Result]
 
 
 def main() -> None:
@@ -62,15 +60,10 @@ def main() -> None:
     params = load(root / "params.yaml")
     judgments = read_judgments(root / params.evaluation.themes if params.evaluation.themes else None)
     retriever = open_retriever(root)
-    served = served_pool(retriever, judgments)
-    hidden = hide_words(root, params, concept_words(), judgments)
-    indexed = [judgments[row["sha256"]] for row in retriever.index.rows if row["sha256"] in judgments]
-    cases = make_cases(indexed)
+    themes = [judgments[row["sha256"]].theme for row in retriever.index.rows]
+    cases = make_cases(judgments[row["sha256"]] for row in retriever.index.rows)
     ways: dict[str, Choose] = {"search": first_hits, "selection": select}
-    results = {
-        name: [choose(case, index_for(case, served, hidden), params.retrieval) for case in cases]
-        for name, choose in ways.items()
-    }
+    results = {name: [choose(case, retriever, themes) for case in cases] for name, choose in ways.items()}
     tables = {name: measure(rows) for name, rows in results.items()}
     doubts = measure_doubts(results["selection"])
     print(to_markdown(tables))
@@ -79,35 +72,31 @@ def main() -> None:
     update(root, COMMAND, today(), headlines(tables, doubts, params.encoder.preset))
 
 
-def index_for(case: Case, served: Pool, hidden: Pool) -> Pool:
-    """Return the adapters among which those for a prompt are looked for."""
-    if case.kind == "absent":
-        return served.without(case.themes)
-    return hidden if case.kind == "described" else served
+def may_be_found(case: Case, themes: Sequence[str]) -> BoolArray:
+    """Return the adapters (N,) among which those for a prompt are looked for."""
+    removed = case.themes if case.kind == "absent" else frozenset()
+    return np.array([theme not in removed for theme in themes])
 
 
-def first_hits(case: Case, pool: Pool, params: RetrievalParams) -> Result:
-    """Return the first hits of a search, fitting or not."""
-    cosines = pool.vectors @ pool.embed(case.prompt)
-    best = np.argsort(-cosines)[: params.max_selected]
-    relevance = pool.relevance.probabilities(cosines[best], pool.uses_captions[best], 0.0)
-    themes = tuple(pool.themes[row] for row in best)
-    return Result(case, themes, tuple(relevance.tolist()), len(best))
+def first_hits(case: Case, retriever: Retriever, themes: Sequence[str]) -> Result:
+    """Return the most relevant adapters, fitting or not."""
+    relevance = np.where(may_be_found(case, themes), retriever.parts(case.prompt).relevance(), -1.0)
+    best = np.argsort(-relevance, kind="stable")[: retriever.settings.retrieval.max_selected]
+    return Result(case, tuple(themes[row] for row in best), tuple(relevance[best].tolist()), len(best))
 
 
-def select(case: Case, pool: Pool, params: RetrievalParams) -> Result:
+def select(case: Case, retriever: Retriever, themes: Sequence[str]) -> Result:
     """Return the selection, followed by the adapter at which it ended."""
-
-    candidates = Candidates.all_of(pool.vectors, pool.uses_captions)
-    matches: list[Match] = []
-    pursuit = pursue(pool.embed(case.prompt), candidates, pool.relevance.probabilities)
-    for match in islice(pursuit, params.max_selected):
-        matches.append(match)
-        if match.rank_value < params.min_relevance:
+    params, found = retriever.settings.retrieval, list[tuple[int, float]]()
+    for row in islice(retriever.parts(case.prompt).pursue(may_be_found(case, themes)), params.max_selected):
+        assert row.relevance is not None
+        found.append((row.position, row.relevance))
+        if row.relevance < params.min_relevance:
             break
-    relevance = tuple(match.rank_value for match in matches)
-    count = sum(value >= params.min_relevance for value in relevance)
-    return Result(case, tuple(pool.themes[match.position] for match in matches), relevance, count)
+    count = sum(relevance >= params.min_relevance for _, relevance in found)
+    return Result(
+        case, tuple(themes[row] for row, _ in found), tuple(relevance for _, relevance in found), count
+    )
 
 
 def measure(results: Sequence[Result]) -> dict[str, dict[str, Estimate]]:

@@ -1,6 +1,5 @@
 """Prompts for the measurement of a selection on the playground, with the themes that they ask for."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,16 +10,6 @@ COMPOSITES = ("a {object} in {style} style", "a {style} drawing of a {object}")
 TRIPLE = "a {object} in {style} style {scene}"
 SINGLES = {"object": "a {theme}", "style": "a drawing in {theme} style"}
 SCENES = {"snow": "in the snow", "city": "in the city", "underwater": "underwater", "forest": "in the forest"}
-CONCEPT_WORDS = {
-    "watercolour": "a soft painting", "ink sketch": "thin lines", "pixel art": "square blocks",
-    "halftone": "a print of dots", "neon": "lines in the dark", "mosaic": "small tiles",
-    "woodcut": "dark hatching", "stained glass": "a window", "chalkboard": "white chalk",
-    "blueprint": "technical lines", "crayon": "rough strokes", "cross stitch": "stitches on cloth",
-    "paper cutout": "a shadow", "low poly": "triangles", "glitch": "shifted colours",
-    "sticker": "a thick border", "clay": "soft relief",
-}  # fmt: skip
-"""style -> how the text encoders were taught to describe it without its name"""
-NO_CONCEPT_WORDS = {"a", "of", "in", "the", "on", "colours", "small"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +17,8 @@ class Case:
     """A prompt, and the themes that it asks for."""
 
     kind: str
-    """composite, triple, single, described, absent (single, in an index without the theme's adapters), or none: the
-    base model draws it alone"""
+    """composite, triple, single, absent (single, in an index without the theme's adapters), or none: the base model
+    draws it alone"""
     prompt: str
     themes: frozenset[str]
     cluster: str
@@ -47,13 +36,7 @@ def make_cases(indexed: Iterable[Judgment]) -> list[Case]:
         for theme in themes.get(kind, ())
     ]
     absent = [Case("absent", case.prompt, case.themes, case.cluster) for case in singles]
-    return [*_composites(themes), *_triples(themes), *singles, *_described(themes), *absent, *_base_prompts()]
-
-
-def concept_words() -> frozenset[str]:
-    """Return the words of the descriptions that name no style."""
-    words = {word for text in CONCEPT_WORDS.values() for word in re.findall(r"\w+", text)}
-    return frozenset(words - NO_CONCEPT_WORDS)
+    return [*_composites(themes), *_triples(themes), *singles, *absent, *_base_prompts()]
 
 
 def _composites(themes: Mapping[str, Sequence[str]]) -> list[Case]:
@@ -77,14 +60,6 @@ def _triples(themes: Mapping[str, Sequence[str]]) -> list[Case]:
         for number, style in enumerate(themes.get("style", ()))
         for scene in [sorted(SCENES)[number % len(SCENES)]]
         if scene in themes.get("scene", ())
-    ]
-
-
-def _described(themes: Mapping[str, Sequence[str]]) -> list[Case]:
-    return [
-        Case("described", f"a drawing with {CONCEPT_WORDS[style]}", frozenset([style]), style)
-        for style in themes.get("style", ())
-        if style in CONCEPT_WORDS
     ]
 
 
