@@ -281,7 +281,7 @@ class Hit:
     rank: int
     """1 is best"""
     score: float
-    """cosine of adapter and prompt, or its `part`, -1 to 1; in a selection, with what the adapters before it leave"""
+    """cosine of adapter and prompt, or its `part`, -1 to 1; in a selection without a language, of what is left"""
     relevance: float | None
     """probability that the prompt asks for what the adapter does; None if the encoder has no calibration, or if
     the adapter was named"""

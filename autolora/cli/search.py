@@ -186,6 +186,8 @@ def _filter_columns(index: "Index", hits: "Sequence[Hit]") -> list[dict[str, Any
 
 def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequence[str]") -> None:
     """Print a table of hits and how many adapters pass the filter."""
+    from autolora.search.survey import group_hits
+
     passing = describe_passing(retriever, conditions)
     title = ": ".join(filter(None, (f"index {retriever.index.digest[:12]}", passing)))
     columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
@@ -196,8 +198,6 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
         column.no_wrap = True
     # ids are there to be copied, but a very long one would leave no room for the others
     table.columns[2].no_wrap = max((len(hit.id) for hit in hits), default=0) <= MAX_UNFOLDED
-    from autolora.search.survey import group_hits
-
     for heading, group in group_hits(hits, retriever.settings.retrieval.min_relevance):
         if heading:
             table.add_row("", "", escape(fill(heading, MAX_UNFOLDED)), style="bold")
@@ -236,7 +236,7 @@ def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[st
         [
             "no adapter fits the prompt" + (f"; {passing}" if passing else "") + "; the nearest:",
             *lines,
-            *(line for line in retriever.survey(prompt, conditions or None).lines if "hidden" in line),
+            *retriever.survey(prompt, conditions or None).hidden_lines,
             *(["use those that may fit: `autolora generate --unsure`"] if unsure else []),
             "use the first one anyway: `autolora generate -k 1`; a certain one: `--adapter NAME`",
         ]

@@ -176,7 +176,7 @@ class Unseen:
 
 
 def fit_coefficients(written: Sequence[CalibrationPrompt], unseen: Unseen) -> Float64Array:
-    """Return the coefficients (NUM_COEFFICIENTS,) of relevance by the best part. The kinds of prompt count equally."""
+    """Return the coefficients (4,) of relevance by the best part. The kinds of prompt count equally."""
     texts = list(dict.fromkeys(part for prompt in written for part in split_parts(prompt.text)))
     features = dict(zip(texts, unseen.embed(texts).astype(np.float32), strict=True))
     coefficients = FIRST_COEFFICIENTS

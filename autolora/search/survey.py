@@ -56,14 +56,18 @@ class Survey:
             lines.append(f"nor {counted(len(others), 'other part')} of the prompt")
         if self.further:
             lines.append(f"further hits fit: {', '.join(self.further)}")
-        if self.num_hidden:
-            parts = f", for: {', '.join(self.hidden)}" if self.hidden else ""
-            lines.append(
-                f"hidden by the filters: {counted(self.num_hidden, 'adapter')} that would fit{parts}"
-            )
+        lines += self.hidden_lines
         if self.negated:
             lines.append(f"left out, as negated: {', '.join(self.negated)}")
         return lines
+
+    @property
+    def hidden_lines(self) -> list[str]:
+        """Return the line about adapters that the conditions hide, if there are any."""
+        if not self.num_hidden:
+            return []
+        parts = f", for: {', '.join(self.hidden)}" if self.hidden else ""
+        return [f"hidden by the filters: {counted(self.num_hidden, 'adapter')} that would fit{parts}"]
 
 
 def group_hits(hits: Sequence[Hit], min_relevance: float) -> list[tuple[str, list[Hit]]]:
