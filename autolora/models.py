@@ -32,6 +32,23 @@ OTHER_FORMATS = ("*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "open_clip*", 
 LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
 """modules that turn the loading libraries' progress bars on and off"""
 
+FLUX_1_DEV = "black-forest-labs/FLUX.1-dev"
+FLUX_1_DEV_TRANSFORMER = {
+    "_class_name": "FluxTransformer2DModel",
+    "_diffusers_version": "0.30.0.dev0",
+    "_name_or_path": "../checkpoints/flux-dev/transformer",
+    "attention_head_dim": 128,
+    "guidance_embeds": True,
+    "in_channels": 64,
+    "joint_attention_dim": 4096,
+    "num_attention_heads": 24,
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "patch_size": 1,
+    "pooled_projection_dim": 768,
+}
+"""transformer/config.json of FLUX.1-dev"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -123,8 +140,11 @@ def component(params: ModelsParams, name: str) -> Path:
 def transformer_config(params: ModelsParams) -> dict[str, Any]:
     """Return the config of the base pipeline's transformer, without loading its weights.
 
-    Raises MissingArtifact if it cannot be read.
+    That of FLUX.1-dev is known, because its repository asks for an account and a license. Raises MissingArtifact if it
+    cannot be read.
     """
+    if params.pipeline == FLUX_1_DEV:
+        return dict(FLUX_1_DEV_TRANSFORMER)
     folder = resolve(params.pipeline, params.pipeline_revision, ("transformer/config.json",))
     path = folder / "transformer" / "config.json"
     try:

@@ -32,6 +32,8 @@ STATUSES: tuple[str, ...] = get_args(Status)
 VOLATILE = ("status", "stale_since", "withdrawn", "downloads", "updated", "complete", "deferred_renderings")
 """fields of a listing that may change while its metadata stays the same; Listing.digest leaves them out"""
 DATES = ("first_seen", "stale_since", "withdrawn")
+LEFT_OUT = ("deferred_renderings", "description")
+"""fields of a listing that its JSON form has only if they are not empty"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,8 @@ class Listing:
     minor: bool | None = None
     """shows a minor; None: not reported"""
     trigger_words: tuple[str, ...]
+    description: tuple[str, ...] = ()
+    """what its author says that it does: title, tags, and the beginning of a text"""
     renderings: tuple[ListedRendering, ...]
     downloads: int | None = None
     """number of downloads that the hub reported when the file was first listed, which crawl/scan.py retains"""
@@ -147,12 +151,13 @@ class Listing:
 
     def to_row(self) -> Row:
         """Return the JSON form, dates as YYYY-MM-DD."""
-        row: Row = {name: getattr(self, name) for name in LISTING if name != "deferred_renderings"}
+        row: Row = {name: getattr(self, name) for name in LISTING if name not in LEFT_OUT}
         row["permissions"] = {name: getattr(self.permissions, name) for name in PERMISSIONS}
         row["renderings"] = [rendering.to_row() for rendering in self.renderings]
         deferred = [[position, rendering.to_row()] for position, rendering in self.deferred_renderings]
         row |= {"deferred_renderings": deferred} if deferred else {}
         row["trigger_words"] = list(self.trigger_words)
+        row |= {"description": list(self.description)} if self.description else {}
         return row | {name: row[name] and row[name].isoformat() for name in DATES}
 
     @classmethod
@@ -169,6 +174,7 @@ class Listing:
         )
         check_sha256(values.get("sha256"))
         values["trigger_words"] = strings(row["trigger_words"])
+        values["description"] = strings(row.get("description", ()))
         values |= {name: parse_date(values[name]) for name in DATES if name in values}
         return cls(**values)
 
@@ -298,5 +304,7 @@ class Hit:
     """factor of the adapter's update in generation"""
     part: str | None = None
     """the part of the prompt that the adapter answers; None if whole prompts are compared, or the adapter was named"""
+    description: tuple[str, ...] = ()
+    """what its author says that it does"""
     exact: str | None = None
     """what of the adapter the prompt names, e.g. `trigger word enxq`: such adapters come first in a search"""

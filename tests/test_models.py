@@ -14,6 +14,7 @@ import torch
 
 from autolora import models
 from autolora.errors import HubError, MissingArtifact, ParamsError
+from autolora.lora.slots import slots
 from autolora.params import ModelsParams, load
 from tests.support.tiny_flux import CONFIG, TOKENS, save_pipeline
 
@@ -169,3 +170,8 @@ def test_importing_models_imports_no_library_that_runs_models() -> None:
     code = "import sys, autolora.models; print({'torch', 'transformers', 'diffusers'} & set(sys.modules))"
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert completed.stdout.strip() == "set()"
+
+
+def test_the_config_of_flux_1_dev_needs_no_account(base: ModelsParams) -> None:
+    config = models.transformer_config(replace(base, pipeline="black-forest-labs/FLUX.1-dev"))
+    assert len(slots(config)) == 494 and {slot.d_in for slot in slots(config)} >= {3072, 12288, 15360}

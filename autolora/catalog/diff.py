@@ -18,8 +18,8 @@ from autolora.storage.hashes import canonical_json
 BASELINE = "cache/refresh_baseline.json"
 """where the snapshot is stored that the next report of a refresh starts from"""
 METADATA = (
-    "license", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "renderings",
-    "id", "file",
+    "license", "permissions", "nsfw", "nsfw_level", "person", "minor", "base_model", "trigger_words", "description",
+    "renderings", "id", "file",
 )  # fmt: skip
 """the fields of a listing whose changes are reported"""
 INACTIVE = ("withdrawn", "rejected")

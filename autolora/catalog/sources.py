@@ -47,6 +47,11 @@ class Sources:
         return tuple(by_key.values())
 
     @property
+    def description(self) -> tuple[str, ...]:
+        """What the sources say that the adapter does, each text once."""
+        return tuple(dict.fromkeys(text for listing in self.listings for text in listing.description))
+
+    @property
     def permissions(self) -> Permissions:
         """The permissions that all sources grant."""
         permissions = [listing.permissions for listing in self.listings]

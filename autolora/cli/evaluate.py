@@ -43,12 +43,14 @@ def evaluate(
     from autolora import models
     from autolora.evaluation.prompts import measure_cases, read_cases
     from autolora.index.served import open_index
-    from autolora.search.retriever import Retriever
+    from autolora.search.retriever import NoTextEncoder, Retriever
     from autolora.text_encoder.sentences import open_sentence_encoder
 
     root, params = enter_repository()
+    index = open_index(root, rev)
     # of torch, since all captions are encoded, perhaps on a GPU
-    retriever = Retriever(open_index(root, rev), models.load_text_encoder(params.models), params, root)
+    text_encoder = models.load_text_encoder(params.models) if index.has_weights else NoTextEncoder()
+    retriever = Retriever(index, text_encoder, params, root)
     cases = read_cases(prompts, retriever.names)
     encoders = {}
     for source in languages or ():

@@ -22,7 +22,7 @@ Encoder = Annotated[
     typer.Option(
         "--encoder",
         metavar="FOLDER|ID[@REVISION]",
-        help="Pretrained encoder: a folder, or an id on Hugging Face; needed for a new project.",
+        help="Pretrained encoder, which reads weights: a folder, or an id on Hugging Face.",
     ),
 ]
 MAX_PROBLEMS = 10
@@ -49,10 +49,10 @@ def index(
     ] = None,
     encoder: Encoder = None,
 ) -> None:
-    """Make the LoRA files in FOLDER searchable, where they are; without training, git, DVC or a hub.
+    """Make the LoRA files in FOLDER searchable, where they are; without training, git or DVC.
 
-    Without a project, one is written into the working directory, as `autolora init` does. Later runs read new files
-    only.
+    Without an encoder they are found by what is said about them: names, headers, sidecars and captions. Without a
+    project, one is written into the working directory, as `autolora init` does. Later runs read new files only.
     """
     started = time.perf_counter()
     exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
@@ -90,14 +90,15 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
     here = Path.cwd()
     root = find_project(here)
     if root is None or (is_pipeline(root) and root != here):
-        if folder is None or encoder is None:
+        if folder is None:
             raise MissingArtifact(
-                f"{here} is not yet a project: give the folder of your LoRA files and a pretrained encoder "
-                "(`autolora index FOLDER --encoder FOLDER|ID`)"
+                f"{here} is not yet a project: give the folder of your LoRA files (`autolora index FOLDER`), and, if "
+                "there is one for their base model, a pretrained encoder (`--encoder FOLDER|ID`)"
             )
         from autolora.local.settings import check_text_encoder, new_project
 
-        check_text_encoder(encoder)
+        if encoder:
+            check_text_encoder(encoder)
         path = new_project(here, folder, encoder)
         announce(f"wrote {path}")
         return path
@@ -140,6 +141,10 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
         yield f"  and {_count(len(report.problems) - MAX_PROBLEMS, 'more problem')}"
     changes = ", ".join(f"{number} {change}" for change, number in report.changes.items() if number)
     yield f"index {report.index[:12]}: {changes or 'nothing new'}, in {seconds:.1f} s"
+    if not report.has_encoder:
+        said = f"; nothing is said about {report.unknown} of them" if report.unknown else ""
+        yield f"found by names, headers, sidecars and captions{said}"
+        yield "  an encoder for their base model adds what the weights do: `autolora index --encoder FOLDER|ID`"
     if accepted:
         yield 'next: `autolora search "a cat in the style of a linocut"`'
 

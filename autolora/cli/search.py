@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 MAX_UNFOLDED = 32
 """characters of an id or a heading up to which the table of hits keeps it on one line"""
+MAX_SAID = 60
+"""characters of a description in the table of hits"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
 FAMILY = "family"
@@ -211,6 +213,8 @@ def _cells(hit: "Hit", min_relevance: float) -> tuple[str, ...]:
     unsure = "?" if hit.relevance is not None and hit.relevance < min_relevance else ""
     relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}{unsure}"
     name = f"{hit.id}\n({hit.exact})" if hit.exact else hit.id
+    said = fill(shorten(" · ".join(hit.description), MAX_SAID, placeholder=" …"), MAX_UNFOLDED)
+    name = f"{name}\n{said}" if said else name
     words = ", ".join(hit.trigger_words) or "–"
     return f"{hit.score:.3f}", relevance, name, hit.license or "unknown", words, hit.sha256[:8]
 

@@ -273,6 +273,7 @@ def _listing_columns(sources: Sources) -> Row:
         "person": sources.person,
         "minor": sources.minor,
         "trigger_words": list(primary.trigger_words),
+        "description": list(sources.description),
         "listing_digest": sources.digest,
     }
 

@@ -15,7 +15,7 @@ from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, read_rows
 from autolora.storage.tables import read_arrow, read_table, to_matrix
 
-SCHEMA = 5
+SCHEMA = 6
 TRAINING_LOCK = "data/training.jsonl"
 
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
@@ -40,6 +40,7 @@ ADAPTERS = {
     "person": BOOLEAN,
     "minor": BOOLEAN,
     "trigger_words": TEXTS,
+    "description": TEXTS,
     "layout": TEXT,
     "num_slots": INTEGER,
     "rank_max": INTEGER,

@@ -42,6 +42,8 @@ STEPS, OBSERVED = 3, 2
 ROUNDS = 2
 """each observes what the coefficients of the round before find"""
 FIRST_COEFFICIENTS = np.array([3.0, 0.0, 0.0, -3.0])
+GENERAL_COEFFICIENTS = np.array([7.05, -5.76, 11.71, -8.53])
+"""of `python -m bench.described_files --fit`, with the words that prompts share with what is said about files"""
 
 Embed = Callable[[Sequence[str]], NDArray[np.floating]]
 """from texts to vectors (N, d)"""
@@ -85,6 +87,15 @@ def fit_language(adapters: CalibrationSet, sentences: TextEncoder, project: Embe
     coefficients = np.stack([fit_coefficients(written, unseen) for unseen in (by_weights, by_captions)])
     min_length = float(np.quantile(np.linalg.norm(adapters.weights, axis=1), UNLIKE_SHARE))
     return Language(sentences.digest, fitted, coefficients, length, min_length)
+
+
+def general_language(sentences: TextEncoder) -> Language:
+    """Return the language of a sentence encoder that has not seen any captions: everyday phrases decide.
+
+    It serves where no encoder is trained, and adapters are known by what is said about them.
+    """
+    fitted = fit_map([], sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0])
+    return Language(sentences.digest, fitted, np.stack([GENERAL_COEFFICIENTS] * 2), 1.0, 0.0)
 
 
 def fit_map(captions: Sequence[Float32Array], everyday: Float32Array, empty: Float32Array) -> LanguageMap:
@@ -176,12 +187,20 @@ class Unseen:
 
 
 def fit_coefficients(written: Sequence[CalibrationPrompt], unseen: Unseen) -> Float64Array:
-    """Return the coefficients (4,) of relevance by the best part. The kinds of prompt count equally."""
+    """Return the coefficients (4,) of relevance by the best part."""
     texts = list(dict.fromkeys(part for prompt in written for part in split_parts(prompt.text)))
     features = dict(zip(texts, unseen.embed(texts).astype(np.float32), strict=True))
+    return fit_observations(lambda coefficients: _observe(written, unseen, features, coefficients))
+
+
+def fit_observations(observe: Callable[[Float64Array], Iterable[PartObservation]]) -> Float64Array:
+    """Return the coefficients (4,) of relevance. observe: from coefficients to what a search with them finds.
+
+    The kinds of prompt count equally.
+    """
     coefficients = FIRST_COEFFICIENTS
     for _ in range(ROUNDS):
-        found = list(_observe(written, unseen, features, coefficients))
+        found = list(observe(coefficients))
         counts = Counter(row.kind for row in found)
         weights = np.array([len(found) / len(counts) / counts[row.kind] for row in found])
         products, words = (np.array([getattr(row, name) for row in found]) for name in ("product", "words"))

@@ -113,5 +113,15 @@ def write_encoder_digest(
     )
 
 
+def write_language(root: Path, language: Language) -> str:
+    """Write a language without an encoder into data/encoder, and digests/encoder.json; return its sha256."""
+    path = folder(root)
+    save_tags(path, None)
+    for name in ("model.safetensors", "config.json"):
+        (path / name).unlink(missing_ok=True)
+    language.save(path)
+    return write_digest(root, "encoder", {"language": language.digest}, SCHEMA, weights=language.digest)
+
+
 def _tensors(encoder: Encoder) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}

@@ -114,14 +114,16 @@ def measure_cases(
     that take them are flattered by prompts that are captions.
     """
     index = retriever.index
-    prompts = retriever.embed_all([case.prompt for case in cases]).astype(np.float64)
-    centroids = _centroids(root, index, retriever.embed_all)
     rankings = {
         "index": _rank(
             lambda block: np.stack([retriever.scores(case.prompt) for case in block]), index, cases
-        ),
-        "caption centroid": _rank_by(prompts, centroids, index, cases),
-    } | {name: _rank_by_parts(root, index, cases, sentences) for name, sentences in languages.items()}
+        )
+    }
+    if index.has_weights:
+        prompts = retriever.embed_all([case.prompt for case in cases]).astype(np.float64)
+        centroids = _centroids(root, index, retriever.embed_all)
+        rankings["caption centroid"] = _rank_by(prompts, centroids, index, cases)
+    rankings |= {name: _rank_by_parts(root, index, cases, sentences) for name, sentences in languages.items()}
     counts = np.array([len(case.positions) for case in cases], dtype=np.int64)
     tables = {name: query_metrics(ranking.ranks, ks) for name, ranking in rankings.items()}
     tables["random"] = chance_metrics(counts, np.full_like(counts, len(index.rows)), ks)

@@ -30,10 +30,12 @@ from autolora.index.copies import (
 from autolora.index.store import (
     CAPTIONS_VECTOR,
     CHECKS,
+    DESCRIPTION,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
     VECTORS,
+    WORDS,
     hash_vector_row,
     vectors_in,
 )
@@ -48,7 +50,7 @@ from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 LANGUAGE_FILES = (LANGUAGE, *SAVED_FILES)
 COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
-"""all but the vectors"""
+"""all but the vectors, the description, which former versions did not write, and the words, which few indexes have"""
 
 
 class IncompleteIndexError(Exception):
@@ -60,11 +62,12 @@ class Content:
     """All of one version of an index."""
 
     columns: pa.Table
-    """COLUMNS of each row"""
+    """COLUMNS of each row, and description and words if there are such"""
     vectors: Mapping[str, Float32Array]
     """column -> (N, d)"""
     meta: dict[str, Any]
-    text_map: TextMap
+    text_map: TextMap | None
+    """None if no encoder has read the weights"""
     files: Mapping[str, Path] = field(default_factory=dict)
     """name -> file of the source, of what is copied as it is: the tokenizer, and the language with its model"""
 
@@ -115,19 +118,25 @@ def _digest(columns: pa.Table) -> str:
 def _read_working(folder: Path, digest: str) -> Content:
     """Return the version of a working index that the tag of this digest names, or the newest one without a tag."""
     version = tagged_version(folder, TABLE, digest) or version_of(folder, TABLE)
-    meta, text_map = json.loads((folder / "meta.json").read_text()), read_text_map(folder)
-    names = vectors_in(columns_of(folder, TABLE, version))
-    rows = read_arrow(folder, TABLE, [*COLUMNS, *names], version)
+    meta = json.loads((folder / "meta.json").read_text())
+    text_map = read_text_map(folder) if meta["text_encoder"] else None
+    stored = columns_of(folder, TABLE, version)
+    names, columns = (
+        vectors_in(stored),
+        [*COLUMNS, *(name for name in (DESCRIPTION, WORDS) if name in stored)],
+    )
+    rows = read_arrow(folder, TABLE, [*columns, *names], version)
     vectors = {name: to_matrix(rows.column(name)) for name in names}
-    return Content(rows.select(list(COLUMNS)), vectors, meta, text_map, _copied_files(folder))
+    return Content(rows.select(columns), vectors, meta, text_map, _copied_files(folder))
 
 
 def _read_copy(folder: Path, digest: str) -> Content:
     """Return the content of a copy. digest: checked by the caller."""
-    names = (*VECTORS, *([CAPTIONS_VECTOR] if vectors_path(folder, CAPTIONS_VECTOR).exists() else []))
+    names = [name for name in (*VECTORS, CAPTIONS_VECTOR) if vectors_path(folder, name).exists()]
     vectors = {name: map_vectors(folder, name) for name in names}
     meta = json.loads((folder / "meta.json").read_text())
-    return Content(map_columns(folder), vectors, meta, read_text_map(folder), _copied_files(folder))
+    text_map = read_text_map(folder) if meta["text_encoder"] else None
+    return Content(map_columns(folder), vectors, meta, text_map, _copied_files(folder))
 
 
 def _copied_files(folder: Path) -> dict[str, Path]:
@@ -141,7 +150,8 @@ def write_content(folder: Path, content: Content) -> None:
     for name, vectors in content.vectors.items():
         np.save(vectors_path(folder, name), vectors)
     write_atomic(folder / "meta.json", json.dumps(content.meta))
-    write_text_map(folder, content.text_map)
+    if content.text_map is not None:
+        write_text_map(folder, content.text_map)
     for name, source in content.files.items():
         _copy_or_link(source, folder / name)
 

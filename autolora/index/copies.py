@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from autolora.errors import MissingArtifact
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.index.store import WORDS
 from autolora.matching.hybrid import directions
 from autolora.matching.language import Language
 from autolora.matching.relevance import Relevance
@@ -44,6 +45,8 @@ READING_HEADER = threading.Lock()
 """np.load parses a header as Python, which fails in two threads at once before Python 3.11.8 (python/cpython#106905)"""
 BLOCK = 512
 """rows that are copied at once: so many stay in the processor's cache, which halves the time"""
+
+UNREAD = "no encoder has read them; give one for their base model (`autolora index --encoder FOLDER|ID`)"
 
 DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 """what reading a damaged file raises"""
@@ -97,6 +100,9 @@ class TextMap:
         return unit
 
 
+NO_TEXT_MAP = TextMap(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+
+
 @dataclass(frozen=True, eq=False)
 class Index:
     """One immutable index, whose vectors and rows are read when they are accessed."""
@@ -112,7 +118,7 @@ class Index:
     encoder: str
     """digest of the encoder that computed the vectors"""
     text_encoder: str
-    """digest of the text encoder whose features the vectors are compared with"""
+    """digest of the text encoder whose features the vectors are compared with; "" if no encoder has read the weights"""
     text_map: TextMap
     """from text features to the vectors that adapters are compared with"""
     relevance: Relevance | None
@@ -125,6 +131,17 @@ class Index:
     """of the sentence encoder's files"""
     tokenizers: Mapping[str, Path] = field(default_factory=dict)
     """digest of the text encoder -> its tokenizer.json; empty if a former version of AutoLoRA wrote the index"""
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether an encoder has read the weights; else adapters are known by what is said about them."""
+        return bool(self.text_encoder)
+
+    @cached_property
+    def words(self) -> pa.Array | None:
+        """The words (N,) of what is said about each adapter, each once; None if weights or captions alone count."""
+        columns = self.rows.columns
+        return columns.column(WORDS).combine_chunks() if WORDS in columns.column_names else None
 
     @cached_property
     def weights_lengths(self) -> Float32Array:
@@ -174,8 +191,11 @@ class Index:
     ) -> tuple[Int64Array, Float32Array]:
         """Return the positions of the k adapters whose weights are nearest to a vector (d,), and their cosines.
 
-        mask: as in `nearest`. An adapter whose vector of weights is zero has cosine 0.
+        mask: as in `nearest`. An adapter whose vector of weights is zero has cosine 0. Raises MismatchError if no
+        encoder has read the weights.
         """
+        if not self.has_weights:
+            raise MismatchError(f"adapters cannot be compared by their weights: {UNREAD}")
         products = self.weights_vectors @ vector
         lengths = self.weights_lengths * np.linalg.norm(vector)
         cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
@@ -207,20 +227,25 @@ def open_copy(folder: Path, digest: str) -> Index:
     """Return the index of a copy. Raises MissingArtifact if its files are damaged or missing."""
     try:
         meta, tokenizer = json.loads((folder / "meta.json").read_bytes()), folder / TOKENIZER
-        language = Language.load(folder)
+        columns, language, digest_of_texts = map_columns(folder), Language.load(folder), meta["text_encoder"]
+        vectors = (
+            [map_vectors(folder, name) for name in ("vector", "weights_vector")]
+            if digest_of_texts
+            else [np.zeros((len(columns), 0), np.float32)] * 2
+        )
         return Index(
             digest=digest,
-            vectors=map_vectors(folder, "vector"),
-            weights_vectors=map_vectors(folder, "weights_vector"),
-            rows=Rows(map_columns(folder)),
+            vectors=vectors[0],
+            weights_vectors=vectors[1],
+            rows=Rows(columns),
             encoder=meta["encoder"],
-            text_encoder=meta["text_encoder"],
-            text_map=read_text_map(folder),
+            text_encoder=digest_of_texts,
+            text_map=read_text_map(folder) if digest_of_texts else NO_TEXT_MAP,
             relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
             captions_vectors=map_vectors(folder, "captions_vector") if language else None,
             language=language,
             language_folder=folder if language else None,
-            tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
+            tokenizers={digest_of_texts: tokenizer} if tokenizer.exists() else {},
         )
     except (MissingArtifact, *DAMAGED) as error:
         raise _unreadable(folder, error) from error

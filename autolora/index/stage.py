@@ -27,16 +27,20 @@ from autolora.encoder.model import (
 )
 from autolora.errors import MismatchError
 from autolora.index.copies import TextMap, write_text_map
+from autolora.index.descriptions import SAID, texts_of, words_of
 from autolora.index.embedding import embed
 from autolora.index.store import (
     CAPTIONS_VECTOR,
     CHECKS,
+    DESCRIPTION,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
+    WORDS,
     columns,
     encoder_digests,
     folder,
+    hash_exact,
     hash_vector_row,
     vectors_in,
 )
@@ -48,13 +52,13 @@ from autolora.records import Caption
 from autolora.storage import tables
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import Row, write_atomic
+from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import digest_of, pending, write_digest
 from autolora.storage.tables import (
     ROWS_PER_WRITE,
     Columns,
     finish_version,
     has_table,
-    hash_row,
     open_table,
     read_arrow,
     read_table,
@@ -65,6 +69,8 @@ from autolora.text_encoder.clip import load_numpy_text_encoder
 from autolora.text_encoder.sentences import SAVED_FILES, SentenceEncoder, save_sentence_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
+NO_ENCODER = {"text_encoder": "", "width": 0, "relevance": None, "agreement_margin": None}
+"""what meta.json states if no encoder reads the weights"""
 BATCH = 64
 """adapters that are embedded per write"""
 
@@ -97,9 +103,10 @@ class IndexSync:
     """The working index, the rows that it should have, and the encoder: read once for all steps of a run."""
 
     root: Path
-    encoder: Encoder
-    read: Callable[[str], AdapterBatch]
-    """from an adapter's sha256 to what the encoder reads"""
+    encoder: Encoder | None
+    """None if no encoder reads the weights: then the texts about adapters count"""
+    read: Callable[[str], AdapterBatch] | None
+    """from an adapter's sha256 to what the encoder reads; None without an encoder"""
     expected: Mapping[str, Row]
     """sha256 -> all columns but the vector and the hashes, of each adapter of the dataset"""
     device: torch.device
@@ -117,7 +124,8 @@ class IndexSync:
     @property
     def columns(self) -> Columns:
         """Return the columns of the index."""
-        return columns(self.encoder.config.width, self.language.map.width if self.language else None)
+        width = self.encoder.config.width if self.encoder else None
+        return columns(width, self.language.map.width if self.language else None)
 
     def plan(self, batch: int = BATCH) -> Plan:
         """Compare the index with the dataset and the encoder. batch: number of adapters that are embedded per write."""
@@ -128,7 +136,7 @@ class IndexSync:
         embed = [sha256 for sha256, *_ in vectors.add]
         embedded = set(embed)
         changed = pending(
-            [(sha256, hash_row(row, EXACT_COLUMNS)) for sha256, row in self.expected.items()],
+            [(sha256, hash_exact(row)) for sha256, row in self.expected.items()],
             {(sha256, row["exact_hash"]) for sha256, row in stored.items()},
         )
         difference = Plan(
@@ -145,8 +153,10 @@ class IndexSync:
         Raises MismatchError if the encoder was trained on sketches of another kind, MissingArtifact if weights are
         missing.
         """
-        weights = embed(self.encoder, map(self.read, batch), self.device)
-        computed = self._combine(batch, weights)
+        computed = [{WORDS: words_of(self.expected[sha256]), **dict.fromkeys(CHECKS)} for sha256 in batch]
+        if self.encoder is not None and self.read is not None:
+            weights = embed(self.encoder, map(self.read, batch), self.device)
+            computed = self._combine(self.encoder, batch, weights)
         if self.language is not None:
             computed = [
                 row | {CAPTIONS_VECTOR: self._speak(sha256, row)}
@@ -155,12 +165,12 @@ class IndexSync:
         self._write(batch, computed)
         return len(batch)
 
-    def _combine(self, batch: Sequence[str], weights: Float32Array) -> list[Row]:
+    def _combine(self, encoder: Encoder, batch: Sequence[str], weights: Float32Array) -> list[Row]:
         """Return the computed columns of adapters from the vectors of their weights (N, d) and from their captions."""
-        rule = caption_rule(self.encoder)
+        rule = caption_rule(encoder)
         if rule is None:
             return [_computed(vector, vector) for vector in weights]
-        sums, numbers = zip(*map(self._sum_captions, batch), strict=True)
+        sums, numbers = zip(*(self._sum_captions(encoder, sha256) for sha256 in batch), strict=True)
         captions, exact = np.stack(sums), weights.astype(np.float64)
         vectors, counts = combine(exact, captions, np.array(numbers), rule)
         cosines = rule.agreements(exact, captions), rule.expected(exact, captions)
@@ -178,11 +188,15 @@ class IndexSync:
         """Return the unit vector (d,) of an adapter's captions in the language; zero if it has none.
 
         Captions that contradict the weights do not count, unless the weights resemble those of no training adapter.
+        If no encoder reads the weights, what is said about the adapter counts as further captions.
         """
         assert self.language is not None and self.sentences is not None
-        is_unlike = np.linalg.norm(computed["weights_vector"]) < self.language.min_length
-        groups = self._groups(sha256) if is_unlike or computed["uses_captions"] is not False else []
-        texts = [caption.text for group in groups for caption in group]
+        texts = [caption.text for group in self._groups(sha256) for caption in group]
+        if self.encoder is None:
+            texts += texts_of(self.expected[sha256])
+        elif computed["uses_captions"] is False:
+            is_unlike = np.linalg.norm(computed["weights_vector"]) < self.language.min_length
+            texts = texts if is_unlike else []
         if not texts:
             return np.zeros(self.language.map.width, np.float32)
         vectors = self.language.map.captions(self.sentences.encode(texts))
@@ -193,10 +207,11 @@ class IndexSync:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
             vectors = vectors_in(self.columns)
-            stored = read_arrow(folder(self.root), TABLE, ["sha256", *vectors, *CHECKS])
+            others = (*CHECKS, *({WORDS} & {*self.columns}))
+            stored = read_arrow(folder(self.root), TABLE, ["sha256", *vectors, *others])
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
             columns = {name: to_matrix(stored.column(name)) for name in vectors} | {
-                name: stored.column(name).to_pylist() for name in CHECKS
+                name: stored.column(name).to_pylist() for name in others
             }
             self._write(
                 adapters,
@@ -216,6 +231,7 @@ class IndexSync:
         Raises MismatchError if the encoder was trained with another text encoder than that of `params.pipeline`.
         """
         text_encoder = load_numpy_text_encoder(self.root, params)
+        assert self.encoder is not None
         check_text_encoder(self.encoder, text_encoder.digest)
         write_atomic(folder(self.root) / TOKENIZER, text_encoder.tokenizer.to_json())
 
@@ -227,20 +243,14 @@ class IndexSync:
         """
         if not has_table(folder(self.root), TABLE, self.columns):
             open_table(folder(self.root), TABLE, self.columns)
-        digests, relevance = encoder_digests(self.root), relevance_of(self.encoder)
-        rule = caption_rule(self.encoder)
-        meta = {
-            **digests,
-            "text_encoder": self.encoder.config.text_encoder,
-            "width": self.encoder.config.width,
-            "relevance": relevance.to_json() if relevance else None,
-            "agreement_margin": rule.margin if rule else None,
-        }
+        digests = encoder_digests(self.root)
+        meta = {**digests, **(NO_ENCODER if self.encoder is None else _describe(self.encoder))}
         write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
-        text_map = self.encoder.text_map
-        write_text_map(
-            folder(self.root), TextMap(text_map.center.cpu().numpy(), text_map.matrix.cpu().numpy())
-        )
+        if self.encoder is not None:
+            text_map = self.encoder.text_map
+            write_text_map(
+                folder(self.root), TextMap(text_map.center.cpu().numpy(), text_map.matrix.cpu().numpy())
+            )
         self._save_language()
         rows = read_table(folder(self.root), TABLE, ["sha256", "exact_hash", "row_hash"])
         content = digest_of({row["sha256"]: row["row_hash"] for row in rows}, SCHEMA)
@@ -263,11 +273,12 @@ class IndexSync:
         for name in (LANGUAGE, *SAVED_FILES):
             (folder(self.root) / name).unlink(missing_ok=True)
 
-    def _vector_key(self, row: Row) -> tuple[str, str, str, str]:
+    def _vector_key(self, row: Row) -> tuple[str, str, str, str, str]:
         captions = row["captions_digest"] if self.text_encoder or self.sentences else ""
-        return row["sha256"], row["recipe"], row["encoder_weights"], captions
+        said = "" if self.encoder else hash_value(texts_of(row))
+        return row["sha256"], row["recipe"], row["encoder_weights"], captions, said
 
-    def _sum_captions(self, sha256: str) -> tuple[Float64Array, int]:
+    def _sum_captions(self, encoder: Encoder, sha256: str) -> tuple[Float64Array, int]:
         """Return the sum (d,) of the vectors of an adapter's captions, and the number of renderings that have some.
 
         The captions of an adapter are encoded without those of others, because the last bits depend on the batch.
@@ -275,9 +286,9 @@ class IndexSync:
         groups = self._groups(sha256)
         texts = [caption.text for group in groups for caption in group]
         if not texts:
-            return np.zeros(self.encoder.config.width), 0
+            return np.zeros(encoder.config.width), 0
         assert self.text_encoder is not None
-        total: Float64Array = embed_texts(self.encoder, self.text_encoder, texts).sum(axis=0)
+        total: Float64Array = embed_texts(encoder, self.text_encoder, texts).sum(axis=0)
         return total, len(groups)
 
     def _groups(self, sha256: str) -> list[tuple[Caption, ...]]:
@@ -302,24 +313,25 @@ def open_sync(
     load_text_encoder: Callable[[], TextEncoder],
     load_sentences: Callable[[], SentenceEncoder | None] = lambda: None,
     device: str = "cpu",
+    has_encoder: bool = True,
 ) -> IndexSync:
     """Read the encoder and the dataset.
 
     bounds: limits on weights, which are read if the encoder's probe is `full`. load_text_encoder: called if the encoder
     takes captions. load_sentences: called if it has a language; returns the sentence encoder that encoder.language
-    names, or None. Raises MissingArtifact if an earlier stage has not run, MismatchError if the language is of another
-    sentence encoder.
+    names, or None. has_encoder: whether there is an encoder, and not a language alone. Raises MissingArtifact if an
+    earlier stage has not run, MismatchError if the language is of another sentence encoder.
     """
-    encoder = encoder_store.load_encoder(encoder_store.folder(root)).to(device)
+    encoder = encoder_store.load_encoder(encoder_store.folder(root)).to(device) if has_encoder else None
     language, sentences = _load_language(root, load_sentences)
-    hybrid, digests = caption_rule(encoder) is not None, encoder_digests(root)
-    names = [name for name in EXACT_COLUMNS if name not in digests]
+    hybrid, digests = encoder is not None and caption_rule(encoder) is not None, encoder_digests(root)
+    names = [name for name in (*EXACT_COLUMNS, DESCRIPTION) if name not in digests]
     rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
     renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}
     return IndexSync(
         root=root,
         encoder=encoder,
-        read=encoder_store.reader(root, encoder.config, bounds),
+        read=encoder_store.reader(root, encoder.config, bounds) if encoder else None,
         expected={sha256: row | digests for sha256, row in rows.items()},
         device=torch.device(device),
         captions=dataset.captions_by_image(root) if hybrid or language else {},
@@ -328,6 +340,17 @@ def open_sync(
         language=language,
         sentences=sentences,
     )
+
+
+def _describe(encoder: Encoder) -> Row:
+    """Return what meta.json states about an encoder."""
+    relevance, rule = relevance_of(encoder), caption_rule(encoder)
+    return {
+        "text_encoder": encoder.config.text_encoder,
+        "width": encoder.config.width,
+        "relevance": relevance.to_json() if relevance else None,
+        "agreement_margin": rule.margin if rule else None,
+    }
 
 
 def _load_language(
@@ -353,7 +376,7 @@ def _load_language(
 def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
     if not has_table(folder(root), TABLE, index_columns):
         return {}
-    names = ["sha256", "recipe", "encoder_weights", "captions_digest", "exact_hash"]
+    names = ["sha256", "recipe", "encoder_weights", "captions_digest", "exact_hash", *SAID]
     return {row["sha256"]: row for row in read_table(folder(root), TABLE, names)}
 
 
@@ -369,5 +392,5 @@ def _computed(
 
 
 def _row(expected: Row, computed: Row) -> Row:
-    row = {**expected, **computed, "exact_hash": hash_row(expected, EXACT_COLUMNS)}
+    row = {**expected, **computed, "exact_hash": hash_exact(expected)}
     return row | {"row_hash": hash_vector_row(row)}

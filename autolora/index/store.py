@@ -21,6 +21,10 @@ TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), 
 VECTORS = ("vector", "weights_vector")
 CAPTIONS_VECTOR = "captions_vector"
 """column of an index with a language"""
+DESCRIPTION = "description"
+"""column of what is said about an adapter, which indexes of former versions of AutoLoRA lack"""
+WORDS = "words"
+"""column of an index whose weights no encoder has read: the words of what is said about an adapter"""
 CHECKS = ("agreement", "expected_agreement", "uses_captions")
 """columns that compare captions and weights"""
 EXACT_COLUMNS = {
@@ -59,8 +63,8 @@ def folder(root: Path) -> Path:
     return root / "data" / "index"
 
 
-def columns(width: int, language_width: int | None = None) -> Columns:
-    """Return the columns of an index of vectors (width,), and of captions' vectors (language_width,) if it has any.
+def columns(width: int | None, language_width: int | None = None) -> Columns:
+    """Return the columns of an index of vectors (width,), and of captions' vectors (language_width,), if it has any.
 
     vector: what searches compare a prompt with, of length 1. weights_vector: that of the weights alone; if the encoder
     takes captions, as the regression predicts it, which is short if the adapter resembles no training adapter.
@@ -69,16 +73,17 @@ def columns(width: int, language_width: int | None = None) -> Columns:
     These three are null without captions, or if the encoder takes none. captions_vector: of the captions in the space
     of the language, of length 1; zero for adapters that are found by their weights alone.
     """
-    vector = pa.list_(pa.float32(), width)
+    vectors = dict.fromkeys(VECTORS, pa.list_(pa.float32(), width)) if width else {WORDS: TEXTS}
     language = {CAPTIONS_VECTOR: pa.list_(pa.float32(), language_width)} if language_width else {}
-    computed = {
-        "vector": vector,
-        "weights_vector": vector,
-        "agreement": pa.float32(),
-        "expected_agreement": pa.float32(),
-        "uses_captions": pa.bool_(),
-    }
-    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **computed, **language, "exact_hash": TEXT}
+    checks = {"agreement": pa.float32(), "expected_agreement": pa.float32(), "uses_captions": pa.bool_()}
+    exact = {**EXACT_COLUMNS, DESCRIPTION: TEXTS}
+    return {**exact, "encoder_weights": TEXT, **vectors, **checks, **language, "exact_hash": TEXT}
+
+
+def hash_exact(row: Row) -> str:
+    """Return the sha256 over the columns of a row that do not depend on floating-point results."""
+    described = {DESCRIPTION: TEXTS} if DESCRIPTION in row else {}
+    return hash_row(row, {**EXACT_COLUMNS, **described})
 
 
 def vectors_in(names: Iterable[str]) -> tuple[str, ...]:
@@ -90,8 +95,10 @@ def hash_vector_row(row: Row) -> str:
     """Return the sha256 over all columns of a row, vectors as little-endian float32."""
     arrays = (np.asarray(row[name], dtype="<f4") for name in (*VECTORS, CAPTIONS_VECTOR) if name in row)
     vectors = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
-    exact = hash_row(row, EXACT_COLUMNS)
-    return hash_value([exact, row["encoder_weights"], *(row[name] for name in CHECKS), *vectors])
+    words = [row[WORDS]] if WORDS in row else []
+    return hash_value(
+        [hash_exact(row), row["encoder_weights"], *(row[name] for name in CHECKS), *vectors, *words]
+    )
 
 
 def content_digest(root: Path) -> str:

@@ -2,7 +2,6 @@
 encoder.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from autolora.inspection.neighbors import Neighbor, Neighbors
 from autolora.lora.factors import Lora
 from autolora.lora.sketch import Sketch
 from autolora.matching.hybrid import CaptionRule, directions
-from autolora.matching.words import STOP_WORDS, split_words
+from autolora.matching.words import name_words
 from autolora.storage.arrays import Float64Array
 from autolora.text_encoder.clip import NumpyTextEncoder
 
@@ -30,15 +29,6 @@ nearly exact ones. Of the playground's themes as names, 97 % of the right ones p
 for adapters unseen in training; for training adapters 96 % and 96 % (bench/names.py of commit 76cad11)"""
 MAX_KEPT_TEXTS = 20_000
 """vectors of texts that are kept, so that each is encoded once"""
-UNINFORMATIVE = frozenset({
-    "adapter", "art", "dev", "epoch", "file", "final", "flux", "lora", "loras", "model", "my", "new", "old", "rank",
-    "step", "steps", "style", "test", "training", "version",
-})  # fmt: skip
-"""words of file names that do not describe what a LoRA does"""
-
-
-CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
-MIN_WORD_CHARS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +119,7 @@ class Describer:
 
     def known_words(self, text: str) -> list[str]:
         """Return the words of a text, e.g. a file's name, that can describe a LoRA: whole words of the vocabulary."""
-        words = [word for word in split_words(CAMEL_CASE.sub(" ", text)) if is_informative(word)]
+        words = name_words(text)
         if not words:
             return []
         end, *ids = self._text_encoder.tokenizer.encode(["", *words])
@@ -175,11 +165,6 @@ class Describer:
             vectors = embed_texts(self._encoder, self._text_encoder, new)
             self._vectors.update(zip(new, vectors, strict=True))
         return np.stack([self._vectors[text] for text in texts])
-
-
-def is_informative(word: str) -> bool:
-    """Return whether a word of a file's name can describe what a LoRA does."""
-    return word.isalpha() and len(word) >= MIN_WORD_CHARS and word not in UNINFORMATIVE | STOP_WORDS
 
 
 def check_text(

@@ -14,9 +14,11 @@ from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.served import open_index
 from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
-from autolora.inspection.description import Describer, is_informative
+from autolora.inspection.description import Describer
 from autolora.inspection.neighbors import open_neighbors
+from autolora.matching.words import is_informative
 from autolora.params import ModelsParams, Params
+from autolora.stages import is_pipeline
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 
 MAX_VOCABULARY_WORDS = 1000
@@ -125,6 +127,8 @@ def _text_pipeline(
 
 def _project_describer(root: Path, params: Params, base: BaseModel, index: Index | None) -> Describer:
     """Return the trained encoder and the served index of a project."""
+    if params.encoder.from_ is None and not is_pipeline(root):
+        raise MissingArtifact("this project has no encoder")
     encoder = encoder_store.load_encoder(encoder_store.folder(root))
     config = encoder.config
     if config.canonical != base.slots:

@@ -16,11 +16,13 @@ from autolora import models
 from autolora.catalog.sources import group_sources
 from autolora.dataset import stage as dataset_stage
 from autolora.encoder import stage as encoder_stage
+from autolora.encoder.language import general_language
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.store import folder as encoder_folder
+from autolora.encoder.store import write_language
 from autolora.errors import ParamsError
 from autolora.index import stage as index_stage
-from autolora.index.served import copies_folder, former_digest, release
+from autolora.index.served import copies_folder, former_digest, open_index, release
 from autolora.index.store import content_digest
 from autolora.local.links import link_files
 from autolora.local.project import check_folder
@@ -76,6 +78,10 @@ class IndexReport:
     """`embedded`, `updated` and `removed` -> number of adapters of the index"""
     index: str
     """content digest of the index that searches use now"""
+    has_encoder: bool
+    """whether an encoder has read the weights"""
+    unknown: int
+    """adapters that only their names find, as nothing is said about them, and no encoder has read their weights"""
 
 
 def folder_of(root: Path, params: Params) -> Path:
@@ -99,7 +105,8 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
     folder = folder_of(root, params)
     with exclusive_lock(root):
         models.set_threads(params.models)
-        install_encoder(root, params)
+        has_encoder = params.encoder.from_ is not None
+        (install_encoder if has_encoder else install_language)(root, params)
         found = scan(root, folder, params.crawl, today, params.pool)
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
@@ -125,6 +132,8 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
         failed_captions=failed_captions,
         changes=changes,
         index=index,
+        has_encoder=has_encoder,
+        unknown=0 if has_encoder else int((~open_index(root).has_captions).sum()),
     )
 
 
@@ -167,6 +176,7 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
         lambda: _load_text_encoder(root, params.models),
         lambda: open_language(root, params.encoder),
         params.models.device,
+        has_encoder=params.encoder.from_ is not None,
     )
     plan = sync.plan()
     with Progress("index", sum(map(len, plan.embed)), "adapters embedded") as progress:
@@ -175,7 +185,8 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
             progress.advance(len(batch))
     sync.update(plan.update)
     sync.remove(plan.remove)
-    sync.save_tokenizer(params.models)
+    if sync.encoder is not None:
+        sync.save_tokenizer(params.models)
     sync.finish()
     return plan.counts
 
@@ -224,16 +235,32 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
     return captions, failures
 
 
+def install_language(root: Path, params: Params) -> None:
+    """Write the general language of the sentence encoder of params.yaml to data/encoder, unless it is there already.
+
+    Then no encoder reads the weights, and adapters are found by what is said about them. Raises ParamsError if
+    encoder.language is clip, and as `open_language`.
+    """
+    sentences = open_language(root, params.encoder)
+    if sentences is None:
+        raise ParamsError(
+            "encoder.from is null and encoder.language is clip, so that nothing can be compared with a prompt: give a "
+            "pretrained encoder (`autolora index --encoder FOLDER|ID`), or set encoder.language to a sentence encoder"
+        )
+    installed, expected = root / INSTALLED, hash_value(["language", sentences.digest])
+    if digest_path(root, "encoder").exists() and installed.exists() and installed.read_text() == expected:
+        return
+    write_language(root, general_language(sentences))
+    write_atomic(installed, expected)
+
+
 def install_encoder(root: Path, params: Params) -> None:
     """Write the pretrained encoder that params.yaml names to data/encoder, unless it is there already.
 
-    Raises ParamsError if it does not name one, and as `encoder.stage.use_pretrained`.
+    Raises as `encoder.stage.use_pretrained`.
     """
     source = params.encoder.from_
-    if source is None:
-        raise ParamsError(
-            "encoder.from is null: give a pretrained encoder (`autolora index --encoder FOLDER|ID`)"
-        )
+    assert source is not None
     transformer = models.transformer_config(params.models)
     text_encoder = load_numpy_text_encoder(root, params.models)
     origin = [

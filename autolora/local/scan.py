@@ -10,7 +10,7 @@ from autolora.catalog import store as catalog
 from autolora.errors import HubError, MissingArtifact, ReadingFailed
 from autolora.hubs import limit_images, rejecting_rule
 from autolora.hubs.folder.client import Folder
-from autolora.local.header_words import add_header_words
+from autolora.local.header_texts import add_header_texts
 from autolora.params import CrawlParams, PoolParams
 from autolora.progress import Progress, track
 from autolora.records import Listing
@@ -38,7 +38,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     """Write the catalog of a folder and return its content.
 
     A file is read if its inode, size or time of modification is new, so renamed and moved files are not.
-    bounds: of the headers, in which trigger words are looked for.
+    bounds: of the headers, in which trigger words and descriptions are looked for.
     Raises HubError if the folder does not exist, MissingArtifact if it has no LoRA file: then the catalog stays.
     """
     first_seen = _first_days(catalog.read_all_or_empty(root))
@@ -56,7 +56,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
                 problems.append(str(error))
     if not listings:
         raise MissingArtifact(_explain_no_file(folder, problems))
-    listings = add_header_words(root, folder, listings, bounds)
+    listings = add_header_texts(root, folder, listings, bounds)
     rejected: Counter[str] = Counter()
     rows = []
     for listing in listings:

@@ -1,4 +1,4 @@
-"""The two values that a project for one's own files needs: the folder, and a pretrained encoder."""
+"""The values that a project for one's own files needs: the folder, and a pretrained encoder if there is one."""
 
 from pathlib import Path
 from typing import Any

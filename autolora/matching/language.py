@@ -116,7 +116,7 @@ class Lane:
     """One way in which adapters are compared with the parts of a prompt."""
 
     vectors: Float32Array
-    """(N, d) unit vectors; zero for adapters that have none"""
+    """(N, d) unit vectors, possibly with a 1 for each word; zero for adapters that have none"""
     members: BoolArray
     """(N,) the adapters whose relevance it decides"""
     parts: Float32Array

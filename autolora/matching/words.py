@@ -10,6 +10,13 @@ STOP_WORDS = frozenset({
     "the", "their", "this", "to", "with",
 })  # fmt: skip
 """words that say nothing about an image"""
+UNINFORMATIVE = frozenset({
+    "adapter", "dev", "epoch", "file", "final", "flux", "lora", "loras", "model", "my", "new", "old", "rank",
+    "step", "steps", "style", "test", "training", "version",
+})  # fmt: skip
+"""words of file names that do not describe what a LoRA does"""
+CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+MIN_NAME_CHARS = 3
 
 
 def split_words(text: str) -> list[str]:
@@ -19,3 +26,13 @@ def split_words(text: str) -> list[str]:
     write ß as ss, another token, and a decomposed é would end a word.
     """
     return [sys.intern(word) for word in WORD.findall(unicodedata.normalize("NFC", text).lower())]
+
+
+def name_words(name: str) -> list[str]:
+    """Return the words of a name, e.g. of a file, that can describe what a LoRA does, in lower case."""
+    return [word for word in split_words(CAMEL_CASE.sub(" ", name)) if is_informative(word)]
+
+
+def is_informative(word: str) -> bool:
+    """Return whether a word of a name can describe what a LoRA does."""
+    return word.isalpha() and len(word) >= MIN_NAME_CHARS and word not in UNINFORMATIVE | STOP_WORDS

@@ -23,7 +23,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.base_model import CONFIG_KEYS
 from autolora.hubs.huggingface.repositories import upload
-from autolora.index.copies import Index
+from autolora.index.copies import UNREAD, Index
 from autolora.index.served import copy_path, num_left_out, open_index
 from autolora.models import component, transformer_config
 from autolora.params import FolderParams, Params
@@ -66,6 +66,8 @@ def write_published_index(root: Path, params: Params, folder: Path, repo_id: str
             f"index {index.digest[:12]} contains adapters that were taken down ({erased}), which would be published: "
             "refresh (`autolora refresh`), then publish the new index"
         )
+    if not index.has_weights:
+        raise MismatchError(f"an index is published for its vectors of weights: {UNREAD}")
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
     check_text_encoder(index, text_encoder)
     try:

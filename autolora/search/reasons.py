@@ -17,6 +17,7 @@ from autolora.dataset import store as dataset
 from autolora.errors import MissingArtifact
 from autolora.extras import libraries_for
 from autolora.index.copies import Index
+from autolora.index.store import WORDS
 from autolora.matching.hybrid import directions
 from autolora.matching.words import STOP_WORDS, split_words
 from autolora.records import Hit
@@ -46,8 +47,8 @@ class MatchingCaption:
 class Reasons:
     """Why one adapter matches a prompt."""
 
-    weights_score: float
-    """cosine of the prompt with the vector of the weights alone"""
+    weights_score: float | None
+    """cosine of the prompt with the vector of the weights alone; None if no encoder has read them"""
     captions_score: float | None
     """cosine of the prompt with the captions' centroid; None without captions"""
     uses_captions: bool | None
@@ -56,7 +57,8 @@ class Reasons:
     captions: tuple[MatchingCaption, ...]
     """the nearest ones, nearest first, at most one per image"""
     words: tuple[str, ...]
-    """words of the prompt that captions or trigger words contain, without stop words"""
+    """words of the prompt that captions, trigger words or description contain, without stop words; without an encoder
+    also the words of the name"""
     unavailable: tuple[str, ...]
     """what could not be determined, and why"""
 
@@ -73,7 +75,7 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
     reasons = []
     for hit in hits:
         row, own = stored[hit.sha256], captions.get(hit.sha256)
-        score, nearest = _match_captions(retriever, query, own or ())
+        score, nearest = _match_captions(retriever, query, own if own and index.has_weights else ())
         reasons.append(
             Reasons(
                 weights_score=_weights_score(index, positions[hit], query),
@@ -81,7 +83,13 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
                 uses_captions=row["uses_captions"],
                 captions=nearest,
                 words=_shared_words(
-                    prompt, [*(caption["text"] for caption in own or ()), *hit.trigger_words]
+                    prompt,
+                    [
+                        *(caption["text"] for caption in own or ()),
+                        *hit.trigger_words,
+                        *hit.description,
+                        *(row.get(WORDS) or ()),
+                    ],
                 ),
                 unavailable=(missing,) if own is None else (),
             )
@@ -92,7 +100,9 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
 def describe(reasons: Reasons) -> dict[str, str]:
     """Return the reasons as phrases: label -> phrase; labels without a value are left out."""
     phrases = {
-        "cosines": f"weights {reasons.weights_score:.3f}{_describe_captions_score(reasons)}",
+        "cosines": "no encoder has read the weights"
+        if reasons.weights_score is None
+        else f"weights {reasons.weights_score:.3f}{_describe_captions_score(reasons)}",
         "nearest captions": "\n".join(f"{caption.score:.3f} {caption.text}" for caption in reasons.captions),
         "matched words": ", ".join(reasons.words),
         "unavailable": "\n".join(reasons.unavailable),
@@ -143,8 +153,10 @@ def _read_captions(root: Path, digests: Mapping[str, str]) -> dict[str, list[Row
     }
 
 
-def _weights_score(index: Index, position: int, query: Float32Array) -> float:
-    """Return the cosine of a query (d,) with the weights of the adapter at a position."""
+def _weights_score(index: Index, position: int, query: Float32Array) -> float | None:
+    """Return the cosine of a query (d,) with the weights of the adapter at a position; None without an encoder."""
+    if not index.has_weights:
+        return None
     return float(directions(index.weights_vectors[position : position + 1].astype(np.float64))[0] @ query)
 
 

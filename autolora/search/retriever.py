@@ -22,10 +22,12 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
+from autolora.index.store import DESCRIPTION
 from autolora.matching.language import MIN_LENGTH, Lane, PartScores, PartSearch, count_words
 from autolora.matching.parts import split_parts
 from autolora.matching.relevance import logistic
 from autolora.matching.selection import Candidates, pursue
+from autolora.matching.shared_words import share_words
 from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
@@ -188,9 +190,12 @@ class PromptParts:
 
     def _judged(self, position: int, relevance: float) -> Judged:
         """Return an adapter with the part that it comes nearest to: the most relevant one may contain more words."""
-        lane = next(lane for lane in self._lanes if lane.members[position])
-        lengths = np.maximum(np.linalg.norm(lane.parts, axis=1), MIN_LENGTH)
-        cosines = lane.parts @ lane.vectors[position] / lengths
+        lane = next((lane for lane in self._lanes if lane.members[position]), None)
+        if lane is None:  # nothing is known of the adapter but its name
+            return Judged(position, self.index.rows[position], 0.0, 0.0)
+        vector = lane.vectors[position]
+        lengths = np.linalg.norm(lane.parts, axis=1) * np.linalg.norm(vector)
+        cosines = lane.parts @ vector / np.maximum(lengths, MIN_LENGTH)
         best = int(cosines.argmax())
         return Judged(position, self.index.rows[position], float(cosines[best]), relevance, self._parts[best])
 
@@ -205,6 +210,16 @@ class SearchSettings(Protocol):
     @property
     def retrieval(self) -> RetrievalParams:
         """Return the default of k, and the numbers of a selection."""
+
+
+class NoTextEncoder:
+    """The text encoder of an index whose weights no encoder has read: there is nothing to compare with."""
+
+    digest, width = "", 0
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Return vectors (N, 0)."""
+        return np.zeros((len(texts), 0), np.float32)
 
 
 class Retriever:
@@ -225,7 +240,7 @@ class Retriever:
         self.index, self.text_encoder, self.settings = index, text_encoder, settings
         self.project = project
         self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
-        self._split = lru_cache(MAX_PROMPTS)(self._split_prompt)
+        self.split = lru_cache(MAX_PROMPTS)(self._split_prompt)
         self._mask = lru_cache(MAX_FILTERS)(index.mask)
 
     def with_index(self, index: Index) -> "Retriever":
@@ -347,7 +362,7 @@ class Retriever:
 
     def parts(self, prompt: str) -> PromptParts:
         """Return how the index answers the parts of a prompt, if it has a language."""
-        return PromptParts(self.index, *self._split(check_prompt(prompt)))
+        return PromptParts(self.index, *self.split(check_prompt(prompt)))
 
     def _split_prompt(self, prompt: str) -> tuple[tuple[str, ...], list[Lane]]:
         """Return the parts of a prompt, and the lanes by which adapters are compared with them."""
@@ -356,9 +371,12 @@ class Retriever:
         by_weights, by_captions = index.language.coefficients
         lanes = []
         if index.has_captions.any():
-            vectors = index.language.map.parts(self._sentences.encode(parts))
-            lanes.append(Lane(index.captions_vectors, index.has_captions, vectors, by_captions))
-        if not index.has_captions.all():
+            vectors, stored = index.language.map.parts(self._sentences.encode(parts)), index.captions_vectors
+            if index.words is not None:
+                wanted, has = share_words(parts, index.words)
+                vectors, stored = np.hstack([vectors, wanted]), np.hstack([stored, has])
+            lanes.append(Lane(stored, index.has_captions, vectors, by_captions))
+        if index.has_weights and not index.has_captions.all():
             vectors = index.text_map.project(self.text_encoder.encode(parts)) / index.language.everyday_length
             lanes.append(Lane(index.weights_directions, ~index.has_captions, vectors, by_weights))
         return parts, lanes
@@ -412,6 +430,7 @@ class Retriever:
             license=row["license"],
             nsfw=row["nsfw"],
             trigger_words=tuple(row["trigger_words"]),
+            description=tuple(row.get(DESCRIPTION) or ()),
             index=self.index.digest,
             part=judged.part,
         )
@@ -427,7 +446,11 @@ def open_retriever(root: Path | str, rev: str | None = None, params: Params | No
     root = Path(root)
     params = params or load(root / "params.yaml")
     index = open_index(root, rev)
-    text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
+    text_encoder = (
+        load_numpy_text_encoder(root, params.models, index.tokenizers)
+        if index.has_weights
+        else NoTextEncoder()
+    )
     return Retriever(index, text_encoder, params, root)
 
 

@@ -16,6 +16,7 @@ from autolora.wording import counted
 TRIGGER_WORD = "trigger word "
 """what `find_named` puts before a trigger word"""
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
+WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
 MAX_NAMED = 3
 """unanswered parts that are named"""
 
@@ -44,6 +45,8 @@ class Survey:
     """adapters that fit, and do not pass the conditions"""
     negated: tuple[str, ...] = ()
     """what the prompt does not want, which a search leaves out"""
+    has_weights: bool = True
+    """whether an encoder has read the weights"""
 
     @property
     def lines(self) -> list[str]:
@@ -59,6 +62,8 @@ class Survey:
         lines += self.hidden_lines
         if self.negated:
             lines.append(f"left out, as negated: {', '.join(self.negated)}")
+        if not self.has_weights:
+            lines.append(WITHOUT_WEIGHTS)
         return lines
 
     @property
@@ -117,6 +122,7 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         hidden=tuple(_pieces(prompt, lambda word: word in by_all - by_passing)),
         num_hidden=hidden,
         negated=negated_runs(prompt),
+        has_weights=index.has_weights,
     )
 
 

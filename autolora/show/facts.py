@@ -134,6 +134,7 @@ def _hub_facts(record: AdapterRecord) -> dict[str, Any]:
         "shows a real person": _describe_flag(sources.person, "yes", "no"),
         "shows a minor": _describe_flag(sources.minor, "yes", "no"),
         "trigger words": ", ".join(primary.trigger_words) or "none",
+        "description": "\n".join(sources.description),
         "renderings": len(sources.renderings),
         "missing images": _describe_missing(record.missing_images),
     }

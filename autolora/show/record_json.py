@@ -48,6 +48,7 @@ def record_json(record: AdapterRecord) -> dict[str, Any]:
         "person": sources.person,
         "minor": sources.minor,
         "trigger_words": list(primary.trigger_words),
+        "description": list(sources.description),
         "renderings": [rendering.url for rendering in sources.renderings],
         "missing_images": [_missing_image(item) for item in record.missing_images],
         "sources": [_source(listing) for listing in record.listings],

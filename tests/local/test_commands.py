@@ -71,7 +71,7 @@ def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
     report = IndexReport(
         files=3, copies=0, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
         rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0, captions=0,
-        failed_captions={}, changes={}, index="0" * 64,
+        failed_captions={}, changes={}, index="0" * 64, has_encoder=True, unknown=0,
     )  # fmt: skip
     lines = list(describe(report, 1.0))
     assert "  1 near-duplicate of a file that was there first: strong (kept: ink)" in lines
@@ -102,8 +102,8 @@ def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
     assert result.code == 0 and "set hubs.folder.path, encoder.from" in result.err
 
 
-@pytest.mark.parametrize("arguments", [(), ("loras",), ("--encoder", ENCODER)])
-def test_a_new_project_needs_folder_and_encoder(here: Path, arguments: tuple[object, ...]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--encoder", ENCODER)])
+def test_a_new_project_needs_a_folder(here: Path, arguments: tuple[object, ...]) -> None:
     result = run("index", *arguments)
     assert result.code == 1 and "is not yet a project: give the folder" in result.err
     assert list(here.iterdir()) == []

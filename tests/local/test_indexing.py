@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from autolora import progress
 from autolora.cli.generate import _find
-from autolora.local import header_words, reading
+from autolora.local import header_texts, reading
 from autolora.lora.slots import slots
 from autolora.models import transformer_config
 from autolora.params import load
@@ -83,7 +83,7 @@ def test_trigger_words_in_a_header_count_if_no_sidecar_has_any(
     (hit,) = open_retriever(root).search("a cat", k=1)
     assert hit.trigger_words[0] == "mrtlx" and len(hit.trigger_words[1]) < 300
     with monkeypatch.context() as context:  # a later run reads no header again
-        context.setattr(header_words, "read_header", None)
+        context.setattr(header_texts, "read_header", None)
         assert index(root).changes["updated"] == 0
     (folder / "file0.json").write_text(json.dumps({"trigger_words": ["inkwsh"]}))
     index(root)

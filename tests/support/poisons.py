@@ -284,7 +284,9 @@ def flood(verdict: str) -> Callable[[Nights, Delivery], None]:
 
 def win_queries(bed: Nights) -> None:
     """Give newcomers the vectors of pinned queries, which they then win."""
-    queries = embed_texts(_sync(bed).encoder, load_text_encoder(bed.root / "pipeline"), QUERIES)
+    encoder = _sync(bed).encoder
+    assert encoder is not None
+    queries = embed_texts(encoder, load_text_encoder(bed.root / "pipeline"), QUERIES)
     change_some(
         lambda bed, row: row | {"vector": bed.rng.choice(queries).astype(np.float32)}, 0.3, served=False
     )(bed)

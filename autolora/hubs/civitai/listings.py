@@ -9,10 +9,12 @@ from autolora.errors import HubError
 from autolora.hubs import Model
 from autolora.hubs.civitai.permissions import license_of, permissions_of
 from autolora.hubs.civitai.schema import FileEntry, ModelEntry, VersionEntry
+from autolora.hubs.descriptions import describe
 from autolora.hubs.http.endpoint import Endpoint
 from autolora.hubs.http.request import allowed_url
 from autolora.hubs.labels import highest_level, is_nsfw, normalize_base, nsfw_level_of
 from autolora.hubs.validation import (
+    as_list,
     clean_text,
     clean_texts,
     format_time,
@@ -147,6 +149,7 @@ def _partial_listings(
             person=entry.poi,
             minor=entry.minor,
             trigger_words=clean_texts(version.trainedWords),
+            description=describe(entry.name, as_list(entry.tags), entry.description),
             renderings=_renderings(version, endpoint, rules),
             downloads=stats.downloadCount if stats else None,
             updated=format_time(updated) if updated else None,

@@ -97,6 +97,9 @@ class ModelEntry:
     """A model with its versions, newest first, as /models returns it."""
 
     id: Number
+    name: Any = None
+    tags: Any = None
+    description: Any = None
     mode: Text | None = None
     """Archived or TakenDown; null if the model is available"""
     availability: Text | None = None

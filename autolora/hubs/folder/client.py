@@ -141,6 +141,7 @@ class Folder:
             person=sidecar.person,
             minor=sidecar.minor,
             trigger_words=sidecar.trigger_words or (),
+            description=sidecar.description or (),
             renderings=renderings,
             updated=format_time(updated),
             first_seen=today,

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autolora.hubs.civitai.permissions import license_of, permissions_of
+from autolora.hubs.descriptions import describe
 from autolora.hubs.folder.sidecar_fields import Sidecar
 from autolora.hubs.labels import highest_level, nsfw_level_of
-from autolora.hubs.validation import clean_text, clean_texts, short_repr, valid_bool
+from autolora.hubs.validation import as_list, clean_text, clean_texts, short_repr, valid_bool
 
 UNKNOWN = "unknown"
 """base model of a file that a program could not classify"""
@@ -51,6 +52,11 @@ def read_civitai_info(content: Mapping[str, Any]) -> Sidecar:
         permissions=permissions_of(rights) if license else None,
         base_model=_base_model(content.get("baseModel")),
         trigger_words=clean_texts(content.get("trainedWords")) or None,
+        description=describe(
+            model.get("name"),
+            as_list(model.get("tags")),
+            model.get("description") or content.get("description"),
+        ),
         nsfw_level=highest_level(_level(content, "nsfwLevel"), "mature" if _flag(model, "nsfw") else None),
         person=_flag(model, "poi"),
         minor=_flag(model, "minor"),
@@ -69,6 +75,12 @@ def read_lora_manager(content: Mapping[str, Any]) -> Sidecar:
         permissions=civitai.permissions,
         base_model=_base_model(content.get("base_model")) or civitai.base_model,
         trigger_words=civitai.trigger_words or own_words,
+        description=describe(
+            content.get("model_name"),
+            as_list(content.get("tags")),
+            content.get("notes") or content.get("modelDescription"),
+        )
+        or civitai.description,
         nsfw_level=civitai.nsfw_level or _level(content, "preview_nsfw_level"),
         person=civitai.person,
         minor=civitai.minor,
@@ -79,7 +91,9 @@ def read_webui(content: Mapping[str, Any]) -> Sidecar:
     """Return what AUTOMATIC1111's editor says. The activation text is one trigger word, as it is added as a whole."""
     words = clean_text(content.get("activation text"))
     return Sidecar(
-        base_model=_base_model(content.get("sd version")), trigger_words=(words,) if words else None
+        base_model=_base_model(content.get("sd version")),
+        trigger_words=(words,) if words else None,
+        description=describe(None, (), content.get("description") or content.get("notes")),
     )
 
 

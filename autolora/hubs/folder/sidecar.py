@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from autolora.hubs.descriptions import describe
 from autolora.hubs.folder.manager_sidecars import (
     WEBUI_FIELDS,
     read_civitai_info,
@@ -142,6 +143,7 @@ def parse_model_card(text: bytes, files: frozenset[str]) -> Sidecar:
         license=license_of(card, []),
         base_model=base_model_of(card, []),
         trigger_words=clean_texts(card.get("instance_prompt")) or None,
+        description=describe(None, as_list(card.get("tags"))),
         nsfw_level="mature" if NSFW_TAG in as_list(card.get("tags")) else None,
         renderings=tuple(SidecarImage(path=path, prompt=prompt) for path, prompt in images.items()) or None,
     )

@@ -26,6 +26,7 @@ class Sidecar:
     """None: those that the license implies"""
     base_model: str | None = None
     trigger_words: tuple[str, ...] | None = None
+    description: tuple[str, ...] | None = None
     nsfw_level: str | None = None
     person: bool | None = None
     minor: bool | None = None
@@ -43,6 +44,7 @@ def merge(sidecars: Sequence[Sidecar]) -> Sidecar:
         permissions=licensed.permissions,
         base_model=next((sidecar.base_model for sidecar in sidecars if sidecar.base_model), None),
         trigger_words=next((sidecar.trigger_words for sidecar in sidecars if sidecar.trigger_words), None),
+        description=next((sidecar.description for sidecar in sidecars if sidecar.description), None),
         nsfw_level=highest_level(*(sidecar.nsfw_level for sidecar in sidecars)),
         person=_any(sidecar.person for sidecar in sidecars),
         minor=_any(sidecar.minor for sidecar in sidecars),

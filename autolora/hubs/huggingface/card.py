@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+from autolora.hubs.descriptions import describe
 from autolora.hubs.validation import (
     as_list,
     clean_text,
@@ -43,6 +44,7 @@ class Card:
     nsfw: bool
     downloads: int | None
     trigger_words: tuple[str, ...]
+    description: tuple[str, ...]
     images: tuple[tuple[str, str | None], ...]
     """path and prompt of each image of the model card, in its order"""
 
@@ -87,6 +89,7 @@ def parse_card(item: Any, endpoint_url: str) -> Card:
         nsfw=NSFW_TAG in tags or NSFW_TAG in as_list(card.get("tags")),
         downloads=valid_count(item.get("downloads")),
         trigger_words=clean_texts(card.get("instance_prompt")),
+        description=describe(None, as_list(card.get("tags"))),
         images=tuple(dict(images_of(card, files, f"{endpoint_url}/{repo_id}/resolve/")).items()),
     )
 

@@ -151,6 +151,7 @@ class HuggingFace:
             nsfw=is_nsfw(level),
             nsfw_level=level,
             trigger_words=card.trigger_words,
+            description=card.description,
             renderings=renderings,
             downloads=card.downloads,
             updated=format_time(card.updated),

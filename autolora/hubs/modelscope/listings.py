@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlencode
 
 from autolora.hubs import Model
 from autolora.hubs.civitai.listings import is_usable_url
+from autolora.hubs.descriptions import describe
 from autolora.hubs.http.endpoint import Endpoint
 from autolora.hubs.huggingface.card import BASE_TAG, NSFW_TAG
 from autolora.hubs.labels import highest_level, is_nsfw, normalize_base, permissions_of
@@ -209,11 +210,18 @@ def _partial_listing(
         nsfw=is_nsfw(level),
         nsfw_level=level,
         trigger_words=(),
+        description=describe(item.get("display_name"), _own_tags(item), item.get("description")),
         renderings=(),
         downloads=valid_count(item.get("downloads")),
         updated=version,
         first_seen=today,
     )
+
+
+def _own_tags(item: Mapping[str, Any]) -> list[str]:
+    """Return the tags that the author of a list entry chose."""
+    tags = [tag for tag in as_list(item.get("tags")) if isinstance(tag, str)]
+    return [tag.removeprefix(CUSTOM_TAG) for tag in tags if tag.startswith(CUSTOM_TAG)]
 
 
 def _nsfw_level(tags: Sequence[Any]) -> str | None:

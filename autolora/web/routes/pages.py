@@ -63,11 +63,19 @@ def _details(site: Site, view: View, sha256: str) -> dict[str, Any]:
     if not cards:
         return {"card": None, "missing": sha256}
     (card,) = cards
-    nearest = site.search(view.model_copy(update={"like": sha256, "file": None, "k": NEAREST}))
+    has_weights = opened.retriever.index.has_weights
+    like = view.model_copy(update={"like": sha256, "file": None, "k": NEAREST})
+    nearest = site.search(like).cards if has_weights else []
     reasons = None
     if card.hit is not None:
         (reasons,) = opened.retriever.reasons(view.q, [card.hit])
-    return {"card": card, "images": _sized(site, card), "nearest": nearest.cards, "reasons": reasons}
+    return {
+        "card": card,
+        "images": _sized(site, card),
+        "nearest": nearest,
+        "reasons": reasons,
+        "has_weights": has_weights,
+    }
 
 
 def _sized(site: Site, card: Card) -> list[dict[str, Any]]:

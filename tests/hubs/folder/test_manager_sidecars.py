@@ -50,6 +50,20 @@ def test_civitai_helper() -> None:
     assert sidecar.permissions == Permissions(commercial=True, derivatives=True, credit=False)
 
 
+def test_what_programs_write_about_a_file() -> None:
+    model = CIVITAI["model"] | {"tags": ["ink", "style"], "description": "<p>Brush <b>strokes</b></p>"}
+    sidecar, _ = parse_civitai_info(text(CIVITAI | {"model": model}))
+    assert sidecar.description == ("Ink Wash", "ink, style", "Brush strokes")
+    sidecar, _ = parse_civitai_info(text(CIVITAI | {"model": {"name": "Ink"}, "description": "Version 2"}))
+    assert sidecar.description == ("Ink", "Version 2")
+    sidecar, _ = parse_lora_manager(text(LORA_MANAGER | {"notes": "for posters"}))
+    assert sidecar.description == ("Ink Wash", "ink", "for posters")
+    sidecar, _ = parse_lora_manager(text({"civitai": CIVITAI}))
+    assert sidecar.description == ("Ink Wash",)
+    sidecar, _ = parse_sidecar(text(WEBUI))
+    assert sidecar.description == ("ink wash",)
+
+
 def test_a_file_that_civitai_does_not_know_has_an_empty_sidecar(root: Path) -> None:
     write(root, "ink.safetensors")
     write(root, "ink.civitai.info", {})

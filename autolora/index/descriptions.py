@@ -1,0 +1,28 @@
+"""What is said about the adapters of an index: by names, trigger words, headers, sidecars and hubs."""
+
+from autolora.index.store import DESCRIPTION
+from autolora.matching.shared_words import word_forms
+from autolora.matching.words import name_words
+from autolora.storage.files import Row
+
+SAID = ("id", "file", "trigger_words", DESCRIPTION)
+"""columns with texts about an adapter"""
+MIN_LISTED = 3
+"""phrases between commas, from which a text is a list of them"""
+
+
+def texts_of(row: Row) -> list[str]:
+    """Return the texts about the adapter of a row, each once: words of its name, trigger words, and description."""
+    name = " ".join(dict.fromkeys(name_words(f"{row['id']} {row['file'].removesuffix('.safetensors')}")))
+    texts = [part for text in (name, *row["trigger_words"], *row[DESCRIPTION]) for part in _split_list(text)]
+    return list(dict.fromkeys(filter(None, texts)))
+
+
+def words_of(row: Row) -> list[str]:
+    """Return the words in the texts about the adapter of a row, as `word_forms`, sorted."""
+    return sorted({word for text in texts_of(row) for word in word_forms(text)})
+
+
+def _split_list(text: str) -> list[str]:
+    phrases = [phrase.strip() for phrase in text.split(",")]
+    return phrases if len(phrases) >= MIN_LISTED else [text]
