@@ -17,6 +17,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from autolora.catalog import failed_items
 from autolora.catalog.diff import Changes, Snapshot, compare, keep_baseline, snapshot
 from autolora.clock import now, today
+from autolora.doctor import examine
 from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest
 from autolora.index.store import content_digest
@@ -115,6 +116,7 @@ def refresh(with_crawl: bool = True) -> None:
                 dvc.repair_files()
                 git.remove_stale_locks()
                 check_code("refresh")
+                look_for_troubles()
                 run_in_time(lock_fd, with_crawl)
         except PromotionRefused:
             raise
@@ -123,6 +125,15 @@ def refresh(with_crawl: bool = True) -> None:
             raise
         finally:
             alarm_if_stale()
+
+
+def look_for_troubles() -> None:
+    """Print what `autolora doctor` finds. Raises AutoLoraError if a refresh cannot succeed with it."""
+    found = examine(ROOT, params())
+    for trouble in found:
+        stage.print_and_log(f"[refresh] {trouble}")
+    if stopping := [str(trouble) for trouble in found if trouble.stops]:
+        raise AutoLoraError(f"the refresh was not started, as it cannot succeed: {'; '.join(stopping)}")
 
 
 def run_in_time(lock_fd: int, with_crawl: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from autolora.cli.command import command
+from autolora.cli.doctor import doctor
 from autolora.cli.evaluate import evaluate
 from autolora.cli.export import export
 from autolora.cli.flows import crawl, prune, refresh, retrain, takedown
@@ -31,7 +32,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
     "Operation": (
-        refresh, retrain, crawl, takedown, prune, status, plan, report, evaluate, verify, repair, vllm,
+        refresh, retrain, crawl, takedown, prune, status, doctor, plan, report, evaluate, verify, repair, vllm,
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""

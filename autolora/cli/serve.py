@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from autolora.cli.command import enter_repository
+from autolora.web import PORT
 
 
 def serve(
@@ -17,7 +18,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 chooses a free one.")
-    ] = 8000,
+    ] = PORT,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show a page on which prompts and files find adapters; it follows each release until it is stopped (Ctrl-C)."""

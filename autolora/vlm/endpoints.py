@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 
+from autolora.errors import CaptionError
 from autolora.params import VllmParams
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 5.0, 60.0
@@ -64,6 +65,16 @@ class Endpoint:
     def leave_out(self) -> None:
         """Leave the server out, the longer the more often it has failed."""
         self.retry_at = time.monotonic() + min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** max(self.failures - 1, 0))
+
+
+def ask_for_models(url: str, params: VllmParams, timeout_s: float) -> list[str]:
+    """Return the names of the models that a server has. Raises CaptionError if it does not answer in time."""
+    endpoint = Endpoint(url, params)
+    endpoint.settings["timeout"] = timeout_s
+    try:
+        return endpoint.served()
+    except openai.OpenAIError as error:
+        raise CaptionError(f"the vLLM server at {url} does not answer ({error})") from error
 
 
 def in_order(endpoints: Sequence[Endpoint], preferred: Endpoint | None) -> list[Endpoint]:

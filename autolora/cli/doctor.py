@@ -1,0 +1,32 @@
+"""`autolora doctor`."""
+
+from dataclasses import asdict
+
+import typer
+
+from autolora.cli.command import enter_repository
+from autolora.cli.options import Json
+from autolora.cli.output import to_json
+from autolora.wording import counted, printable
+
+
+def doctor(as_json: Json = False) -> None:
+    """Find what would stop a refresh hours after its start, in seconds, and print the remedies.
+
+    Looks at the GPU, disks, models with their licenses, hubs, captioning servers, Prefect, git, DVC's remote, the
+    training date and the clock. It writes nothing but a small file into the remote, which it removes. The exit code is
+    1 if something stops a refresh.
+    """
+    from autolora.doctor import examine
+
+    root, params = enter_repository()
+    found = examine(root, params)
+    if as_json:
+        print(to_json([asdict(trouble) for trouble in found]))
+    else:
+        for trouble in found:
+            print(printable(f"{'stops a refresh' if trouble.stops else 'note'}: {trouble.what}"))
+            print(printable(f"    {trouble.remedy}"))
+        print(counted(len(found), "trouble") if found else "no trouble found")
+    if any(trouble.stops for trouble in found):
+        raise typer.Exit(1)

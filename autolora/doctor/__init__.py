@@ -1,0 +1,52 @@
+"""What would stop a refresh hours after its start, found in seconds: `autolora doctor`.
+
+Each check returns the troubles that it finds, with their remedies. Checks run beside each other, since most of them
+wait for an answer.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+from autolora.doctor.trouble import Setting, Trouble
+from autolora.errors import AutoLoraError
+from autolora.params import Params
+
+LIMIT_S = 9.0
+"""of all checks together"""
+
+Check = Callable[[Setting], Iterator[Trouble]]
+
+
+def examine(root: Path, params: Params, environment: Mapping[str, str] = os.environ) -> list[Trouble]:
+    """Return the troubles of a project on this machine, those that stop a refresh first.
+
+    environment: with the tokens. A check that does not end within LIMIT_S is a trouble.
+    """
+    from autolora.doctor import machine, project, services
+
+    setting = Setting(root, params, environment)
+    checks: Sequence[Check] = (*machine.CHECKS, *project.CHECKS, *services.CHECKS)
+    executor = ThreadPoolExecutor(len(checks))
+    running = {executor.submit(_run, check, setting): check for check in checks}
+    finished, late = wait(running, LIMIT_S)
+    executor.shutdown(wait=False, cancel_futures=True)
+    found = [trouble for future in running if future in finished for trouble in future.result()]
+    found += [_late(running[future]) for future in running if future in late]
+    return sorted(dict.fromkeys(found), key=lambda trouble: not trouble.stops)
+
+
+def _run(check: Check, setting: Setting) -> list[Trouble]:
+    """Return what a check finds; an error of its own is a trouble too."""
+    try:
+        return list(check(setting))
+    except AutoLoraError as error:
+        return [Trouble(str(error), "see above", stops=True)]
+
+
+def _late(check: Check) -> Trouble:
+    return Trouble(
+        f"the check '{check.__name__.replace('_', ' ')}' had no result after {LIMIT_S:g} s",
+        "look at what it asks: a network, a disk or a server that hardly answers",
+    )

@@ -1,0 +1,63 @@
+"""The models of params.yaml that are downloaded from Hugging Face, their sizes, and which of them are here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from autolora.hubs.huggingface.repositories import is_hub_id
+from autolora.params import Params
+
+SIZES = {
+    "black-forest-labs/FLUX.1-dev": 33_700_000_000,
+    "Qwen/Qwen2.5-VL-7B-Instruct": 16_600_000_000,
+    "llava-hf/llava-v1.6-mistral-7b-hf": 15_100_000_000,
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": 3_900_000_000,
+    "sentence-transformers/all-MiniLM-L6-v2": 90_000_000,
+}
+"""bytes that are downloaded of the models in the profile; others count as 0"""
+FILES = ("model_index.json", "config.json", "modules.json")
+"""of which one is in every model"""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model on Hugging Face."""
+
+    id: str
+    revision: str | None
+    key: str
+    """of params.yaml, which names it"""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are downloaded; 0 if unknown."""
+        return SIZES.get(self.id, 0)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its download has begun before: the license was accepted then."""
+        from huggingface_hub import try_to_load_from_cache
+
+        return any(
+            isinstance(try_to_load_from_cache(self.id, file, revision=self.revision), str) for file in FILES
+        )
+
+
+def models_of(params: Params, is_pipeline: bool) -> list[Model]:
+    """Return the models that commands of a project download. is_pipeline: whether it runs all stages."""
+    return [model for model in _named(params, is_pipeline) if is_hub_id(model.id)]
+
+
+def _named(params: Params, is_pipeline: bool) -> Iterator[Model]:
+    models, judges, encoder, fusion = params.models, params.judges, params.encoder, params.fusion
+    if encoder.has_language:
+        yield Model(encoder.language, encoder.language_revision, "encoder.language")
+    if encoder.from_:
+        yield Model(encoder.from_, encoder.from_revision, "encoder.from")
+    if params.captions.engine == "transformers":
+        yield Model(models.vlm, models.vlm_revision, "models.vlm")
+    if is_pipeline:
+        yield Model(models.pipeline, models.pipeline_revision, "models.pipeline")
+        yield Model(judges.clip, judges.clip_revision, "judges.clip")
+        yield Model(judges.vlm, judges.vlm_revision, "judges.vlm")
+    if is_pipeline and fusion.from_:
+        yield Model(fusion.from_, fusion.from_revision, "fusion.from")

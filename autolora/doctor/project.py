@@ -1,0 +1,127 @@
+"""Checks of the project: its folder of files, the training date, git, and where DVC pushes to."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from autolora.catalog import store as catalog
+from autolora.clock import today
+from autolora.doctor.trouble import Setting, Trouble
+from autolora.extras import LIBRARIES
+
+ANSWER_S = 8.0
+
+
+def libraries(setting: Setting) -> Iterator[Trouble]:
+    """Yield the libraries that are not installed."""
+    from importlib.util import find_spec
+
+    missing = sorted(library for library in LIBRARIES if find_spec(library) is None)
+    if missing:
+        yield Trouble(
+            f"not installed: {', '.join(missing)}",
+            "pip install 'autolora[pipeline]'",
+            stops=setting.is_pipeline,
+        )
+
+
+def own_files(setting: Setting) -> Iterator[Trouble]:
+    """Yield that the folder of one's own files is not there."""
+    path = setting.params.hubs.folder.path
+    if "folder" not in setting.params.crawl.hubs:
+        return
+    if path is None:
+        yield Trouble("hubs.folder.path is null", "set it to the folder of your LoRA files", stops=True)
+    elif not (setting.root / Path(path).expanduser()).is_dir():
+        yield Trouble(
+            f"hubs.folder.path, {path}, is not a folder",
+            "check that it is mounted, or correct it",
+            stops=True,
+        )
+
+
+def training_date(setting: Setting) -> Iterator[Trouble]:
+    """Yield that no adapter can be trained on, or a missing file of judgments."""
+    params = setting.params
+    if not setting.is_pipeline:
+        return
+    until, themes = params.dataset.train_until, params.evaluation.themes
+    seen = [listing.first_seen for listing in catalog.read_all_or_empty(setting.root)]
+    first = min(seen, default=today())
+    if until < first and params.encoder.from_ is None:
+        yield Trouble(
+            f"dataset.train_until is {until}, before the first adapter was seen ({first}): nothing can be trained on",
+            f"set it to {today()} in params.yaml, or name a pretrained encoder (encoder.from)",
+            stops=True,
+        )
+    if themes is None or not (setting.root / themes).is_file():
+        yield Trouble(
+            f"evaluation.themes, {themes}, is not a file", "set it to profiles/themes.json", stops=True
+        )
+
+
+def git(setting: Setting) -> Iterator[Trouble]:
+    """Yield what keeps a refresh from committing and pushing."""
+    if not setting.is_pipeline or not setting.params.refresh.commit:
+        return
+    if _git(setting, "rev-parse", "--git-dir") is None:
+        yield Trouble(
+            f"{setting.root} is not a git repository",
+            "clone the project, or set refresh.commit: false",
+            stops=True,
+        )
+        return
+    if not _git(setting, "config", "user.email") and not setting.environment.get("GIT_AUTHOR_EMAIL"):
+        yield Trouble(
+            "git does not know who commits",
+            'git config user.email "…" && git config user.name "…"',
+            stops=True,
+        )
+    if (remote := _git(setting, "remote")) and _git(setting, "ls-remote", remote.split()[0]) is None:
+        yield Trouble(
+            f"the git remote {remote.split()[0]} does not answer, or asks for a password",
+            "correct its URL, or give this user a key or a credential helper: releases stay on this machine until then",
+        )
+
+
+def _git(setting: Setting, *arguments: str) -> str | None:
+    """Return what git prints; None if it fails, asks, or does not answer."""
+    environment = {
+        **os.environ,
+        **setting.environment,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+    }
+    command = ["git", "-C", str(setting.root), *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_S, env=environment, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def dvc_remote(setting: Setting) -> Iterator[Trouble]:
+    """Yield that DVC's default remote does not take a file (flows.remote_check writes and removes one)."""
+    if not (setting.root / ".dvc" / "config").exists() or not setting.is_pipeline:
+        return
+    command = [sys.executable, "-m", "flows.remote_check"]
+    try:
+        done = subprocess.run(
+            command, cwd=setting.root, capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )
+        problem = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    except subprocess.TimeoutExpired:
+        problem = [f"no answer within {ANSWER_S:g} s"]
+    if problem:
+        yield Trouble(
+            f"DVC's remote takes no file ({problem[0][:300]})",
+            "check its URL and credentials (`dvc remote list`): without it no release is tagged",
+            stops=setting.params.refresh.commit,
+        )
+
+
+CHECKS = (libraries, own_files, training_date, git, dvc_remote)

@@ -1,0 +1,153 @@
+"""Checks of what answers over the network: models and their licenses, hubs, captioning servers, Prefect, the clock."""
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from autolora.doctor.models import Model, models_of
+from autolora.doctor.trouble import Setting, Trouble
+from autolora.errors import CaptionError
+from autolora.hubs.registry import tokens_from_environment
+from autolora.params import HubParams
+
+ANSWER_S = 5.0
+MAX_SKEW_S = 300
+"""of the clock, above which TLS and signatures of S3 begin to fail"""
+
+
+def licenses(setting: Setting) -> Iterator[Trouble]:
+    """Yield each model that is not here yet and cannot be downloaded."""
+    missing = [model for model in models_of(setting.params, setting.is_pipeline) if not model.is_here]
+    if missing:
+        with ThreadPoolExecutor(len(missing)) as executor:
+            yield from filter(None, executor.map(_ask_for, missing))
+
+
+def _ask_for(model: Model) -> Trouble | None:
+    """Return why a model cannot be downloaded; None if it can."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        HfApi().auth_check(model.id)
+    except GatedRepoError:
+        return Trouble(
+            f"{model.id} ({model.key}) asks to accept its license",
+            f"do so at https://huggingface.co/{model.id}, and export HF_TOKEN, a token of the same account",
+            stops=True,
+        )
+    except (HfHubHTTPError, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
+            return Trouble(
+                f"{model.id} ({model.key}) does not exist on Hugging Face, or HF_TOKEN may not read it",
+                "check its name in params.yaml and the token (`hf auth whoami`)",
+                stops=True,
+            )
+        return Trouble(
+            f"{model.id} ({model.key}) is not here, and Hugging Face does not answer ({_reason(error)})",
+            "check the network, or name a local folder in params.yaml",
+            stops=True,
+        )
+    return None
+
+
+def hubs(setting: Setting) -> Iterator[Trouble]:
+    """Yield each hub of the crawl that does not answer, or refuses its token, and a clock that differs from theirs."""
+    params, tokens = setting.params, tokens_from_environment(setting.environment)
+    if not setting.is_pipeline:
+        return
+    for name in params.crawl.hubs:
+        hub = getattr(params.hubs, name)
+        if not isinstance(hub, HubParams):
+            continue
+        status, date = _ask(hub.endpoint)
+        if status is None:
+            yield Trouble(
+                f"{name} does not answer at {hub.endpoint} ({date})",
+                f"check the network and hubs.{name}.endpoint; a refresh keeps what it knows of this hub",
+            )
+            continue
+        if skew := _skew(date):
+            yield Trouble(
+                f"this clock differs by {skew / 60:.0f} minutes from that of {urlsplit(hub.endpoint).netloc}",
+                "set it (timedatectl set-ntp true)",
+            )
+        if name == "huggingface" and tokens.get(name):
+            status, _ = _ask(f"{hub.endpoint}/api/whoami-v2", tokens[name])
+            if status == 401:
+                yield Trouble(
+                    "Hugging Face does not know HF_TOKEN", "make a new one and export it", stops=True
+                )
+
+
+def captioning_servers(setting: Setting) -> Iterator[Trouble]:
+    """Yield each vLLM server that does not answer, or has another model than params.yaml."""
+    params = setting.params
+    if params.captions.engine != "vllm":
+        return
+    from autolora import vlm
+    from autolora.vlm.endpoints import ask_for_models
+
+    wanted = vlm.digest(params.models)
+    command = "autolora vllm --cpu" if params.models.device == "cpu" else "autolora vllm"
+    for url in params.vllm.urls:
+        try:
+            served = ask_for_models(url, params.vllm, ANSWER_S)
+        except CaptionError as error:
+            yield Trouble(
+                str(error), f"start it with `{command}`, or correct vllm.urls: new images wait for it"
+            )
+            continue
+        if wanted not in served:
+            yield Trouble(
+                f"the vLLM server at {url} has {', '.join(served) or 'no model'}, not {wanted}",
+                f"start it again with `{command}`, which serves models.vlm",
+                stops=True,
+            )
+
+
+def prefect(setting: Setting) -> Iterator[Trouble]:
+    """Yield that the server of Prefect that the environment names does not answer."""
+    url = setting.environment.get("PREFECT_API_URL")
+    if url and _ask(f"{url.rstrip('/')}/health")[0] != 200:
+        yield Trouble(
+            f"no server of Prefect answers at PREFECT_API_URL ({url})",
+            "start it (`prefect server start`), or unset the variable: each command then starts one of its own",
+            stops=True,
+        )
+
+
+def _ask(url: str, token: str | None = None) -> tuple[int | None, str]:
+    """Return status and date of an answer; None and the reason if there is none."""
+    headers = {"User-Agent": "autolora"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=ANSWER_S) as answer:
+            return answer.status, answer.headers.get("Date", "")
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("Date", "")
+    except (OSError, ValueError) as error:
+        return None, _reason(error)
+
+
+def _skew(date: str) -> float:
+    """Return by how many seconds the clock differs from a Date header; 0 if that is little, or there is none."""
+    try:
+        skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
+    return skew if skew > MAX_SKEW_S else 0.0
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason of an error, on one line."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return " ".join(str(getattr(error, "reason", None) or error).split())[:200] or type(error).__name__
+
+
+CHECKS = (licenses, hubs, captioning_servers, prefect)

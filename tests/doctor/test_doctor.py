@@ -1,0 +1,305 @@
+"""Planted troubles, each of which is named with its remedy; a healthy project has none."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+from autolora.cli import app
+from autolora.clock import now, today
+from autolora.doctor import examine, machine
+from autolora.doctor.trouble import Trouble
+from autolora.params import Params, load
+from autolora.vlm import digest
+
+REPOSITORY = Path(__file__).parents[2]
+USAGE = namedtuple("USAGE", "total used free")  # as shutil.disk_usage returns
+
+
+class Answers:
+    """What the loopback server answers: path -> status, headers and body."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, tuple[int, dict[str, str], Any]] = {}
+        self.url = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Answers]:
+    """Yield the answers of a server that is all services; of other paths they are 200 and empty."""
+    answers = Answers()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = answers.by_path.get(self.path, (200, {}, {}))
+            content = json.dumps(body).encode()
+            self.send_response_only(status)
+            for name, value in ({"Date": format_datetime(now())} | headers).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        answers.url = f"http://127.0.0.1:{listening.server_port}"
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield answers
+        listening.shutdown()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a repository with git, DVC and a remote of both, as a pipeline has them."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(REPOSITORY / name, root / name)
+    shutil.copytree(REPOSITORY / "profiles", root / "profiles")
+    (root / "flows").symlink_to(REPOSITORY / "flows")
+    (tmp_path / "remote").mkdir()
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "config", "user.email", "a@example.org"],
+        ["git", "init", "-q", "--bare", str(tmp_path / "git-remote")],
+        ["git", "remote", "add", "origin", str(tmp_path / "git-remote")],
+        ["dvc", "init", "-q"],
+        ["dvc", "remote", "add", "-d", "store", str(tmp_path / "remote")],
+    ):
+        subprocess.run(command, cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def params(root: Path, server: Answers, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Return params whose services are all the loopback server, with models of Hugging Face that are not here."""
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root.parent / "hub"))
+    monkeypatch.setattr(machine, "PORT", free_port())
+    given = load(root / "params.yaml")
+    models = replace(given.models, vlm="Qwen/Qwen2.5-VL-7B-Instruct", vlm_revision="c" * 40)
+    hubs = replace(given.hubs, huggingface=replace(given.hubs.huggingface, endpoint=server.url))
+    given = replace(
+        given,
+        models=models,
+        hubs=hubs,
+        crawl=replace(given.crawl, hubs=("huggingface",)),
+        captions=replace(given.captions, engine="vllm"),
+        vllm=replace(given.vllm, urls=(f"{server.url}/v1",)),
+        encoder=replace(given.encoder, language="sentence-transformers/some", language_revision="d" * 40),
+        dataset=replace(given.dataset, train_until=today()),
+        refresh=replace(given.refresh, commit=True),
+        evaluation=replace(given.evaluation, themes="profiles/themes.json"),
+    )
+    serve_models(server, digest(given.models))
+    return given
+
+
+def serve_models(server: Answers, *names: str) -> None:
+    """Let the captioning server have these models."""
+    entries = [{"id": name, "object": "model", "created": 1, "owned_by": "me"} for name in names]
+    server.by_path["/v1/models"] = (
+        200,
+        {"Content-Type": "application/json"},
+        {"object": "list", "data": entries},
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def found(root: Path, params: Params, **environment: str) -> Trouble:
+    """Return the only trouble."""
+    (trouble,) = examine(root, params, environment)
+    return trouble
+
+
+def test_a_healthy_project_has_none(root: Path, params: Params, server: Answers) -> None:
+    assert examine(root, params, {"PREFECT_API_URL": f"{server.url}/api", "HF_TOKEN": "hf_x"}) == []
+    assert list((root.parent / "remote").rglob("autolora-*")) == [], "which the check removes"
+
+
+AUTH = "/api/models/sentence-transformers/some/auth-check"
+
+
+@pytest.mark.parametrize(
+    ("answer", "what", "remedy"),
+    [
+        ((403, {"X-Error-Code": "GatedRepo"}, {}), "asks to accept its license", "export HF_TOKEN"),
+        ((404, {"X-Error-Code": "RepoNotFound"}, {}), "does not exist on Hugging Face", "check its name"),
+        ((401, {}, {}), "does not exist on Hugging Face, or HF_TOKEN may not read it", "the token"),
+        ((500, {}, {}), "Hugging Face does not answer", "name a local folder"),
+    ],
+    ids=["license", "name", "token", "server"],
+)
+def test_models_that_cannot_be_downloaded(
+    root: Path, params: Params, server: Answers, answer: Any, what: str, remedy: str
+) -> None:
+    server.by_path[AUTH] = answer
+    trouble = found(root, params)
+    assert what in trouble.what and "encoder.language" in trouble.what
+    assert remedy in trouble.remedy and trouble.stops
+
+
+def test_an_unknown_token(root: Path, params: Params, server: Answers) -> None:
+    server.by_path["/api/whoami-v2"] = (401, {}, {})
+    assert found(root, params, HF_TOKEN="hf_old").what == "Hugging Face does not know HF_TOKEN"
+
+
+def test_a_hub_that_does_not_answer(root: Path, params: Params) -> None:
+    lost = replace(params.hubs.huggingface, endpoint=f"http://127.0.0.1:{free_port()}")
+    trouble = found(root, replace(params, hubs=replace(params.hubs, huggingface=lost)))
+    assert "huggingface does not answer" in trouble.what and not trouble.stops
+
+
+def test_a_clock_that_is_wrong(root: Path, params: Params, server: Answers) -> None:
+    server.by_path[""] = server.by_path["/"] = (
+        200,
+        {"Date": format_datetime(now() - timedelta(hours=2))},
+        {},
+    )
+    trouble = found(root, params)
+    assert "this clock differs by 120 minutes" in trouble.what and "timedatectl" in trouble.remedy
+
+
+def test_a_captioning_server_that_is_down(root: Path, params: Params) -> None:
+    lost = replace(params.vllm, urls=(f"http://127.0.0.1:{free_port()}/v1",))
+    trouble = found(root, replace(params, vllm=lost))
+    assert "the vLLM server at" in trouble.what and "autolora vllm" in trouble.remedy and not trouble.stops
+
+
+def test_a_captioning_server_with_another_model(root: Path, params: Params, server: Answers) -> None:
+    serve_models(server, "llama")
+    trouble = found(root, params)
+    assert "has llama, not Qwen/Qwen2.5-VL-7B-Instruct@" in trouble.what and trouble.stops
+
+
+def test_no_server_of_prefect(root: Path, params: Params) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    assert "no server of Prefect answers" in found(root, params, PREFECT_API_URL=url).what
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "remedy"),
+    [
+        (None, None, "without CUDA"),
+        ("13.0", None, "no NVIDIA driver"),
+        ("13.0", "535.1", "the driver is 535.1"),
+    ],
+)
+def test_a_gpu_that_torch_does_not_find(
+    root: Path,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: str | None,
+    driver: str | None,
+    remedy: str,
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_driver_version", lambda: driver)
+    trouble = found(root, replace(params, models=replace(params.models, device="cuda")))
+    assert "torch finds no GPU" in trouble.what and remedy in trouble.remedy and trouble.stops
+
+
+def test_a_full_disk(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(100, 99, 1))
+    trouble = found(root, params)
+    assert "has 0 GB free" in trouble.what and "free some" in trouble.remedy and trouble.stops
+
+
+def test_a_folder_that_cannot_be_written(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_is_writable", lambda folder: folder != root)
+    assert found(root, params).what == f"{root} cannot be written (the project)"
+
+
+def test_a_port_that_is_taken(
+    root: Path, params: Params, server: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(server.url.rpartition(":")[2])
+    monkeypatch.setattr(machine, "PORT", port)
+    monkeypatch.setattr(machine, "HEALTH", f"{server.url}/health")
+    assert f"another program listens at port {port}" in found(root, params).what
+    server.by_path["/health"] = (200, {}, {"index": "0" * 64})
+    assert examine(root, params, {}) == [], "the page itself"
+
+
+def test_a_training_date_before_the_first_adapter(root: Path, params: Params) -> None:
+    early = replace(params, dataset=replace(params.dataset, train_until=date(2026, 1, 5)))
+    trouble = found(root, early)
+    assert "nothing can be trained on" in trouble.what and f"set it to {today()}" in trouble.remedy
+    assert examine(root, replace(early, encoder=replace(early.encoder, from_=str(root))), {}) == []
+
+
+def test_a_missing_file_of_judgments(root: Path, params: Params) -> None:
+    (root / "profiles" / "themes.json").unlink()
+    assert found(root, params).what == "evaluation.themes, profiles/themes.json, is not a file"
+
+
+def test_a_folder_that_is_not_mounted(root: Path, params: Params) -> None:
+    crawl = replace(params.crawl, hubs=("folder",))
+    hubs = replace(params.hubs, folder=replace(params.hubs.folder, path="/mnt/gone"))
+    assert (
+        found(root, replace(params, crawl=crawl, hubs=hubs)).what
+        == "hubs.folder.path, /mnt/gone, is not a folder"
+    )
+
+
+def test_git_without_a_name(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "config", "--unset", "user.email"], cwd=root, check=True)
+    nobody = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    monkeypatch.delenv("GIT_AUTHOR_EMAIL", raising=False)
+    assert found(root, params, **nobody).what == "git does not know who commits"
+
+
+def test_a_git_remote_that_is_gone(root: Path, params: Params) -> None:
+    shutil.rmtree(root.parent / "git-remote")
+    assert "the git remote origin does not answer" in found(root, params).what
+
+
+def test_a_dvc_remote_that_takes_nothing(root: Path, params: Params) -> None:
+    shutil.rmtree(root.parent / "remote")
+    (root.parent / "remote").write_text("a file")
+    trouble = found(root, params)
+    assert "DVC's remote takes no file" in trouble.what and "dvc remote list" in trouble.remedy
+
+
+def test_a_check_that_takes_too_long(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    import autolora.doctor
+
+    monkeypatch.setattr(autolora.doctor, "LIMIT_S", 0.0)
+    assert all("had no result after 0 s" in trouble.what for trouble in examine(root, params, {}))
+
+
+def test_the_command(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    (root / "profiles" / "themes.json").unlink()
+    path = root / "params.yaml"
+    path.write_text(
+        path.read_text().replace("themes: playground/themes.json", "themes: profiles/themes.json")
+    )
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "stops a refresh: evaluation.themes, profiles/themes.json, is not a file\n" in result.stdout
+    rows = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert {"what", "remedy", "stops"} == set(rows[0])
