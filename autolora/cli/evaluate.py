@@ -39,19 +39,20 @@ def evaluate(
 ) -> None:
     """Measure how well searches find the adapters that your own prompts should find."""
     prompts = to_absolute(prompts)
-    announce("loading the text encoder")
     from autolora import models
     from autolora.evaluation.prompts import measure_cases, read_cases
+    from autolora.index.names import AdapterNames
     from autolora.index.served import open_index
     from autolora.search.retriever import NoTextEncoder, Retriever
     from autolora.text_encoder.sentences import open_sentence_encoder
 
     root, params = enter_repository()
     index = open_index(root, rev)
+    cases = read_cases(prompts, AdapterNames.of_index(index.rows.columns))
+    announce("loading the text encoder")
     # of torch, since all captions are encoded, perhaps on a GPU
     text_encoder = models.load_text_encoder(params.models) if index.has_weights else NoTextEncoder()
     retriever = Retriever(index, text_encoder, params, root)
-    cases = read_cases(prompts, retriever.names)
     encoders = {}
     for source in languages or ():
         name, _, commit = source.partition("@")

@@ -125,7 +125,8 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
     accepted, similar = verdicts.pop(ACCEPTED, ()), verdicts.pop(NEAR_DUPLICATE, ())
     yield f"{_count(report.files, 'LoRA file')}, {len(accepted)} searchable"
     if report.copies:
-        yield f"  {_count(report.copies, 'exact copy', 'exact copies')} of another file"
+        pairs = [f"{id} (same as {other})" for id, other in report.copies.items()]
+        yield f"  {_count(len(pairs), 'exact copy', 'exact copies')} of another file: {_names(pairs)}"
     if similar:
         pairs = [f"{id} (kept: {report.originals[id]})" for id in similar]
         yield f"  {_count(len(similar), 'near-duplicate')} of a file that was there first: {_names(pairs)}"

@@ -53,8 +53,11 @@ class AdapterNames:
         return [position for position, forms in enumerate(self._last_parts()) if wanted in forms]
 
     def find_one(self, name: str) -> int:
-        """Return the position of the adapter with a name. Raises MissingArtifact if none or several have it."""
-        matches = self.find_all(name)
+        """Return the position of the adapter with a name, or of the one whose last part it is.
+
+        Raises MissingArtifact if none or several have it.
+        """
+        matches = self.find_all(name) or self.find_all_by_last_part(name)
         if len(matches) == 1:
             return matches[0]
         if not name.strip() or name.startswith(":"):

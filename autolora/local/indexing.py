@@ -54,8 +54,8 @@ class IndexReport:
 
     files: int
     """LoRA files in the folder"""
-    copies: int
-    """files with the same bytes as another one"""
+    copies: Mapping[str, str]
+    """id of a file with the same bytes as another one -> id of that one"""
     verdicts: Mapping[str, Sequence[str]]
     """verdict -> ids of the files with it; of files with the same bytes the first one"""
     originals: Mapping[str, str]
@@ -120,7 +120,11 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
         index = _serve(root)
     return IndexReport(
         files=len(found.listings),
-        copies=len(found.listings) - len(group_sources(found.listings)),
+        copies={
+            copy.id: sources.primary.id
+            for sources in group_sources(found.listings).values()
+            for copy in sources.listings[1:]
+        },
         verdicts=_ids_by_verdict(sync, found.listings),
         originals=_originals(sync, found.listings),
         rejected=found.rejected,

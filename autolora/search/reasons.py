@@ -40,7 +40,7 @@ class MatchingCaption:
     """sha256 of the rendering"""
     text: str
     score: float
-    """cosine with the prompt"""
+    """cosine with the prompt, or the part of it that the hit answers"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +48,9 @@ class Reasons:
     """Why one adapter matches a prompt."""
 
     weights_score: float | None
-    """cosine of the prompt with the vector of the weights alone; None if no encoder has read them"""
+    """cosine of prompt or part with the vector of the weights alone; None if no encoder has read them"""
     captions_score: float | None
-    """cosine of the prompt with the captions' centroid; None without captions"""
+    """cosine of prompt or part with the captions' centroid; None without captions"""
     uses_captions: bool | None
     """whether captions are part of the adapter's vector; False: they disagree with the weights; None: the encoder takes
     no captions, or the adapter has none"""
@@ -64,17 +64,17 @@ class Reasons:
 
 
 def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Reasons]:
-    """Return the reasons of each hit of a search for a prompt by this retriever."""
+    """Return the reasons of each hit of a search for a prompt by this retriever: for the part that it answers."""
     index = retriever.index
     positions = dict(zip(hits, index.find([hit.sha256 for hit in hits]).tolist(), strict=True))
     stored = {hit.sha256: index.rows[position] for hit, position in positions.items()}
     captions, missing = _find_captions(
         retriever.project, {sha256: row["captions_digest"] for sha256, row in stored.items()}
     )
-    query = retriever.embed(prompt)
     reasons = []
     for hit in hits:
         row, own = stored[hit.sha256], captions.get(hit.sha256)
+        query = retriever.embed(hit.part or prompt)
         score, nearest = _match_captions(retriever, query, own if own and index.has_weights else ())
         reasons.append(
             Reasons(

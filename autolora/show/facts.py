@@ -39,12 +39,18 @@ def facts(record: AdapterRecord) -> dict[str, Any]:
         "version": "" if primary.version == sha256 else primary.version,
         "last changed": primary.updated or "",
         "first seen": record.sources.first_seen.isoformat(),
-        "family": "named by its own sha256"
-        if record.family and record.family == sha256
-        else record.family or "",
-        "split": describe_split(record),
+        **({} if record.own_file else _training_facts(record, sha256)),
     }
     return {label: value for label, value in (values | _file_facts(record)).items() if value != ""}
+
+
+def _training_facts(record: AdapterRecord, sha256: str) -> dict[str, Any]:
+    """Return family and split, which decide nothing in a project for one's own files."""
+    is_own = record.family and record.family == sha256
+    return {
+        "family": "named by its own sha256" if is_own else record.family or "",
+        "split": describe_split(record),
+    }
 
 
 def describe_verdict(record: AdapterRecord) -> str:

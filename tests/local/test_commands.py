@@ -57,7 +57,7 @@ def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: 
     assert result.code == 0
     first, *_, last, advice = result.out.splitlines()
     assert first == "5 LoRA files, 3 searchable"
-    assert "  1 exact copy of another file" in result.out
+    assert "  1 exact copy of another file: file0 (same as copy)" in result.out
     assert "  1 refused, the file is shorter than its header requires (truncated): broken" in result.out
     assert "`autolora show NAME` says why" in result.out
     assert last.startswith("index ") and ": 3 embedded, in " in last
@@ -69,7 +69,7 @@ def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: 
 
 def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
     report = IndexReport(
-        files=3, copies=0, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
+        files=3, copies={}, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
         rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0, captions=0,
         failed_captions={}, changes={}, index="0" * 64, has_encoder=True, unknown=0,
     )  # fmt: skip

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 def test_files_without_images_are_found_by_what_they_do(root: Path, folder: Path) -> None:
     report = index(root)
-    assert (report.files, report.copies, report.images, report.problems) == (3, 0, 0, ())
+    assert (report.files, report.copies, report.images, report.problems) == (3, {}, 0, ())
     assert report.verdicts == {"accepted": ["deep/file1", "deep/file2", "file0"]}
     assert report.changes == {"embedded": 3, "updated": 0, "removed": 0}
     assert [first_hit(root, prompt) for prompt in ("a cat", "a duck", "a drawing on a chalkboard")] == [
