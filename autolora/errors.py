@@ -7,6 +7,7 @@ AutoLoraError
 ├── HubError             a hub is unreachable, refuses a request, or returns an invalid response
 │   └── DownloadsFailed  some files that a hub lists could not be downloaded or read
 ├── DiskFull             the disk has no space left for a file
+├── OutOfMemory          a GPU has less memory than a stage or an image needs
 ├── CaptionError         the captioning engine is unreachable or returns an invalid response
 │   └── ImageFailed      the captioning engine cannot caption one image
 ├── FilterError          the filter of a search is not a condition over the columns of the index
@@ -56,6 +57,10 @@ class DownloadsFailed(HubError):
 
 class DiskFull(AutoLoraError):
     """The disk has no space left; the partly written file was removed."""
+
+
+class OutOfMemory(AutoLoraError):
+    """A GPU has less memory than a stage or an image needs; names what to lower."""
 
 
 class CaptionError(AutoLoraError):

@@ -29,6 +29,7 @@ from prefect.states import Failed, Pending
 
 from autolora.clock import today
 from autolora.errors import AutoLoraError
+from autolora.gpu_memory import naming_what_to_lower
 from autolora.interrupt import raise_if_interrupted
 from autolora.params import Params, load
 from autolora.progress import show_progress
@@ -100,7 +101,8 @@ def flow(name: str, **options: Any) -> Callable[[Callable[P, None]], prefect.Flo
             started, outcome = time.perf_counter(), "Failed"
             facts.clear()
             try:
-                function(*args, **kwargs)
+                with naming_what_to_lower(name):
+                    function(*args, **kwargs)
                 outcome = "Done"
             except AutoLoraError as error:
                 outcome = "Refused" if isinstance(error, PromotionRefused) else "Failed"

@@ -1,0 +1,45 @@
+"""What a GPU's memory holds when it does not suffice, and what to lower."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from autolora.errors import OutOfMemory
+
+GB = 1e9
+LOWER = {
+    "captions": "captions.batch, or caption on a server (captions.engine: vllm)",
+    "encoder": "encoder.overrides.batch",
+    "fusion": "fusion.image_size or fusion.batch, or set fusion.checkpointing: true",
+    "experiments": "generation.width, generation.height or judges.batch",
+    "generate": "generation.width, generation.height or the number of adapters",
+}
+"""what needs memory -> the params that decide how much"""
+
+
+@contextmanager
+def naming_what_to_lower(user: str) -> Iterator[None]:
+    """Raise OutOfMemory in place of torch's error. user: a stage, or `generate`."""
+    try:
+        yield
+    except RuntimeError as error:  # of which torch.OutOfMemoryError is a subclass
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(error, torch.OutOfMemoryError):
+            raise
+        lower = LOWER.get(user, "the batch, or set models.device: cpu")
+        raise OutOfMemory(
+            f"{user} needs more GPU memory than there is ({_describe(torch)}): stop what else uses the card, such as "
+            f"`autolora vllm` once all captions are written, or lower {lower}; `autolora plan` states what each stage "
+            "needs"
+        ) from error
+
+
+def _describe(torch: object) -> str:
+    """Return how much of the card this process holds, and how much others do."""
+    cuda = torch.cuda  # type: ignore[attr-defined]
+    if not cuda.is_available():
+        return "no GPU answers any more"
+    free, total = cuda.mem_get_info()
+    own = cuda.memory_reserved()
+    others = max(0, total - free - own)
+    return f"{own / GB:.1f} GB of {total / GB:.1f} are held by this process, {others / GB:.1f} by others"
