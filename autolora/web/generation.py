@@ -1,5 +1,6 @@
 """Generates the images of jobs with the base model, which is loaded for the first one, and the gates on disk."""
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,16 @@ class ImageGeneration:
         path = self._root / "images" / "serve" / f"{job.id}.png"
         images.save_image(image, path)
         job.file, job.facts = path, describe_provenance(image.provenance)
+
+    def release(self) -> None:
+        """Give the memory of the base model back; the next image loads it again."""
+        if self._generator is None:
+            return
+        import torch
+
+        self._generator = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def _hits(self, request: ImageRequest) -> Sequence[Hit]:
         """Return the adapters of an image, each with its strength."""

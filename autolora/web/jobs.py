@@ -15,6 +15,8 @@ from autolora.params import Method
 
 MAX_WAITING = 20
 """images that wait to be generated; further ones are refused"""
+IDLE_S = 600.0
+"""without an image, after which the model leaves the memory, which a nightly refresh may need"""
 MAX_REMEMBERED = 100
 """finished images that the page lists; their files stay on disk"""
 
@@ -75,8 +77,16 @@ Generate = Callable[[Job, Callable[[int], None]], None]
 class Jobs:
     """The queue of images. One thread generates them, since the base model uses the whole machine."""
 
-    def __init__(self, generate: Generate, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        generate: Generate,
+        max_waiting: int = MAX_WAITING,
+        release: Callable[[], None] = lambda: None,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        """release: gives the memory of the model back; called when there was no image for `idle_s` seconds."""
         self._generate, self._max_waiting = generate, max_waiting
+        self._release, self._idle_s = release, idle_s
         self._changed = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -156,12 +166,17 @@ class Jobs:
         """Return the next job as running; None if the queue is closed."""
         with self._changed:
             self._current = None
-            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            if not self._changed.wait_for(self._has_news, self._idle_s):
+                self._release()
+                self._changed.wait_for(self._has_news)
             if self._is_closed:
                 return None
             self._current = job = self._waiting.popleft()
             job.state = "running"
             return job
+
+    def _has_news(self) -> bool:
+        return bool(self._waiting) or self._is_closed
 
     def _step(self, job: Job, step: int) -> None:
         job.step = step

@@ -77,6 +77,7 @@ class Site:
 def open_site(root: Path, params: Params) -> Site:
     """Return a project as a page; its index is opened by the first `follow`."""
     served = ServedIndex(root, params)
+    generation = ImageGeneration(root, params, served)
     return Site(
         root=root,
         params=params,
@@ -84,6 +85,6 @@ def open_site(root: Path, params: Params) -> Site:
         thumbnails=Thumbnails(root),
         uploads=Uploads(),
         file_encoder=FileEncoder(root, params.pool),
-        jobs=Jobs(ImageGeneration(root, params, served).generate),
+        jobs=Jobs(generation.generate, release=generation.release),
         releases=Releases(root),
     )

@@ -226,3 +226,13 @@ def test_old_images_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         wait_until(lambda: made[-1].is_over)
     assert jobs.find(made[0].id) is None and jobs.find(made[-1].id) is made[-1]
     jobs.close()
+
+
+def test_an_idle_worker_gives_the_memory_back_once_and_works_on() -> None:
+    released, drawn = threading.Semaphore(0), []
+    jobs = Jobs(lambda job, on_step: drawn.append(job.id), release=released.release, idle_s=0.02)
+    for count in (1, 2):
+        job = jobs.submit(REQUEST, steps=1)
+        assert released.acquire(timeout=LIMIT_S) and job.state == "done" and len(drawn) == count
+        assert not released.acquire(timeout=0.2)
+    jobs.close()
