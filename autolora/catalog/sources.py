@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
+from autolora.catalog.names import FOLDER_HUB
 from autolora.records import NSFW_LEVELS, ListedRendering, Listing, Permissions
 from autolora.storage.hashes import hash_value
 
@@ -111,12 +112,20 @@ def group_sources(
 ) -> dict[str, Sources]:
     """Return key -> the sources of one file, ordered by first_seen, within a day in the order of the listings.
 
+    Of one's own files of a day, those come first about which something is said.
+
     key: returns the group of a listing. The groups are ordered by their first source.
     """
     groups: dict[str, list[Listing]] = {}
-    for listing in sorted(listings, key=lambda listing: listing.first_seen):
+    for listing in sorted(listings, key=precedence):
         groups.setdefault(key(listing), []).append(listing)
     return {group: Sources(tuple(members)) for group, members in groups.items()}
+
+
+def precedence(listing: Listing) -> tuple[date, bool]:
+    """Return what is sorted by: the day, and whether nothing is said about one of one's own files."""
+    is_silent = not listing.trigger_words and not listing.description
+    return listing.first_seen, listing.hub == FOLDER_HUB and is_silent
 
 
 def image_sources(listings: Iterable[Listing]) -> dict[str, ImageSource]:

@@ -11,7 +11,7 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.interrupt import exit_on_interrupt
-from autolora.local.project import find_project
+from autolora.local.project import PARAMS_FILE, find_project
 from autolora.stages import is_pipeline
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def index(
     exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
     if folder:
         announce(f"indexing {folder}")
+    former = _read_params()
     written = _prepare_project(folder, encoder)
     try:
         report = _index_project(folder)
@@ -67,8 +68,17 @@ def index(
             announce(
                 f"removed {written}, because its first run failed; `autolora init` writes it for you to edit"
             )
+        elif former and former != _read_params():
+            former[0].write_text(former[1], encoding="utf-8")
+            announce(f"{former[0]} is again as it was before, because the run failed")
         raise
     print("\n".join(describe(report, time.perf_counter() - started)))
+
+
+def _read_params() -> tuple[Path, str] | None:
+    """Return params.yaml of the project and its text; None without a project."""
+    root = find_project(Path.cwd())
+    return (root / PARAMS_FILE, (root / PARAMS_FILE).read_text(encoding="utf-8")) if root else None
 
 
 def _index_project(folder: Path | None) -> "IndexReport":

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 MAX_UNFOLDED = 32
 """characters of an id or a heading up to which the table of hits keeps it on one line"""
+MIN_WORDS = 8
+"""characters of the column of trigger words"""
 MAX_SAID = 60
 """characters of a description in the table of hits"""
 NUM_NEAREST = 3
@@ -198,6 +200,7 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
         column.overflow = "fold"
     for column in (table.columns[0], table.columns[1], table.columns[5]):
         column.no_wrap = True
+    table.columns[4].min_width = MIN_WORDS
     # ids are there to be copied, but a very long one would leave no room for the others
     table.columns[2].no_wrap = max((len(hit.id) for hit in hits), default=0) <= MAX_UNFOLDED
     for heading, group in group_hits(hits, retriever.settings.retrieval.min_relevance):
@@ -281,5 +284,5 @@ def _warnings_of_unknown_values(index: "Index", column: str, values: Sequence[st
         if value not in known and column == FAMILY:  # no sha256 is meant by a similar one
             yield f"no adapter has the {FAMILY} '{value}'; `autolora show NAME` prints that of an adapter"
         elif value not in known:
-            listed = f"; those of the index are {', '.join(known)}" if len(known) <= MAX_LISTED else ""
+            listed = f"; those of the index are {', '.join(known)}" if 0 < len(known) <= MAX_LISTED else ""
             yield f"no adapter has the {column} '{value}'{did_you_mean(value, known)}{listed}"

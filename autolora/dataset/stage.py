@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autolora.captions.store import CaptionRecipe, read_captions, read_recipe
-from autolora.catalog.sources import Sources
+from autolora.catalog.sources import Sources, precedence
 from autolora.catalog.store import read_active
 from autolora.dataset.families import Split, assign_families, assign_split
 from autolora.dataset.store import (
@@ -228,7 +228,7 @@ def _pooled_adapters(root: Path) -> dict[str, PooledAdapter]:
     rows_by_key, renderings = pool.adapters(root), pool.renderings(root)
     listings: dict[str, list[Listing]] = {}
     adapters: dict[str, Adapter] = {}
-    for listing in sorted(read_active(root), key=lambda listing: listing.first_seen):
+    for listing in sorted(read_active(root), key=precedence):
         adapter = rows_by_key.get(listing.key)
         if adapter is not None and adapter.accepted:
             listings.setdefault(adapter.sha256, []).append(listing)

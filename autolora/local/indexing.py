@@ -20,7 +20,7 @@ from autolora.encoder.language import general_language
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.store import folder as encoder_folder
 from autolora.encoder.store import write_language
-from autolora.errors import ParamsError
+from autolora.errors import MismatchError, ParamsError
 from autolora.index import stage as index_stage
 from autolora.index.served import copies_folder, former_digest, open_index, release
 from autolora.index.store import content_digest
@@ -44,6 +44,7 @@ from autolora.text_encoder.sentences import open_language
 
 ORIGINAL = re.compile(r"\(sha256 ([0-9a-f]{64})\); cosine ")
 """the original in the reason of a near-duplicate, see autolora.pool.near_duplicates"""
+WRONG_BASE = "wrong-base"
 INSTALLED = "cache/encoder"
 """file with the hash of what data/encoder was written from"""
 
@@ -105,13 +106,14 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
     folder = folder_of(root, params)
     with exclusive_lock(root):
         models.set_threads(params.models)
+        found = scan(root, folder, params.crawl, today, params.pool)
         has_encoder = params.encoder.from_ is not None
         (install_encoder if has_encoder else install_language)(root, params)
-        found = scan(root, folder, params.crawl, today, params.pool)
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
         sync = PoolSync(root, recipe)
         unread_files = read_files(root, sync, recipe)
+        _check_base_model(sync, found.listings)
         refused_images, unread_images = read_images(root, sync, recipe)
         sync.write_tables()
         captions, failed_captions = write_captions(root, params, today)
@@ -139,6 +141,17 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
         has_encoder=has_encoder,
         unknown=0 if has_encoder else int((~open_index(root).has_captions).sum()),
     )
+
+
+def _check_base_model(sync: PoolSync, listings: Sequence[Listing]) -> None:
+    """Raise MismatchError if no file can be used, and some are of another base model than that of the project."""
+    ids = _ids_by_verdict(sync, listings)
+    if ids.get(WRONG_BASE) and not ids.get(ACCEPTED):
+        raise MismatchError(
+            f"none of the files is a LoRA for the base model of this project ({len(ids[WRONG_BASE])} are for another "
+            "one), so the index stays as it was: check models.pipeline in params.yaml, or give an encoder for the base "
+            "model of your files; `autolora inspect` says which that is"
+        )
 
 
 def _ids_by_verdict(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, list[str]]:

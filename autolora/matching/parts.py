@@ -8,6 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
+import numpy as np
+
+from autolora.storage.arrays import Float64Array
+
 MAX_WORDS = 8
 """of a clause; a longer one is cut into windows of so many words"""
 STEP = 4
@@ -54,6 +58,19 @@ def split_parts(prompt: str) -> tuple[str, ...]:
 def split_runs(prompt: str) -> tuple[str, ...]:
     """Return the different runs of words of a prompt that no stop word interrupts: what it may ask for."""
     return tuple(dict.fromkeys(" ".join(run) for words in _read(prompt)[0] for run in _runs(words)))
+
+
+def run_shares(prompt: str, parts: Sequence[str]) -> Float64Array:
+    """Return how much of a run of words each part is (P,): .5 for the first word of two; 1 for runs and clauses."""
+    runs = [run.split() for run in split_runs(prompt)]
+
+    def share(part: str) -> float:
+        words = part.split()
+        size = len(words)
+        around = [run for run in runs if words and words in (run[:size], run[-size:])]
+        return max((size / len(run) for run in around), default=1.0)
+
+    return np.array([share(part) for part in parts])
 
 
 def negated_runs(prompt: str) -> tuple[str, ...]:

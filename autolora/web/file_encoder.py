@@ -4,7 +4,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.index.copies import Index
+from autolora.errors import MismatchError
+from autolora.index.copies import UNREAD, Index
 from autolora.index.encoder_check import check_encoder
 from autolora.params import PoolParams
 from autolora.storage.files import raising_reading_failed
@@ -68,6 +69,8 @@ class FileEncoder:
     def _encoder_of(self, index: Index) -> "Encoder":
         from autolora.encoder import store
 
+        if not index.has_weights:
+            raise MismatchError(f"a file cannot be compared with the weights of the adapters: {UNREAD}")
         weights = check_encoder(self._root, index)
         if self._loaded is None or self._loaded[0] != weights:
             self._loaded = weights, store.load_encoder(store.folder(self._root))

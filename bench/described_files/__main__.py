@@ -27,14 +27,16 @@ from autolora.encoder.language import PartObservation, fit_observations
 from autolora.errors import exit_on_error
 from autolora.index.descriptions import texts_of
 from autolora.local.project import PARAMS_FILE, set_values
-from autolora.matching.language import PartSearch, count_words
+from autolora.matching.language import PartSearch
+from autolora.matching.parts import split_runs
+from autolora.matching.shared_words import word_forms
 from autolora.matching.words import split_words
 from autolora.metrics.bm25 import Bm25
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import load
 from autolora.search.retriever import Retriever, open_retriever
-from autolora.storage.arrays import Float64Array
+from autolora.storage.arrays import BoolArray, Float64Array
 from autolora.storage.files import read_rows, write_atomic
 from bench.own_folder import AUTOLORA, run
 from bench.processes import run_measured
@@ -220,29 +222,41 @@ def fit(retriever: Retriever) -> list[float]:
 def observe(
     retriever: Retriever, cases: Sequence[tuple[str, str, int | None]], coefficients: Float64Array
 ) -> Iterator[PartObservation]:
-    """Yield the best files of each prompt before two steps of a selection, and without the right file."""
-    everyone = np.ones(len(retriever.index.rows), np.bool_)
+    """Yield the best files of each prompt before two steps of a selection, and without the right file.
+
+    Other files that have all words of a run of the prompt are left out: they may fit as well.
+    """
     for form, text, right in cases:
-        parts, lanes = retriever.split(text)
-        lane, words = replace(lanes[0], coefficients=coefficients), count_words(parts)
-        search, kind = PartSearch([lane], words, everyone), form if right is not None else f"{form}, nothing"
+        _, sizes, lanes = retriever.split(text)
+        lane = replace(lanes[0], coefficients=coefficients)
+        others = ~says(retriever, text)
+        allowed = others.copy()
+        if right is not None:
+            others[right], allowed[right] = False, True
+        search, kind = PartSearch([lane], sizes, allowed), form if right is not None else f"{form}, nothing"
         for _ in range(STEPS):
-            best = yield from _best(kind, search, words, right)
+            best = yield from _best(kind, search, sizes, right)
             search.use(best)
         if right is not None:
-            others = everyone.copy()
-            others[right] = False
-            yield from _best(f"{kind}, absent", PartSearch([lane], words, others), words, None)
+            yield from _best(f"{kind}, absent", PartSearch([lane], sizes, others), sizes, None)
+
+
+def says(retriever: Retriever, text: str) -> BoolArray:
+    """Return which files (N,) have all words of a run of a text."""
+    assert retriever.index.words is not None
+    runs = [wanted for run in split_runs(text) if (wanted := set(word_forms(run)))]
+    words = map(set, retriever.index.words.to_pylist())
+    return np.array([any(wanted <= own for wanted in runs) for own in words], np.bool_)
 
 
 def _best(
-    kind: str, search: PartSearch, words: Float64Array, right: int | None
+    kind: str, search: PartSearch, sizes: Float64Array, right: int | None
 ) -> Generator[PartObservation, None, int]:
     """Yield the best files, and return the first of them."""
     found = search.scores()
     best: list[int] = np.argsort(-found.log_odds)[:OBSERVED].tolist()
     for row in best:
-        yield PartObservation(kind, float(found.products[row]), float(words[found.parts[row]]), row == right)
+        yield PartObservation(kind, float(found.products[row]), float(sizes[found.parts[row]]), row == right)
     return best[0]
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from autolora.cli import app
 from autolora.errors import MismatchError, ParamsError
 from autolora.index.served import open_index
+from autolora.local import indexing
 from autolora.local.project import PARAMS_FILE
 from autolora.local.settings import complete_project, new_project
 from autolora.params import load
@@ -149,3 +150,38 @@ def test_a_new_project_needs_a_folder_alone(tmp_path: Path, monkeypatch: pytest.
     assert CliRunner().invoke(app, ["init", "--folder", str(tmp_path / "loras")]).exit_code == 0
     params = load(here / PARAMS_FILE)
     assert params.encoder.from_ is None and params.encoder.has_language
+
+
+def test_files_for_another_base_model_leave_the_index(root: Path) -> None:
+    digest = open_index(root).digest
+    set_params(
+        root, {"models.pipeline": "black-forest-labs/FLUX.1-dev", "models.pipeline_revision": "a" * 40}
+    )
+    with pytest.raises(
+        MismatchError, match=r"none of the files is a LoRA for the base model .* \(4 are for another"
+    ):
+        index(root)
+    set_params(root, {"models.pipeline": LANGUAGE["models.pipeline"], "models.pipeline_revision": None})
+    assert open_index(root).digest == digest
+    assert index(root).changes["embedded"] == 0
+
+
+def test_a_run_that_fails_leaves_the_params(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        assert load(root / PARAMS_FILE).encoder.from_ == str(ENCODER)
+        raise MismatchError("for another base model")
+
+    monkeypatch.setattr(indexing, "index_folder", fail)
+    monkeypatch.chdir(root)
+    before = (root / PARAMS_FILE).read_text()
+    result = CliRunner().invoke(app, ["index", "--encoder", str(ENCODER)])
+    assert result.exit_code == 1 and "params.yaml is again as it was before" in result.stderr
+    assert (root / PARAMS_FILE).read_text() == before
+
+
+def test_of_copies_the_described_one_leads(root: Path) -> None:
+    folder = root.parent / "loras"
+    shutil.copyfile(folder / "my_lora_2000.safetensors", folder / "a_copy.safetensors")
+    report = index(root)
+    assert report.copies == {"a_copy": "my_lora_2000"}
+    assert first_hit(root, "a bird folded from paper") == "my_lora_2000" == first_hit(root, "my_lora_2000")

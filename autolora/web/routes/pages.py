@@ -22,7 +22,11 @@ def show_page(request: Request, view: QueryView) -> HTMLResponse:
     site: Site = request.app.state.site
     if site.served.current is None:
         return render(request, "empty.html", problem=site.served.problem)
-    values = _results(site, view) | {"facets": site.opened().facets}
+    opened_index = site.opened()
+    values = _results(site, view) | {
+        "facets": opened_index.facets,
+        "has_weights": opened_index.retriever.index.has_weights,
+    }
     opened = _details(site, view, view.adapter) if view.adapter else {"card": None}
     return render(request, "search.html", **values, **opened)
 
