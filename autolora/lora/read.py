@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from autolora.errors import RefusedFile
+from autolora.lora.bases import FLUX_1, SURE, Origin, base_of_slots, find_origin
 from autolora.lora.decompositions import RANK_CODES, UpdateSize, build_factors, check_memory, compute_size
 from autolora.lora.factors import Lora, is_zero, max_abs, split
 from autolora.lora.formats import EXTERNAL_ALPHA_LAYOUTS
@@ -30,8 +31,8 @@ from autolora.lora.scales import (
 )
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
 from autolora.lora.slots import Slot
-from autolora.lora.unsupported import BASES_BY_WIDTH, find_base_in_metadata, find_embedder_variant
-from autolora.lora.verdict import refusal
+from autolora.lora.unsupported import UNLISTED_TWINS, find_base_in_metadata, find_embedder_variant
+from autolora.lora.verdict import REASONS, refusal
 from autolora.params import PoolParams
 from autolora.storage.files import MB
 
@@ -94,6 +95,36 @@ def read_unchecked(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Rea
 def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, check_values: bool) -> Reading:
     """Return the content of a LoRA file; check_values: whether to check the values that a sketch would check."""
     header = read_header(path, bounds)
+    try:
+        return _read_content(path, header, slots, bounds, check_values=check_values)
+    except RefusedFile as error:
+        raise _with_origin(error, header, slots) from error
+
+
+def _with_origin(error: RefusedFile, header: Header, slots: Sequence[Slot]) -> RefusedFile:
+    """Return a refusal that says what the file was made for; it is wrong-base if the weights show another base.
+
+    Without this, an adapter for another base could be refused for its kind, its rank or its names.
+    """
+    origin, own = origin_of(header), base_of_slots(slots)
+    is_other = origin.certainty == SURE and own not in (origin.base, *origin.others)
+    if error.code not in ("wrong-base", "unknown-keys") and not (is_other and own):
+        return error
+    code = "wrong-base" if is_other else error.code
+    expected = "FLUX.1-dev" if own == FLUX_1 else "another one"
+    made_for = f"{origin.text}; this base model is {expected}" if is_other else origin.text
+    detail = str(error).removeprefix(f"{REASONS[error.code]}: ")
+    return refusal(code, f"{made_for} ({detail})")
+
+
+def origin_of(header: Header) -> Origin:
+    """Return the base model and the tool of a file."""
+    return find_origin({key: entry.shape for key, entry in header.tensors.items()}, header.metadata)
+
+
+def _read_content(
+    path: Path, header: Header, slots: Sequence[Slot], bounds: PoolParams, *, check_values: bool
+) -> Reading:
     is_zero_tensor = partial(_is_zero_tensor, path, header)
     report = account_for_keys(header.tensors, slots, bounds.min_known_keys, is_zero_tensor)
     _check_base(report, header)
@@ -140,7 +171,9 @@ def _check_base(report: KeyReport, header: Header) -> None:
             raise refusal(code, f"{key[:100]} has shape {list(shape)}: {explanation}")
     if stated := find_base_in_metadata(header.metadata):
         base, field = stated
-        raise refusal("wrong-base", f"its header has {field}, which is {base}")
+        origin = origin_of(header)
+        if origin.base != FLUX_1 or origin.certainty != SURE or base in UNLISTED_TWINS:
+            raise refusal("wrong-base", f"{field} means {base}")
 
 
 def _compute_sizes(modules: Sequence[ModuleKeys], header: Header, max_rank: int) -> list[UpdateSize]:
@@ -148,7 +181,7 @@ def _compute_sizes(modules: Sequence[ModuleKeys], header: Header, max_rank: int)
 
     If most sizes do not match their slots, the file is refused as a LoRA for another base model, else as damaged.
     """
-    sizes, mismatches, widths = [], [], Counter[int]()
+    sizes, mismatches = [], []
     for module in modules:
         shapes = {role: header.tensors[key].shape for role, key in module.factors.items()}
         size = compute_size(module.kind, module.path, shapes)
@@ -157,15 +190,12 @@ def _compute_sizes(modules: Sequence[ModuleKeys], header: Header, max_rank: int)
             mismatches.append(
                 f"{module.path[:100]} maps {size.d_in} to {size.d_out}, expected {d_in} to {d_out}"
             )
-            widths[size.d_in] += 1
         elif not 1 <= size.rank <= max_rank * len(module.slots):
             raise _rank_out_of_bounds(module, module.path, size.rank, max_rank)
         sizes.append(size)
     if mismatches:
         code = "wrong-base" if 2 * len(mismatches) > len(modules) else "shape-mismatch"
-        width = widths.most_common(1)[0][0]
-        hint = f" (the width of {BASES_BY_WIDTH[width]})" if width in BASES_BY_WIDTH else ""
-        raise refusal(code, f"{len(mismatches)} of {len(modules)} modules, first {mismatches[0]}{hint}")
+        raise refusal(code, f"{len(mismatches)} of {len(modules)} modules, first {mismatches[0]}")
     check_memory([(module.kind, size) for module, size in zip(modules, sizes, strict=True)])
     return sizes
 
