@@ -219,6 +219,11 @@ STATED = (
     ("HiDream", r"hidream"),
     ("Ideogram", r"ideogram"),
     ("Ernie", r"\bernie"),
+    ("Anima", r"\banima\b"),
+    ("LTX-Video", r"\bltx"),
+    ("CogVideoX", r"cogvideo"),
+    ("Lumina", r"lumina"),
+    ("AuraFlow", r"aura[ ._-]?flow"),
     ("Stable Diffusion 3", r"\bsd[ ._-]?v?3|stable[ ._-]?diffusion[ ._-]?v?3"),
     (
         "Stable Diffusion XL",
@@ -229,6 +234,8 @@ STATED = (
     (FLUX_1, r"flux"),
 )
 STATED_PATTERNS = tuple((base, re.compile(pattern)) for base, pattern in STATED)
+UNLISTED_TWINS = ("LongCat-Image", "FIBO", "Ovis-Image", "Flex.2")
+"""base models with the names and widths of FLUX.1, which only a header can show"""
 HEADER_FIELDS = ("modelspec.architecture", "ss_base_model_version", "ss_model_type")
 """header fields in which sd-scripts, ai-toolkit and other trainers store the architecture"""
 PLACEHOLDER = "sd_1.5"
@@ -406,6 +413,8 @@ def find_origin(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Ori
     modules = _collect(keys, shapes)
     stated = tuple(stated_bases(metadata))
     base, others, certainty = _choose(list(modules.values()), [claim for claim, _ in stated])
+    if base == FLUX_1 and (twin := next((claim for claim, _ in stated if claim in UNLISTED_TWINS), "")):
+        base, others, certainty = twin, (FLUX_1, *others), LIKELY
     adapted = [key for key in keys if _path(key)]
     writer = _header_tool(metadata) or _find_writer(adapted, base)
     return Origin(base, writer, certainty, others, _describe(modules), stated)
@@ -524,9 +533,8 @@ def _choose_unet(modules: Sequence[_Module]) -> tuple[str, tuple[str, ...], str]
     if any(UNET_DEPTH.search(name) for name in names):
         return "Stable Diffusion XL", (), SURE
     is_small = any("attentions" in m.name and (size := m.size) and 320 in size for m in modules)
-    if is_small:
-        return "Stable Diffusion 1.x", ("Stable Diffusion 2.x",), LIKELY
-    return "Stable Diffusion 1.x, 2.x or XL", (), LIKELY
+    others = ("Stable Diffusion 2.x",) if is_small else ("Stable Diffusion 2.x", "Stable Diffusion XL")
+    return "Stable Diffusion 1.x", others, LIKELY
 
 
 def _find_writer(keys: Sequence[str], base: str) -> str:

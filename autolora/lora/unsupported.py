@@ -6,7 +6,7 @@ These functions are called only for keys that match no layout of autolora.lora.f
 import re
 from collections.abc import Mapping
 
-from autolora.lora.bases import TEXT_KEYS, stated_bases
+from autolora.lora.bases import TEXT_KEYS, UNLISTED_TWINS, stated_bases
 
 _OUTER = (
     r"^(?:lora_unet_|lora_transformer_|lycoris_"
@@ -88,8 +88,6 @@ OTHER_BASES = (
     ("a language model", re.compile(r"(^|[._])layers[._]\d+[._](self_attn|mlp)[._]\w+_proj")),
 )
 
-UNLISTED_TWINS = ("LongCat-Image", "FIBO", "Ovis-Image", "Flex.2")
-"""base models with the names and widths of FLUX.1, which only a header can show"""
 TWINS = ("Chroma", "FLUX.2", "Qwen-Image", "Hunyuan", *UNLISTED_TWINS)
 """base models of which some modules have the names and shapes of FLUX.1's"""
 

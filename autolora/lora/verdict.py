@@ -47,10 +47,15 @@ WARNINGS: dict[str, str] = {
     "scale-assumed": "the file does not contain alpha, and its tool stores alpha in another file; scale 1 is assumed",
     "scale-large": "alpha is more than 4 times the rank in a module: the LoRA may overpower others",
     "scale-small": "alpha is less than 1/20 of the rank in a module: the LoRA may have little effect",
+    "full-rank": "the file is a LoKr of a rank above pool.max_rank: it is searched, but not drawn, fused or exported",
     "fp8": "the weights are stored in 8 bits: the update is coarse",
     "exact-duplicate": "the same bytes are listed in several places: one adapter with several sources",
 }
 """Peculiarities of accepted files."""
+
+
+FULL_RANK = "full-rank"
+"""the warning about files whose updates are not low-rank factors"""
 
 
 def refusal(code: str, detail: str) -> RefusedFile:
