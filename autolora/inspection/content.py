@@ -14,7 +14,7 @@ from autolora.inspection.base_model import BaseModel
 from autolora.inspection.files import FoundFile
 from autolora.lora.factors import Factors, Kronecker
 from autolora.lora.mmap_file import open_regular
-from autolora.lora.read import Reading, read_unchecked
+from autolora.lora.read import Reading, check_effect, read_unchecked
 from autolora.lora.sketch import Sketch, sketch
 from autolora.lora.slots import Slot
 
@@ -43,7 +43,9 @@ class PendingFile:
         values, present = (
             torch.cat(each) for each in zip(*((s.values, s.present) for s in sketches), strict=True)
         )
-        return reading, Sketch(values, present)
+        sketched = Sketch(values, present)
+        check_effect(sketched)
+        return reading, sketched
 
 
 class ContentReader:

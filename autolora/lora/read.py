@@ -27,7 +27,7 @@ from autolora.lora.factors import Factors, Kronecker, Lora, is_zero, max_abs, sp
 from autolora.lora.formats import EXTERNAL_ALPHA_LAYOUTS
 from autolora.lora.header import Header
 from autolora.lora.key_accounting import KeyReport, ModuleKeys, account_for_keys
-from autolora.lora.mmap_file import load_header, map_tensors
+from autolora.lora.mmap_file import DTYPES, load_header, map_tensors
 from autolora.lora.scales import (
     LARGE_SCALE,
     MAX_MAGNITUDE,
@@ -45,6 +45,8 @@ from autolora.storage.files import MB
 
 logger = logging.getLogger(__name__)
 
+MIN_NORM = 1e-12
+"""Frobenius norm over all layers below which an update counts as zero"""
 READER_VERSION = 7
 """part of the pool's recipe: a higher version reads every file again"""
 FLOAT_DTYPES = {
@@ -102,7 +104,15 @@ def read_and_sketch(
     Raises the same errors as `read`: sketching finds the values that are not finite or too large.
     """
     reading = read_unchecked(path, slots, bounds)
-    return reading, sketch(reading.updates, slots, spec)
+    sketched = sketch(reading.updates, slots, spec)
+    check_effect(sketched)
+    return reading, sketched
+
+
+def check_effect(sketched: Sketch) -> None:
+    """Refuse an update that is so small that no image could show it, and whose direction is that of rounding errors."""
+    if (norm := sketched.norm) < MIN_NORM:
+        raise refusal("zero-effect", f"its norm {norm:.3g} is below {MIN_NORM:g}")
 
 
 def read_unchecked(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Reading:
@@ -171,7 +181,7 @@ def _read_content(
         keys_used=report.used,
         ignored_keys=report.ignored_families,
         dtype=dtype,
-        warnings=_find_warnings(report, header, dtype, lora, full),
+        warnings=_find_warnings(report, header, dtype, config, lora, full),
         metadata=header.metadata,
         shapes=_shapes(header),
         full=full,
@@ -261,7 +271,12 @@ def _check_dtypes(modules: Sequence[ModuleKeys], header: Header) -> str:
 
 
 def _find_warnings(
-    report: KeyReport, header: Header, dtype: str, lora: Lora, full: Mapping[str, Kronecker]
+    report: KeyReport,
+    header: Header,
+    dtype: str,
+    config: ScaleConfig,
+    lora: Lora,
+    full: Mapping[str, Kronecker],
 ) -> tuple[str, ...]:
     """Return the warning codes that apply to an accepted file."""
     scales = [abs(factors.scale) for factors in lora.values()]
@@ -278,6 +293,7 @@ def _find_warnings(
         "scale-large": max(scales) > LARGE_SCALE,
         "scale-small": min(scales) < SMALL_SCALE,
         FULL_RANK: bool(full),
+        "initialized": config.is_initialized,
         "fp8": "float8" in dtype,
     }
     return tuple(code for code, holds in applies.items() if holds)
@@ -314,7 +330,14 @@ def _load(
             continue
         parts = split(*build_factors(module.kind, tensors), scale, [slot.d_out for slot in module.slots])
         kept = {slot.name: part for slot, part in zip(module.slots, parts, strict=True) if not is_zero(part)}
-        if not is_sketched or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
+        if module.kind != "lora":  # sketches see the products only, whose limit is the same
+            for role, tensor in (
+                *tensors.items(),
+                ("product", parts[0].down),
+                *(("product", p.up) for p in parts),
+            ):
+                check_magnitude(tensor, module.keys.get(role, module.path))
+        elif not is_sketched or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
             for role, tensor in tensors.items():
                 check_magnitude(tensor, module.keys[role])
         too_large = next((name for name, part in kept.items() if part.rank > max_rank), None)
@@ -356,7 +379,7 @@ def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: Sc
 def read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
     """Return an alpha; its tensor must contain one number, of a floating-point or integer dtype."""
     entry = header.tensors[key]
-    if math.prod(entry.shape) != 1 or entry.dtype in ("BOOL", "C64"):
+    if math.prod(entry.shape) != 1 or entry.dtype in ("BOOL", "C64") or entry.dtype not in DTYPES:
         raise refusal(
             "bad-alpha", f"{key[:100]} is {entry.dtype} of shape {list(entry.shape)}, expected one number"
         )

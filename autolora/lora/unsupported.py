@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from autolora.lora.bases import TEXT_KEYS, UNLISTED_TWINS, stated_bases
 
 _OUTER = (
-    r"^(?:lora_unet_|lora_transformer_|lycoris_"
+    r"^(?:lora_unet_|lora_transformer_|lycoris_|_|pipe\.dit\."
     r"|transformer\.|unet\.|(?:model\.)?diffusion_model\.|base_model\.model\.)*"
 )
 _ADAPTER_NAME = r"(\.[^.]+)?"
@@ -37,7 +37,7 @@ IGNORED_FAMILIES = (
 
 # reason code, suffixes of adapters that are not a product of small matrices
 PARAMETRIZATIONS = (
-    ("dora", re.compile(rf"\.(dora_scale|lora_magnitude_vector{_ADAPTER_NAME}(\.weight)?)$")),
+    ("dora", re.compile(rf"\.(dora_scale|magnitude|lora_magnitude_vector{_ADAPTER_NAME}(\.weight)?)$")),
     ("tucker", re.compile(r"\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$")),
     ("oft", re.compile(rf"\.(b?oft_[A-Za-z]+|hra_u){_ADAPTER_NAME}(\.weight)?$")),
     ("weight-diff", re.compile(r"\.(diff|diff_b|set_weight|reshape_weight|w_norm|b_norm)$")),
@@ -48,6 +48,14 @@ PARAMETRIZATIONS = (
         re.compile(
             r"\.([ab][12]\.weight|bm\.weight|on_input|ia3_l|lambda_layer|[qp]_layer\.weight|vera_lambda_[bd]"
             rf"|fourierft_spectrum){_ADAPTER_NAME}$"
+        ),
+    ),
+    (
+        "other-adapter",  # what PEFT writes, by the name of the method
+        re.compile(
+            r"\.(adamss|beft|bone|c3a|cartridge|deft|delora|frod|glora|gralora|hira|lily|ln_tuning|miss|osf|peanut|poly|psoft"
+            r"|pvera|randlora|road|shadow|shira|supertuning|tinylora|trainable_tokens|unilora|vblora|vera|waveft|xlora)_\w+"
+            rf"(\.\w+)*$|\.lora_(E|ranknum|diag){_ADAPTER_NAME}$"
         ),
     ),
 )
