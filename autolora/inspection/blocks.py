@@ -40,9 +40,7 @@ def measure_changes(sketch: Sketch, slots: Sequence[Slot]) -> Changes:
         for shares, name in ((blocks, f"{stack}.{block}"), (stacks, STACKS[stack]), (parts, _part(slot))):
             shares[name] = shares.get(name, 0.0) + energy / total
     return Changes(
-        norm=float(
-            f"{math.sqrt(float(energies.sum())):.6g}"
-        ),  # further digits depend on the number of threads that summed
+        norm=float(f"{norm:.6g}"),  # further digits depend on the number of threads that summed
         blocks=_rounded(blocks),
         stacks=_rounded(stacks),
         parts={part: share for part, share in _rounded(parts).items() if share},

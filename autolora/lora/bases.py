@@ -465,8 +465,8 @@ def _parse_name(flat: str) -> tuple[str, int, str]:
 def _choose(modules: Sequence[_Module], claims: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
     """Return the base that explains the most modules, others that explain as many, and the certainty.
 
-    claims: bases that the header states. Among equals it decides, then whether a file has all blocks of a base, since
-    trainers adapt all, then the order of BASES.
+    claims: bases that the header states. Among equals those count of which a file has all blocks, since trainers adapt
+    all; among the rest the header decides, then the order of BASES.
     """
     unets = [module for module in modules if UNET.search(module.name)]
     if unets and 2 * len(unets) >= len(modules):
@@ -478,9 +478,9 @@ def _choose(modules: Sequence[_Module], claims: Sequence[str]) -> tuple[str, tup
     equals = sorted(number for number, count in explained.items() if count == most)
     covered = {number: _covered_blocks(modules, number) for number in equals}
     complete = [number for number in equals if covered[number]]
-    claimed = [number for number in equals if any(_agrees(claim, [BASES[number].name]) for claim in claims)]
-    chosen = next(iter(claimed or complete or equals))
-    rivals = complete if covered[chosen] >= MIN_COMPLETE else equals
+    rivals = [number for number in complete if covered[number] >= MIN_COMPLETE] or equals
+    claimed = [number for number in rivals if any(_agrees(claim, [BASES[number].name]) for claim in claims)]
+    chosen = next(iter(claimed or [number for number in complete if number in rivals] or rivals))
     others = tuple(BASES[number].name for number in rivals if number != chosen and not claimed)
     is_sure = rivals == [chosen] and most >= SURE_SHARE * len(modules)
     return BASES[chosen].name, others, SURE if is_sure else LIKELY

@@ -142,6 +142,7 @@ KNOWN_LAYOUTS = (
     ("onetrainer-bfl", "transformer.", BFL_NUMBERED, ".", "down"),
     ("onetrainer-bfl", "lora_transformer_", BFL_NUMBERED, ".", "down"),
     ("lycoris", "lycoris_", DIFFUSERS, "_", "down"),
+    ("lycoris", "lycoris__", DIFFUSERS, "_", "down"),
     ("comfy", "diffusion_model.", BFL, ".", "down"),
     ("comfy-diffusers", "diffusion_model.", DIFFUSERS, ".", "A"),
     ("comfy-diffusers-down", "diffusion_model.", DIFFUSERS, ".", "down"),
