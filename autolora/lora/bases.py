@@ -29,6 +29,8 @@ SURE_SHARE = 0.9
 """a base is sure if it explains this share, and no other base explains as many"""
 MAX_MULTIPLE = 16
 """sizes in the tables up to this one are multiples of the base's width; larger ones are numbers of channels"""
+MAX_WORDS = 5
+"""of a name outside of blocks"""
 MAX_BLOCKS = 10_000
 MIN_COMPLETE = 10
 """blocks of which all are updated, to distinguish a base surely from a deeper one with the same names and shapes"""
@@ -317,14 +319,10 @@ def _index() -> dict[tuple[str, str], list[_Linear]]:
         depths = {stack: depth for stacks, depth in base.depths for stack in stacks.split()}
         for line in filter(None, base.linears.splitlines()):
             stacks, _, groups = line.partition(":")
-            for (size, *modules), stack in product(
-                map(str.split, groups.split("|")), _expand(stacks) or [""]
-            ):
-                sizes = (
-                    [None, None] if size == "?" else [_channels(int(n), base.width) for n in size.split("x")]
-                )
-                linear = _Linear(number, depths.get(stack, MAX_BLOCKS), *sizes)
-                for module in _expand(" ".join(modules)):
+            for group, stack in product(groups.split("|"), _expand(stacks) or [""]):
+                size, _, modules = group.strip().partition(" ")
+                linear = _Linear(number, depths.get(stack, MAX_BLOCKS), *_channels(size, base.width))
+                for module in _expand(modules):
                     index.setdefault((_flat(stack), _flat(module)), []).append(linear)
     return index
 
@@ -335,8 +333,12 @@ def _expand(names: str) -> list[str]:
     return ["".join(words) for choices in parts for words in product(*choices)]
 
 
-def _channels(size: int, width: int) -> int:
-    return size * width if size <= MAX_MULTIPLE else size
+def _channels(size: str, width: int) -> tuple[int | None, int | None]:
+    """Return rows and columns, from a size of the tables."""
+    if size == "?":
+        return None, None
+    rows, columns = (n * width if (n := int(part)) <= MAX_MULTIPLE else n for part in size.split("x"))
+    return rows, columns
 
 
 _INDEX = _index()
@@ -407,9 +409,8 @@ def find_origin(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Ori
 
     shapes: of the tensors, by key. metadata: of the header, which decides only between bases that the tensors allow.
     """
-    keys = [
-        key for key in sorted(shapes)[:MAX_KEYS] if len(key) <= MAX_KEY_CHARS and not TEXT_KEYS.match(key)
-    ]
+    short = (key for key in sorted(shapes)[:MAX_KEYS] if len(key) <= MAX_KEY_CHARS)
+    keys = [key for key in short if not TEXT_KEYS.match(key)]
     modules = _collect(keys, shapes)
     stated = tuple(stated_bases(metadata))
     base, others, certainty = _choose(list(modules.values()), [claim for claim, _ in stated])
@@ -519,8 +520,8 @@ def _names(stack: str, name: str) -> Iterator[str]:
     if stack:
         yield "*"
         return
-    words = name.split("_")
-    yield from ("_".join(words[:count]) for count in range(len(words) - 1, 0, -1))
+    words = name.split("_", MAX_WORDS)[:MAX_WORDS]
+    yield from ("_".join(words[:count]) for count in range(len(words), 0, -1))
 
 
 def _choose_unet(modules: Sequence[_Module]) -> tuple[str, tuple[str, ...], str]:

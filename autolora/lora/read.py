@@ -227,14 +227,13 @@ def _compute_sizes(
     for module in modules:
         shapes = {role: header.tensors[key].shape for role, key in module.factors.items()}
         size = compute_size(module.kind, module.path, shapes)
+        may_be_full = is_sketched and module.kind == "lokr"
         d_in, d_out = module.slots[0].d_in, sum(slot.d_out for slot in module.slots)
         if (size.d_in, size.d_out) != (d_in, d_out):
             mismatches.append(
                 f"{module.path[:100]} maps {size.d_in} to {size.d_out}, expected {d_in} to {d_out}"
             )
-        elif size.rank < 1 or (
-            _is_full(module, size, max_rank) and not (is_sketched and module.kind == "lokr")
-        ):
+        elif size.rank < 1 or (_is_full(module, size, max_rank) and not may_be_full):
             raise _rank_out_of_bounds(module, module.path, size.rank, max_rank)
         sizes.append(size)
     if mismatches:
@@ -320,10 +319,8 @@ def _load(
     for module, size in zip(modules, sizes, strict=True):
         tensors = {role: get(key) for role, key in module.factors.items()}
         alpha_key = module.keys.get("alpha")
-        is_ignored = (
-            size.divisor is None
-        )  # ai-toolkit states 9999999999 then, which float16 stores as infinity
-        alpha = None if alpha_key is None or is_ignored else read_alpha(get, header, alpha_key)
+        is_used = size.divisor is not None  # else ai-toolkit states 9999999999, which is infinity in float16
+        alpha = read_alpha(get, header, alpha_key) if alpha_key and is_used else None
         scale = _scale(module, size, alpha, config)
         if _is_full(module, size, max_rank):
             full |= _read_kronecker(module, tensors, scale)
@@ -331,12 +328,8 @@ def _load(
         parts = split(*build_factors(module.kind, tensors), scale, [slot.d_out for slot in module.slots])
         kept = {slot.name: part for slot, part in zip(module.slots, parts, strict=True) if not is_zero(part)}
         if module.kind != "lora":  # sketches see the products only, whose limit is the same
-            for role, tensor in (
-                *tensors.items(),
-                ("product", parts[0].down),
-                *(("product", p.up) for p in parts),
-            ):
-                check_magnitude(tensor, module.keys.get(role, module.path))
+            for tensor in (*tensors.values(), parts[0].down, *(part.up for part in parts)):
+                check_magnitude(tensor, module.path)
         elif not is_sketched or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
             for role, tensor in tensors.items():
                 check_magnitude(tensor, module.keys[role])
@@ -369,11 +362,9 @@ def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: Sc
     """
     if size.divisor is None and "alpha" in module.keys:
         return 1.0
-    return (
-        config.scale(module.name, size.divisor)
-        if alpha is None or size.divisor is None
-        else alpha / size.divisor
-    )
+    if alpha is None or size.divisor is None:
+        return config.scale(module.name, size.divisor)
+    return alpha / size.divisor
 
 
 def read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
