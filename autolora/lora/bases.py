@@ -4,7 +4,7 @@ A file's modules are compared with the linears of each known base: their names (
 the model's own code), their shapes and the number of blocks. The base that explains the most modules is the file's.
 The result is a statement about a file; `autolora.lora.key_accounting` decides what is read.
 
-Sources: diffusers 0.42.1 (names and shapes of its transformers without weights), and the loaders of ComfyUI for names.
+Sources: diffusers 0.42.1 (names and shapes of its transformers without weights), and the names in the models' own code.
 """
 
 import re
@@ -278,12 +278,16 @@ _OUTER = re.compile(
     r"^(?:base_model\.model\.|pipe\.dit\.|(?:model\.)?diffusion_model[._]|transformer[.-]|unet[.-]|dit\."
     r"|lora_unet[_-]+|lora_transformer[_-]+|lycoris_+)*(?=.)"
 )
+"""what tools write before a module's name"""
 _ALIAS = re.compile(r"^sformer_blocks")
+"""a prefix that was cut in the wrong place"""
 _ADAPTER = re.compile(
     r"\.(?:lora_?(?!te)\w*|lokr_\w+|hada_\w+|b?oft_\w+|hra_\w+|dora_scale|magnitude|diff(?:_b)?|w_norm|b_norm|alpha"
     r"|[ab][12]|bm|ia3_\w+|vera_\w+|on_input)(?:\.|$)"
 )
-_PART = re.compile(r"(?<=_)(qkv|linear1)_\d$")
+"""ends of the keys of adapters that autolora.lora.formats does not read"""
+_PART = re.compile(r"(?:^|(?<=_))(qkv|linear1)_\d$")
+"""a numbered part of a fused module, as OneTrainer writes it"""
 TEXT_KEYS = re.compile(
     r"^(lora_te\d?_|lycoris_text_model_|(base_model\.model\.)?(text_encoders?(_\d)?|text_model)\.|te\d?\."
     r"|(clip_[lg]|t5(xxl)?)\.)"
@@ -500,9 +504,8 @@ def _covered_blocks(modules: Sequence[_Module], number: int) -> int:
 def _explaining(module: _Module, *, with_sizes: bool = True) -> Iterator[_Linear]:
     """Yield what has the module's name, block and size, once per base. with_sizes: whether sizes and blocks count."""
     name = _PART.sub(r"\1", module.name)
-    size = (
-        module.size if with_sizes and name == module.name else None
-    )  # a numbered part has a part of the rows
+    is_whole = name == module.name  # a numbered part has a part of the rows
+    size = module.size if with_sizes and is_whole else None
     for known in _names(module.stack, name):
         found = [
             linear

@@ -198,5 +198,12 @@ def test_made_for_is_shown_of_accepted_and_refused_files(folder: Path) -> None:
         "ai-toolkit",
         "sure",
     )
+    (folder / "krea.json").write_text(json.dumps({"base_model": "SDXL 1.0"}))
+    _, out, _ = run("loras", "--json")
+    rows = {row["path"]: row for row in map(json.loads, out.splitlines())}
+    assert rows["krea.safetensors"]["disagreements"][1] == (
+        "the label 'SDXL 1.0' means Stable Diffusion XL, but the weights are for Krea 2"
+    )
+    assert rows["cat.safetensors"]["disagreements"] == []
     _, out, _ = run("loras/cat.safetensors")
-    assert "made for" in out and "OneTrainer" not in out
+    assert f"made for {folder.parent}/flux, by diffusers" in " ".join(out.split())

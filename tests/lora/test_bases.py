@@ -76,7 +76,8 @@ def test_other_writers() -> None:
         origin = find_origin(shapes, {})
         assert (origin.base, origin.writer) == ("FLUX.1", writer)
     numbered = kohya("transformer.double_blocks.0.img_attn.qkv.0", 3072, 3072)
-    assert find_origin(numbered, {}).writer == "OneTrainer"
+    numbered |= kohya("transformer.single_blocks.0.linear1.3", 12288, 3072)
+    assert (find_origin(numbered, {}).base, find_origin(numbered, {}).writer) == ("FLUX.1", "OneTrainer")
     old = {
         "layers.3.attention.to.q.lora.down.weight": (4, 3840),
         "layers.3.attention.to.q.lora.up.weight": (3840, 4),
