@@ -70,7 +70,7 @@ def _show_logs() -> None:
 
 def announce(text: str) -> None:
     """Print a line to stderr at once, e.g. what follows, before something that takes more than a second."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def enter_repository() -> tuple[Path, Params]:

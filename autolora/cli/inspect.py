@@ -17,6 +17,7 @@ from autolora.cli.output import print_facts
 from autolora.cli.own_files import absolute_folder, enter_project
 from autolora.cli.row_printer import RowPrinter
 from autolora.progress import track
+from autolora.wording import printable
 
 if TYPE_CHECKING:
     from autolora.inspection.base_model import BaseModel
@@ -67,7 +68,7 @@ def inspect(
         lines = summarize(totals, time.perf_counter() - started) if is_folder else []
         print("\n".join([*lines, describe_base(setup.base, totals)]))
     for note in notes:
-        print(note, file=sys.stderr)
+        print(printable(note), file=sys.stderr)
     if totals.refused:
         raise typer.Exit(1)
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from autolora.wording import printable
+
 MIN_VALUE_WIDTH = 20
 """characters of a line of a value, also on a terminal that is narrower"""
 
@@ -23,7 +25,9 @@ def print_facts(rows: Mapping[str, Any]) -> None:
     width = max(shutil.get_terminal_size().columns - indent, MIN_VALUE_WIDTH)
     facts = Text()
     for label, value in rows.items():
-        first, *others = [part for line in str(value).splitlines() for part in _wrap(line, width)] or [""]
+        first, *others = [
+            part for line in printable(str(value)).splitlines() for part in _wrap(line, width)
+        ] or [""]
         facts.append(f" {label}".ljust(indent), "bold").append(f"{first}\n")
         facts.append("".join(f"{' ' * indent}{line}\n" for line in others))
     _print(facts)

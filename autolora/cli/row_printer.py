@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from autolora.hubs.folder.scan import id_of
+from autolora.wording import printable
 
 if TYPE_CHECKING:
     from autolora.inspection.inspection import Inspection
@@ -50,8 +51,9 @@ class RowPrinter:
         return max(MIN_NAME_CELLS, min(cells, self._width - others))
 
     def _print(self, cells: Sequence[str], last: str) -> None:
-        padded = (self._fit(cell, width) for cell, (_, width) in zip(cells, self._columns, strict=True))
-        line = GAP.join((*padded, last))
+        texts = map(printable, cells)
+        padded = (self._fit(cell, width) for cell, (_, width) in zip(texts, self._columns, strict=True))
+        line = GAP.join((*padded, printable(last)))
         print(line if self._width is None else set_cell_size(line, self._width).rstrip())
 
     def _fit(self, text: str, width: int) -> str:

@@ -25,6 +25,7 @@ from autolora.dataset.store import (
     rows,
     training_lock,
 )
+from autolora.lora.verdict import FULL_RANK
 from autolora.params import DatasetParams
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, ListedRendering, Listing, PooledRendering
@@ -88,7 +89,8 @@ class DatasetSync:
     def update_training_lock(self) -> bool:
         """Write the training lock if it is missing, or its date or caption recipe has changed; return whether it was.
 
-        New captions, images and adapters alone never change it.
+        New captions, images and adapters alone never change it. LoKrs that are not low-rank are left out: the gates and
+        the experiments need factors.
         """
         if self._is_lock_current():
             return False
@@ -96,8 +98,8 @@ class DatasetSync:
         locked = [
             {name: row[name] for name in names}
             | {"renderings": list(filter(self._counts, row["renderings"]))}
-            for row in rows(self.root, "adapters", (*names, "renderings", "first_seen"))
-            if row["first_seen"] <= date
+            for row in rows(self.root, "adapters", (*names, "renderings", "first_seen", "warnings"))
+            if row["first_seen"] <= date and FULL_RANK not in row["warnings"]
         ]
         recipe = self.recipe.to_row() if self.recipe else None
         write_rows(self.root / TRAINING_LOCK, [{"train_until": date.isoformat(), "recipe": recipe}, *locked])

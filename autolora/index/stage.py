@@ -44,6 +44,7 @@ from autolora.index.store import (
     hash_vector_row,
     vectors_in,
 )
+from autolora.lora.verdict import FULL_RANK
 from autolora.matching.hybrid import combine, directions
 from autolora.matching.language import FILE as LANGUAGE
 from autolora.matching.language import Language
@@ -327,6 +328,8 @@ def open_sync(
     hybrid, digests = encoder is not None and caption_rule(encoder) is not None, encoder_digests(root)
     names = [name for name in (*EXACT_COLUMNS, DESCRIPTION) if name not in digests]
     rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
+    if encoder and encoder.config.variant.probe != "sketch":
+        rows = {sha256: row for sha256, row in rows.items() if FULL_RANK not in row["warnings"]}
     renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}
     return IndexSync(
         root=root,

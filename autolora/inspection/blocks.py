@@ -32,6 +32,7 @@ class Changes:
 def measure_changes(sketch: Sketch, slots: Sequence[Slot]) -> Changes:
     """Return what an update changes. sketch: of these slots."""
     energies = sketch.values.double().square().sum((1, 2))
+    norm = math.sqrt(float(energies.sum()))
     total = float(energies.sum()) or 1.0
     blocks, stacks, parts = dict[str, float](), dict[str, float](), dict[str, float]()
     for slot, energy in zip(slots, energies.tolist(), strict=True):
@@ -39,7 +40,7 @@ def measure_changes(sketch: Sketch, slots: Sequence[Slot]) -> Changes:
         for shares, name in ((blocks, f"{stack}.{block}"), (stacks, STACKS[stack]), (parts, _part(slot))):
             shares[name] = shares.get(name, 0.0) + energy / total
     return Changes(
-        norm=float(f"{math.sqrt(total):.6g}"),  # further digits depend on the number of threads that summed
+        norm=float(f"{norm:.6g}"),  # further digits depend on the number of threads that summed
         blocks=_rounded(blocks),
         stacks=_rounded(stacks),
         parts={part: share for part, share in _rounded(parts).items() if share},

@@ -1,7 +1,7 @@
 """Reading, sketching and hashing files in threads: a large file in parts, so that all threads share the work."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +12,9 @@ import torch
 
 from autolora.inspection.base_model import BaseModel
 from autolora.inspection.files import FoundFile
-from autolora.lora.factors import Lora
+from autolora.lora.factors import Factors, Kronecker
 from autolora.lora.mmap_file import open_regular
-from autolora.lora.read import Reading, read_unchecked
+from autolora.lora.read import Reading, check_effect, read_unchecked
 from autolora.lora.sketch import Sketch, sketch
 from autolora.lora.slots import Slot
 
@@ -43,7 +43,9 @@ class PendingFile:
         values, present = (
             torch.cat(each) for each in zip(*((s.values, s.present) for s in sketches), strict=True)
         )
-        return reading, Sketch(values, present)
+        sketched = Sketch(values, present)
+        check_effect(sketched)
+        return reading, sketched
 
 
 class ContentReader:
@@ -68,9 +70,9 @@ class ContentReader:
         count = min(len(slots), 1 + path.stat().st_size // PART_BYTES)
         bounds = [len(slots) * number // count for number in range(count + 1)]
         parts = [slots[begin:end] for begin, end in pairwise(bounds)]
-        return reading, [self._executor.submit(self._sketch, reading.lora, part) for part in parts]
+        return reading, [self._executor.submit(self._sketch, reading.updates, part) for part in parts]
 
-    def _sketch(self, lora: Lora, slots: Sequence[Slot]) -> Sketch:
+    def _sketch(self, lora: Mapping[str, Factors | Kronecker], slots: Sequence[Slot]) -> Sketch:
         """Return the sketch of some slots."""
         part = {slot.name: lora[slot.name] for slot in slots if slot.name in lora}
         return sketch(part, slots, self._base.spec)

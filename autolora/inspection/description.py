@@ -117,6 +117,11 @@ class Describer:
             checks=self._check(weights, texts),
         )
 
+    @property
+    def reads_sketches(self) -> bool:
+        """Whether the encoder reads sketches, which LoKrs of any rank have, and not factors."""
+        return self._encoder.config.variant.probe == "sketch"
+
     def known_words(self, text: str) -> list[str]:
         """Return the words of a text, e.g. a file's name, that can describe a LoRA: whole words of the vocabulary."""
         words = name_words(text)

@@ -19,6 +19,8 @@ def facts(inspection: Inspection) -> dict[str, str]:
     known = {
         "verdict": describe_verdict(inspection),
         "what to do": inspection.remedy,
+        "made for": describe_origin(inspection),
+        "base model": "\n".join(inspection.disagreements),
         **(_index_facts(inspection.index) if inspection.index else {}),
         **(_description_facts(inspection.description) if inspection.description else {}),
         "trigger words": ", ".join(inspection.trigger_words),
@@ -42,6 +44,7 @@ def summarize_inspection(inspection: Inspection) -> str:
         words,
         f"trigger: {trigger}" if trigger else "",
         describe_duplicate(inspection),
+        *inspection.disagreements,
         *(check.verdict for check in (description.checks if description else ()) if not check.agrees),
     )
     return "; ".join(filter(None, notes))
@@ -61,6 +64,17 @@ def describe_verdict(inspection: Inspection) -> str:
     if inspection.accepted:
         return f"accepted: a LoRA for {inspection.base}"
     return f"refused ({inspection.verdict}): {inspection.reason}"
+
+
+def describe_origin(inspection: Inspection) -> str:
+    """Return the base model and the tool of a file; empty if it has no modules or its header cannot be read."""
+    origin = inspection.made_for
+    if origin is None or not origin.content:
+        return ""
+    if inspection.accepted:
+        by = f", by {origin.writer}" if origin.writer else ""
+        return origin.text if origin.base else f"{inspection.base}{by}"
+    return f"{origin.text}; inspected for {inspection.base}"
 
 
 def describe_rank(inspection: Inspection) -> str:

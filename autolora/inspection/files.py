@@ -27,6 +27,8 @@ class FoundFile:
     """of the images that sidecars list"""
     trigger_words: tuple[str, ...] = ()
     """of the sidecars"""
+    base_label: str = ""
+    """base model that the sidecars state; empty if they state none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,4 +76,9 @@ def _locate(folder: Path, path: str) -> FoundFile:
 def _described(found: FoundFile, file: LoraFile) -> FoundFile:
     """Return a file with what its sidecars state about it."""
     prompts = tuple(image.prompt for image in file.images if image.prompt)
-    return replace(found, prompts=prompts, trigger_words=file.sidecar.trigger_words or ())
+    return replace(
+        found,
+        prompts=prompts,
+        trigger_words=file.sidecar.trigger_words or (),
+        base_label=file.sidecar.base_model or "",
+    )

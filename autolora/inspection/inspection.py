@@ -11,6 +11,7 @@ from autolora.index.copies import Index
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description
 from autolora.inspection.duplicates import NearDuplicate
+from autolora.lora.bases import Origin
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.verdict import REASONS, WARNINGS
 from autolora.records import ACCEPTED
@@ -66,6 +67,10 @@ class Inspection:
     """the base model that the file was inspected for"""
     header: HeaderFacts | None
     """None if the header cannot be read"""
+    made_for: Origin | None = None
+    """base model and tool, as the tensors show them; None if the header cannot be read"""
+    disagreements: tuple[str, ...] = ()
+    """how header and sidecar disagree with the weights about the base model, one sentence each"""
     reason: str = ""
     """why it was refused"""
     remedy: str = ""

@@ -21,8 +21,9 @@ from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection, find_entry
+from autolora.lora.bases import Origin
 from autolora.lora.header import LENGTH_BYTES
-from autolora.lora.read import Reading, read_header
+from autolora.lora.read import Reading, origin_of, read_header
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
 from autolora.records import ACCEPTED
@@ -96,10 +97,11 @@ class Inspector:
     def _accepted(
         self, file: FoundFile, identity: dict[str, Any], reading: Reading, sketch: Sketch
     ) -> Inspection:
-        ranks = [factors.rank for factors in reading.lora.values()]
+        ranks = [update.rank for update in reading.updates.values()]
+        origin = reading.origin
         header, is_copy = read_facts(reading.metadata), identity.get("exact_duplicate_of") is not None
         changes, description = measure_changes(sketch, self._base.slots), None
-        if self._describer:
+        if self._describer and (self._describer.reads_sketches or not reading.full):
             texts = _texts(file, header, self._describer)
             description = self._describer.describe(reading.lora, sketch, identity.get("sha256"), texts)
         return Inspection(
@@ -107,6 +109,8 @@ class Inspector:
             verdict=ACCEPTED,
             base=self._base.name,
             header=header,
+            made_for=origin,
+            disagreements=origin.disagreements(file.base_label),
             trigger_words=file.trigger_words or header.trigger_words,
             layout=reading.layout,
             rank_min=min(ranks),
@@ -124,23 +128,28 @@ class Inspector:
         )
 
     def _refused(self, file: FoundFile, code: str, reason: str) -> Inspection:
+        facts, origin = self._read_header(file)
         return Inspection(
             path=file.path,
             verdict=code,
             reason=reason,
             remedy=UNREADABLE_REMEDY if code == UNREADABLE else REMEDIES[code],
             base=self._base.name,
-            header=self._read_header(file),
+            header=facts,
+            made_for=origin,
+            disagreements=origin.disagreements(file.base_label) if origin else (),
         )
 
-    def _read_header(self, file: FoundFile) -> HeaderFacts | None:
+    def _read_header(self, file: FoundFile) -> tuple[HeaderFacts | None, Origin | None]:
+        """Return what the header states, and what the file was made for; None if it cannot be read."""
         if file.location is None:
-            return None
+            return None, None
         try:
             with raising_reading_failed(file.path):
-                return read_facts(read_header(file.location, self._base.bounds).metadata)
+                header = read_header(file.location, self._base.bounds)
+                return read_facts(header.metadata), origin_of(header)
         except (RefusedFile, ReadingFailed):
-            return None
+            return None, None
 
     def _identity(self, pending: PendingFile, max_bytes: float = math.inf) -> dict[str, Any]:
         """Return size, sha256, entry in the index and earlier file with the same bytes, as far as they are known.

@@ -48,6 +48,8 @@ class UpdateSize:
     """of the factors that `build_factors` returns; a full matrix in a LoKr contributes its shorter side"""
     divisor: int | None
     """what alpha is divided by; None for a LoKr of two full matrices, whose scale is 1 unless a config states a rank"""
+    products: int = 0
+    """number of entries of the matrices of a LoKr that `build_matrices` computes"""
 
     @property
     def numel(self) -> int:
@@ -67,18 +69,20 @@ def compute_size(kind: str, path: str, shapes: Mapping[str, Shape]) -> UpdateSiz
     first, second = (_half_size(path, shapes, half) for half in ("w1", "w2"))
     if kind == "lokr":
         size = (first.d_in * second.d_in, first.d_out * second.d_out)
-        return UpdateSize(*size, _half_rank(first) * _half_rank(second), first.divisor or second.divisor)
+        products = sum(half.d_in * half.d_out for half in (first, second) if half.divisor)
+        rank = _half_rank(first) * _half_rank(second)
+        return UpdateSize(*size, rank, first.divisor or second.divisor, products)
     if (first.d_in, first.d_out) != (second.d_in, second.d_out):
         raise _shape_mismatch(path, shapes)
     return UpdateSize(first.d_in, first.d_out, first.rank * second.rank, first.divisor)
 
 
-def check_memory(sizes: Sequence[tuple[str, UpdateSize]]) -> None:
+def check_memory(entries: Sequence[tuple[str, int]]) -> None:
     """Refuse LoHas and LoKrs whose factors would not fit into memory, however small the file is.
 
-    sizes: kind and size of each module. Raises RefusedFile loha or lokr.
+    entries: kind of each module, and number of entries of its factors. Raises RefusedFile loha or lokr.
     """
-    numel = {code: sum(size.numel for kind, size in sizes if kind == code) for code in ("loha", "lokr")}
+    numel = {code: sum(count for kind, count in entries if kind == code) for code in ("loha", "lokr")}
     if FLOAT_BYTES * sum(numel.values()) > MAX_FACTOR_BYTES:
         gigabytes = FLOAT_BYTES * sum(numel.values()) / 1e9
         raise refusal(
@@ -104,6 +108,16 @@ def build_factors(kind: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Ten
         return down, _pairwise_row_products(exact["w1_a"].T, exact["w2_a"].T).T
     (down1, up1), (down2, up2) = (_factor_half(exact, half) for half in ("w1", "w2"))
     return torch.kron(down1, down2), torch.kron(up1, up2)
+
+
+def build_matrices(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the two matrices of a LoKr from its tensors, by role; products are new tensors in float32."""
+    flat = {role: tensor.flatten(1) for role, tensor in tensors.items()}
+    w1, w2 = (
+        flat[half] if half in flat else flat[f"{half}_a"].float() @ flat[f"{half}_b"].float()
+        for half in ("w1", "w2")
+    )
+    return w1, w2
 
 
 def _matrix_shape(path: str, role: str, shape: Shape) -> Shape:

@@ -42,6 +42,42 @@ Lora = dict[str, Factors]
 """canonical slot name -> factors; slots whose update is exactly zero are absent"""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kronecker:
+    """ΔW = rows of scale · w1 ⊗ w2: an update of any rank, which is applied without forming it."""
+
+    w1: Tensor
+    """(m1, n1)"""
+    w2: Tensor
+    """(m2, n2)"""
+    scale: float
+    row: int
+    """first row of w1 ⊗ w2 (m1·m2 rows) that belongs to the update"""
+    d_out: int
+    """number of rows"""
+
+    @property
+    def rank(self) -> int:
+        """Return the bound on the rank that the shapes give."""
+        return min(self.w1.shape) * min(self.w2.shape)
+
+    @property
+    def is_zero(self) -> bool:
+        """Return whether ΔW is zero."""
+        rows = (self.w1 != 0).any(1)[:, None] & (self.w2 != 0).any(1)
+        return self.scale == 0 or not bool(rows.flatten()[self.row : self.row + self.d_out].any())
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return ΔW · x (d_out, p) in float32 for x (n1·n2, p): each column q is w1 · mat(q) · w2ᵀ, mat(q) (n1, n2)."""
+        (m2, n2), p = self.w2.shape, x.shape[1]
+        first = self.row // m2
+        w1 = self.w1[first : -(-(self.row + self.d_out) // m2)].float()
+        inner = torch.matmul(self.w2.float(), x.view(-1, n2, p))
+        product = (w1 @ inner.view(len(inner), m2 * p)).view(-1, p)
+        start = self.row - first * m2
+        return product[start : start + self.d_out] * self.scale
+
+
 def delta(factors: Factors) -> Tensor:
     """Return ΔW (d_out, d_in) in float32. For tests and small models: the library never forms it."""
     return factors.scale * (factors.up.float() @ factors.down.float())

@@ -19,6 +19,8 @@ SUFFIXES: dict[str, tuple[str | None, str | None, str]] = {
     "lora_B": ("A", "lora", "up"),
     "lora_down.weight": ("down", "lora", "down"),
     "lora_up.weight": ("down", "lora", "up"),
+    "lora_down": ("down", "lora", "down"),
+    "lora_up": ("down", "lora", "up"),
     "lora.down.weight": ("old", "lora", "down"),
     "lora.up.weight": ("old", "lora", "up"),
     "lora_linear_layer.down.weight": ("old", "lora", "down"),
@@ -125,10 +127,12 @@ NATIVE = Naming("blocks", "single_blocks", _parts(DOUBLE), _parts(SINGLE))
 
 PEFT_PREFIX = "base_model.model."
 """what PEFT's `save_pretrained` writes before a module's name in the model"""
-DOTTED_PREFIXES = ("", "transformer.", "unet.", "diffusion_model.", "model.diffusion_model.")
+DOTTED_PREFIXES = ("", "transformer.", "unet.", "diffusion_model.", "model.diffusion_model.", "pipe.dit.")
 """names of the transformer within a pipeline or a checkpoint"""
 WRAPPED_PREFIXES = tuple(PEFT_PREFIX + prefix for prefix in DOTTED_PREFIXES)
-UNDERSCORED_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
+UNDERSCORED_PREFIXES = ("lora_unet_", "lora_unet__", "lora_transformer_", "lycoris_", "lycoris__")
+DASHED_PREFIXES = ("", "lora_unet-", "lora_transformer-", "transformer-", "unet-")
+"""of sliders, whose tools write dashes where module names have dots"""
 
 # layout, prefix, naming, separator within a module path, suffix style; the first match is used
 KNOWN_LAYOUTS = (
@@ -138,6 +142,7 @@ KNOWN_LAYOUTS = (
     ("onetrainer-bfl", "transformer.", BFL_NUMBERED, ".", "down"),
     ("onetrainer-bfl", "lora_transformer_", BFL_NUMBERED, ".", "down"),
     ("lycoris", "lycoris_", DIFFUSERS, "_", "down"),
+    ("lycoris", "lycoris__", DIFFUSERS, "_", "down"),
     ("comfy", "diffusion_model.", BFL, ".", "down"),
     ("comfy-diffusers", "diffusion_model.", DIFFUSERS, ".", "A"),
     ("comfy-diffusers-down", "diffusion_model.", DIFFUSERS, ".", "down"),
@@ -162,10 +167,15 @@ KNOWN_LAYOUTS = (
     ("xlabs", "", XLABS, ".", "processor"),
     ("xlabs", "diffusion_model.", XLABS, ".", "processor"),
     ("native", "", NATIVE, ".", "A"),
+    ("native", "pipe.dit.", NATIVE, ".", "A"),
 )
 MIXED_LAYOUTS = tuple(
     ("mixed", prefix, naming, separator, style)
-    for prefixes, separator in (((*DOTTED_PREFIXES, *WRAPPED_PREFIXES), "."), (UNDERSCORED_PREFIXES, "_"))
+    for prefixes, separator in (
+        ((*DOTTED_PREFIXES, *WRAPPED_PREFIXES), "."),
+        (UNDERSCORED_PREFIXES, "_"),
+        (DASHED_PREFIXES, "-"),
+    )
     for prefix in prefixes
     for naming in (BFL, DIFFUSERS)
     for style in ("A", "down", "old")
@@ -244,7 +254,7 @@ _INDEX = _index()
 _PATH = re.compile(
     rf"(?P<prefix>{_choice({prefix for prefix, *_ in _INDEX})})"
     rf"(?P<stack>{_choice({stack for _, _, stack, _ in _INDEX})})"
-    r"(?P<separator>[._])(?P<block>[0-9]{1,4})(?P=separator)(?P<module>.+)"
+    r"(?P<separator>[._-])(?P<block>[0-9]{1,4})(?P=separator)(?P<module>.+)"
 )
 
 
@@ -261,7 +271,9 @@ def parse_key(key: str) -> ParsedKey | None:
 
 def find_module(path: str, style: str | None) -> Module | None:
     """Return the module of a path in the first layout that has it and the suffix style; None if no layout does."""
-    match = _PATH.fullmatch(path)
+    match = _PATH.fullmatch(
+        path[:-1] if path.endswith(("_", "-")) else path
+    )  # some tools write one at the end
     if match is None:
         return None
     key = (match["prefix"], match["separator"], match["stack"], match["module"])

@@ -14,10 +14,12 @@ from autolora.errors import RefusedFile
 from autolora.lora.verdict import refusal
 
 LENGTH_BYTES = 8
-DTYPE_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2,
-    "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "C64": 8, "F64": 8, "I64": 8, "U64": 8,
+DTYPE_BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "C64": 64, "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
+"""dtypes of the format; those that autolora.lora.mmap_file lacks are valid, but not read"""
 PICKLE_PREFIXES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of torch.save files: a zip archive, or a bare pickle of protocol 2 to 5."""
 STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -77,7 +79,8 @@ def parse_header(text: bytes, data_bytes: int) -> Header:
     Raises RefusedFile: header-too-large, header-inconsistent, truncated.
     """
     content = _parse_object(text)
-    metadata = content.pop("__metadata__", {})
+    metadata = content.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise refusal("header-inconsistent", "__metadata__ does not map names to strings")
     _check_text("".join((*content, *metadata, *metadata.values())))
@@ -129,15 +132,15 @@ def _parse_entry(name: str, entry: Any) -> TensorEntry:
     if not isinstance(entry, Mapping) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _inconsistent(name, "must have exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise _inconsistent(name, f"has the unknown dtype {str(dtype)[:20]!r}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise _inconsistent(
             name, f"must have at most {MAX_DIMENSIONS} integers as shape and two as data_offsets"
         )
-    needed = math.prod(shape) * DTYPE_BYTES[dtype]
-    if offsets[1] - offsets[0] != needed:
-        raise _inconsistent(name, f"needs {needed} bytes but has {offsets[1] - offsets[0]}")
+    needed = math.prod(shape) * DTYPE_BITS[dtype]
+    if 8 * (offsets[1] - offsets[0]) != needed:
+        raise _inconsistent(name, f"needs {needed / 8:g} bytes but has {offsets[1] - offsets[0]}")
     return TensorEntry(dtype, tuple(shape), offsets[0], offsets[1])
 
 

@@ -1,5 +1,6 @@
 """Key accounting: every key of a file is used, ignored as a recognized family, or unknown."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +21,8 @@ MAX_EXAMINED = 5000
 TEXT_FAMILIES = {"text-encoder", "text-embedding"}
 ZERO_DIFFERENCE, LEFTOVER_ALPHA = "zero-difference", "leftover-alpha"
 """families of ignored keys that have no effect: added tensors that are zero, and alphas of modules without weights"""
+MLX_SUFFIX = re.compile(r"\.lora_[ab]$")
+"""MLX's tensors of a LoRA, which are transposed: a layout that is not read"""
 KIND_SUFFIXES = {"lora": "", "loha": "-loha", "lokr": "-lokr"}
 """kind of update -> suffix of the layout's name"""
 
@@ -133,7 +136,7 @@ def _find_ignored_family(key: str) -> str | None:
 def _check_format(names: Sequence[str], unknown: Sequence[str]) -> None:
     """Refuse full models, LoRAs for other base models, and adapters that are not low-rank updates."""
     parametrizations = {key: code for key in unknown if (code := unsupported.find_parametrization(key))}
-    if not parametrizations and not any(_has_lora_suffix(key) for key in names):
+    if not parametrizations and not any(_has_lora_suffix(key) or MLX_SUFFIX.search(key) for key in names):
         first = names[0][:100] if names else "none"
         raise refusal("not-a-lora", f"none of its {len(names)} keys belongs to a LoRA, first {first}")
     for key in unknown:

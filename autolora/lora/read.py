@@ -6,20 +6,28 @@ Nothing is unpickled. Tensors keep the file's dtype and are read one module at a
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from autolora.errors import RefusedFile
-from autolora.lora.decompositions import RANK_CODES, UpdateSize, build_factors, check_memory, compute_size
-from autolora.lora.factors import Lora, is_zero, max_abs, split
+from autolora.lora.bases import FLUX_1, SURE, Origin, base_of_slots, find_origin
+from autolora.lora.decompositions import (
+    RANK_CODES,
+    UpdateSize,
+    build_factors,
+    build_matrices,
+    check_memory,
+    compute_size,
+)
+from autolora.lora.factors import Factors, Kronecker, Lora, is_zero, max_abs, split
 from autolora.lora.formats import EXTERNAL_ALPHA_LAYOUTS
 from autolora.lora.header import Header
 from autolora.lora.key_accounting import KeyReport, ModuleKeys, account_for_keys
-from autolora.lora.mmap_file import load_header, map_tensors
+from autolora.lora.mmap_file import DTYPES, load_header, map_tensors
 from autolora.lora.scales import (
     LARGE_SCALE,
     MAX_MAGNITUDE,
@@ -30,14 +38,16 @@ from autolora.lora.scales import (
 )
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
 from autolora.lora.slots import Slot
-from autolora.lora.unsupported import BASES_BY_WIDTH, find_base_in_metadata, find_embedder_variant
-from autolora.lora.verdict import refusal
+from autolora.lora.unsupported import find_base_in_metadata, find_embedder_variant
+from autolora.lora.verdict import FULL_RANK, REASONS, refusal
 from autolora.params import PoolParams
 from autolora.storage.files import MB
 
 logger = logging.getLogger(__name__)
 
-READER_VERSION = 6
+MIN_NORM = 1e-12
+"""Frobenius norm over all layers below which an update counts as zero"""
+READER_VERSION = 7
 """part of the pool's recipe: a higher version reads every file again"""
 FLOAT_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -61,49 +71,108 @@ class Reading:
     """codes of autolora.lora.verdict.WARNINGS, in the order of that table"""
     metadata: dict[str, str]
     """the header's metadata, unfiltered: untrusted text that may contain private paths and names"""
+    shapes: Mapping[str, tuple[int, ...]]
+    """of all tensors, by key"""
+    full: dict[str, Kronecker] = field(default_factory=dict)
+    """slot -> update of a rank above `max_rank`; always empty for `read`"""
+
+    @property
+    def updates(self) -> Mapping[str, Factors | Kronecker]:
+        """The updates of all slots."""
+        return {**self.lora, **self.full}
+
+    @property
+    def origin(self) -> Origin:
+        """The base model and the tool of the file."""
+        return find_origin(self.shapes, self.metadata)
 
 
 def read(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Reading:
     """Return the content of a LoRA file for the base model with these canonical slots.
 
-    Raises RefusedFile with a code of autolora.lora.verdict if the file is not a supported LoRA for this base model;
-    OSError if the file cannot be read.
+    Raises RefusedFile with a code of autolora.lora.verdict if the file is not a supported LoRA for this base model, or
+    has an update of a rank above `max_rank`; OSError if the file cannot be read.
     """
-    return _read(path, slots, bounds, check_values=True)
+    return _read(path, slots, bounds, is_sketched=False)
 
 
 def read_and_sketch(
     path: Path, slots: Sequence[Slot], bounds: PoolParams, spec: SketchSpec
 ) -> tuple[Reading, Sketch]:
-    """Return the content of a LoRA file and its sketch, reading every weight once.
+    """Return the content of a LoRA file and its sketch, reading every weight once; a LoKr may have any rank.
 
     Raises the same errors as `read`: sketching finds the values that are not finite or too large.
     """
     reading = read_unchecked(path, slots, bounds)
-    return reading, sketch(reading.lora, slots, spec)
+    sketched = sketch(reading.updates, slots, spec)
+    check_effect(sketched)
+    return reading, sketched
+
+
+def check_effect(sketched: Sketch) -> None:
+    """Refuse an update that is so small that no image could show it, and whose direction is that of rounding errors."""
+    if (norm := sketched.norm) < MIN_NORM:
+        raise refusal("zero-effect", f"its norm {norm:.3g} is below {MIN_NORM:g}")
 
 
 def read_unchecked(path: Path, slots: Sequence[Slot], bounds: PoolParams) -> Reading:
     """Return the content of a LoRA file whose values have not been checked: `sketch` must check all of them.
 
-    Raises the same errors as `read`, except for values that are not finite or too large.
+    Raises the same errors as `read`, except for values that are not finite or too large, and ranks of LoKrs.
     """
-    return _read(path, slots, bounds, check_values=False)
+    return _read(path, slots, bounds, is_sketched=True)
 
 
-def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, check_values: bool) -> Reading:
-    """Return the content of a LoRA file; check_values: whether to check the values that a sketch would check."""
+def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, is_sketched: bool) -> Reading:
+    """Return the content of a LoRA file.
+
+    is_sketched: whether a sketch follows, which checks values and takes LoKrs of any rank.
+    """
     header = read_header(path, bounds)
+    try:
+        return _read_content(path, header, slots, bounds, is_sketched=is_sketched)
+    except RefusedFile as error:
+        raise _with_origin(error, header, slots) from error
+
+
+def _with_origin(error: RefusedFile, header: Header, slots: Sequence[Slot]) -> RefusedFile:
+    """Return a refusal that says what the file was made for; it is wrong-base if the weights show another base.
+
+    Without this, an adapter for another base could be refused for its kind, its rank or its names.
+    """
+    origin, own = origin_of(header), base_of_slots(slots)
+    is_other = origin.certainty == SURE and own not in (origin.base, *origin.others)
+    if error.code not in ("wrong-base", "unknown-keys") and not (is_other and own):
+        return error
+    code = "wrong-base" if is_other else error.code
+    expected = "FLUX.1-dev" if own == FLUX_1 else "another one"
+    made_for = f"{origin.text}; this base model is {expected}" if is_other else origin.text
+    detail = str(error).removeprefix(f"{REASONS[error.code]}: ")
+    return refusal(code, f"{made_for} ({detail})")
+
+
+def origin_of(header: Header) -> Origin:
+    """Return the base model and the tool of a file."""
+    return find_origin(_shapes(header), header.metadata)
+
+
+def _shapes(header: Header) -> dict[str, tuple[int, ...]]:
+    return {key: entry.shape for key, entry in header.tensors.items()}
+
+
+def _read_content(
+    path: Path, header: Header, slots: Sequence[Slot], bounds: PoolParams, *, is_sketched: bool
+) -> Reading:
     is_zero_tensor = partial(_is_zero_tensor, path, header)
     report = account_for_keys(header.tensors, slots, bounds.min_known_keys, is_zero_tensor)
     _check_base(report, header)
-    sizes = _compute_sizes(report.modules, header, bounds.max_rank)
+    sizes = _compute_sizes(report.modules, header, bounds.max_rank, is_sketched=is_sketched)
     dtype = _check_dtypes(report.modules, header)
     config = read_config(header.metadata, [module.name for module in report.modules])
     if report.unknown:
         logger.warning("ignored %d unknown keys, first %r", len(report.unknown), report.unknown[0][:100])
-    lora = _load(path, report.modules, sizes, header, config, bounds.max_rank, check_values=check_values)
-    if not lora:
+    lora, full = _load(path, report.modules, sizes, header, config, bounds.max_rank, is_sketched=is_sketched)
+    if not lora and not full:
         raise refusal("zero-effect", f"{len(report.modules)} modules")
     return Reading(
         lora=lora,
@@ -112,8 +181,10 @@ def _read(path: Path, slots: Sequence[Slot], bounds: PoolParams, *, check_values
         keys_used=report.used,
         ignored_keys=report.ignored_families,
         dtype=dtype,
-        warnings=_find_warnings(report, header, dtype, lora),
+        warnings=_find_warnings(report, header, dtype, config, lora, full),
         metadata=header.metadata,
+        shapes=_shapes(header),
+        full=full,
     )
 
 
@@ -140,34 +211,46 @@ def _check_base(report: KeyReport, header: Header) -> None:
             raise refusal(code, f"{key[:100]} has shape {list(shape)}: {explanation}")
     if stated := find_base_in_metadata(header.metadata):
         base, field = stated
-        raise refusal("wrong-base", f"its header has {field}, which is {base}")
+        origin = origin_of(header)
+        if origin.base != FLUX_1 or origin.certainty != SURE:
+            raise refusal("wrong-base", f"{field} means {base}")
 
 
-def _compute_sizes(modules: Sequence[ModuleKeys], header: Header, max_rank: int) -> list[UpdateSize]:
+def _compute_sizes(
+    modules: Sequence[ModuleKeys], header: Header, max_rank: int, *, is_sketched: bool
+) -> list[UpdateSize]:
     """Return the size of each module's update, from the header.
 
     If most sizes do not match their slots, the file is refused as a LoRA for another base model, else as damaged.
     """
-    sizes, mismatches, widths = [], [], Counter[int]()
+    sizes, mismatches = [], []
     for module in modules:
         shapes = {role: header.tensors[key].shape for role, key in module.factors.items()}
         size = compute_size(module.kind, module.path, shapes)
+        may_be_full = is_sketched and module.kind == "lokr"
         d_in, d_out = module.slots[0].d_in, sum(slot.d_out for slot in module.slots)
         if (size.d_in, size.d_out) != (d_in, d_out):
             mismatches.append(
                 f"{module.path[:100]} maps {size.d_in} to {size.d_out}, expected {d_in} to {d_out}"
             )
-            widths[size.d_in] += 1
-        elif not 1 <= size.rank <= max_rank * len(module.slots):
+        elif size.rank < 1 or (_is_full(module, size, max_rank) and not may_be_full):
             raise _rank_out_of_bounds(module, module.path, size.rank, max_rank)
         sizes.append(size)
     if mismatches:
         code = "wrong-base" if 2 * len(mismatches) > len(modules) else "shape-mismatch"
-        width = widths.most_common(1)[0][0]
-        hint = f" (the width of {BASES_BY_WIDTH[width]})" if width in BASES_BY_WIDTH else ""
-        raise refusal(code, f"{len(mismatches)} of {len(modules)} modules, first {mismatches[0]}{hint}")
-    check_memory([(module.kind, size) for module, size in zip(modules, sizes, strict=True)])
+        raise refusal(code, f"{len(mismatches)} of {len(modules)} modules, first {mismatches[0]}")
+    check_memory(
+        [
+            (module.kind, size.products if _is_full(module, size, max_rank) else size.numel)
+            for module, size in zip(modules, sizes, strict=True)
+        ]
+    )
     return sizes
+
+
+def _is_full(module: ModuleKeys, size: UpdateSize, max_rank: int) -> bool:
+    """Return whether an update has a higher rank than its parts may have together."""
+    return size.rank > max_rank * len(module.slots)
 
 
 def _rank_out_of_bounds(module: ModuleKeys, name: str, rank: int, max_rank: int) -> RefusedFile:
@@ -186,9 +269,17 @@ def _check_dtypes(modules: Sequence[ModuleKeys], header: Header) -> str:
     return "+".join(sorted(counts, key=lambda dtype: (-counts[dtype], dtype)))
 
 
-def _find_warnings(report: KeyReport, header: Header, dtype: str, lora: Lora) -> tuple[str, ...]:
+def _find_warnings(
+    report: KeyReport,
+    header: Header,
+    dtype: str,
+    config: ScaleConfig,
+    lora: Lora,
+    full: Mapping[str, Kronecker],
+) -> tuple[str, ...]:
     """Return the warning codes that apply to an accepted file."""
     scales = [abs(factors.scale) for factors in lora.values()]
+    scales += [abs(update.scale) for update in full.values()]
     without_alpha = [
         module
         for module in report.modules
@@ -200,6 +291,8 @@ def _find_warnings(report: KeyReport, header: Header, dtype: str, lora: Lora) ->
         "scale-assumed": bool(without_alpha) and METADATA_KEY not in header.metadata,
         "scale-large": max(scales) > LARGE_SCALE,
         "scale-small": min(scales) < SMALL_SCALE,
+        FULL_RANK: bool(full),
+        "initialized": config.is_initialized,
         "fp8": "float8" in dtype,
     }
     return tuple(code for code, holds in applies.items() if holds)
@@ -213,46 +306,71 @@ def _load(
     config: ScaleConfig,
     max_rank: int,
     *,
-    check_values: bool,
-) -> Lora:
-    """Return the factors of all slots from the modules' tensors; slots with a zero update are absent.
+    is_sketched: bool,
+) -> tuple[Lora, dict[str, Kronecker]]:
+    """Return the factors of all slots from the modules' tensors, and those of LoKrs above `max_rank` in Kronecker form.
 
-    A LoRA's factors are views of the mapped file. Without `check_values` the values of a module are only checked if
-    slots or ranks are left out, since nothing after this function sees these values.
+    Slots with a zero update are absent. A LoRA's factors are views of the mapped file. If a sketch follows, the values
+    of a module are only checked if slots or ranks are left out, since nothing after this function sees these values.
     """
     lora: Lora = {}
+    full: dict[str, Kronecker] = {}
     get = map_tensors(path, header)
     for module, size in zip(modules, sizes, strict=True):
         tensors = {role: get(key) for role, key in module.factors.items()}
         alpha_key = module.keys.get("alpha")
-        alpha = None if alpha_key is None else read_alpha(get, header, alpha_key)
+        is_used = size.divisor is not None  # else ai-toolkit states 9999999999, which is infinity in float16
+        alpha = read_alpha(get, header, alpha_key) if alpha_key and is_used else None
         scale = _scale(module, size, alpha, config)
+        if _is_full(module, size, max_rank):
+            full |= _read_kronecker(module, tensors, scale)
+            continue
         parts = split(*build_factors(module.kind, tensors), scale, [slot.d_out for slot in module.slots])
         kept = {slot.name: part for slot, part in zip(module.slots, parts, strict=True) if not is_zero(part)}
-        if check_values or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
+        if module.kind != "lora":  # sketches see the products only, whose limit is the same
+            for tensor in (*tensors.values(), parts[0].down, *(part.up for part in parts)):
+                check_magnitude(tensor, module.path)
+        elif not is_sketched or len(kept) < len(parts) or min(part.rank for part in parts) < size.rank:
             for role, tensor in tensors.items():
                 check_magnitude(tensor, module.keys[role])
-        for name, part in kept.items():
-            if part.rank > max_rank:
-                raise _rank_out_of_bounds(module, name, part.rank, max_rank)
-        lora |= kept
-    return lora
+        too_large = next((name for name, part in kept.items() if part.rank > max_rank), None)
+        if too_large is None:
+            lora |= kept
+        elif is_sketched and module.kind == "lokr":
+            full |= _read_kronecker(module, tensors, scale)
+        else:
+            raise _rank_out_of_bounds(module, too_large, kept[too_large].rank, max_rank)
+    return lora, full
+
+
+def _read_kronecker(module: ModuleKeys, tensors: Mapping[str, Tensor], scale: float) -> dict[str, Kronecker]:
+    """Return the rows of a LoKr that update each slot, in row order; slots with a zero update are absent."""
+    for role, tensor in tensors.items():
+        check_magnitude(tensor, module.keys[role])
+    parts, row, (w1, w2) = {}, 0, build_matrices(tensors)
+    for slot in module.slots:
+        parts[slot.name] = Kronecker(w1, w2, scale, row, slot.d_out)
+        row += slot.d_out
+    return {name: part for name, part in parts.items() if not part.is_zero}
 
 
 def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: ScaleConfig) -> float:
     """Return the factor of a module's product: from its alpha tensor, else from the config, else 1.
 
+    alpha: of the tensor; None if there is none, or if it is not used, as in a LoKr of two full matrices.
     Alpha is divided by the stored rank even if `split` reduces the rank of a part, as in other loaders.
     """
-    if alpha is None:
+    if size.divisor is None and "alpha" in module.keys:
+        return 1.0
+    if alpha is None or size.divisor is None:
         return config.scale(module.name, size.divisor)
-    return 1.0 if size.divisor is None else alpha / size.divisor
+    return alpha / size.divisor
 
 
 def read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:
     """Return an alpha; its tensor must contain one number, of a floating-point or integer dtype."""
     entry = header.tensors[key]
-    if math.prod(entry.shape) != 1 or entry.dtype in ("BOOL", "C64"):
+    if math.prod(entry.shape) != 1 or entry.dtype in ("BOOL", "C64") or entry.dtype not in DTYPES:
         raise refusal(
             "bad-alpha", f"{key[:100]} is {entry.dtype} of shape {list(entry.shape)}, expected one number"
         )

@@ -18,6 +18,8 @@ LARGE_SCALE, SMALL_SCALE = 4.0, 0.05
 """scales (alpha / rank) above or below these cause a warning"""
 ALPHA_FIELDS = {"LOHA": "alpha", "LOKR": "alpha"}
 """peft_type of a config -> its field with alpha; `lora_alpha` in others"""
+INITIALIZATIONS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""values of `init_lora_weights` with which PEFT changes the base model's weights before a training"""
 PIPELINE_PREFIX = "transformer."
 """prefix of the config's field names if a pipeline saved the file"""
 MAX_PATTERNS = 1000
@@ -44,6 +46,8 @@ class ScaleConfig:
     """of a LoKr: PEFT divides alpha by it even if both matrices are stored in full"""
     ranks: Mapping[str, float] = field(default_factory=dict)
     """module name -> rank, for modules of a LoKr that a pattern matches"""
+    is_initialized: bool = False
+    """whether the factors began as a part of the weights (PiSSA, OLoRA, …), which loaders do not subtract"""
 
     def scale(self, module: str, rank: int | None) -> float:
         """Return the scale of a module by its name in the model; 1 if the config has no alpha for it.
@@ -79,6 +83,7 @@ def read_config(metadata: Mapping[str, str], modules: Sequence[str]) -> ScaleCon
         alpha=_optional_number(fields, ALPHA_FIELDS.get(peft_type, "lora_alpha")),
         alphas=_match_patterns(fields, "alpha_pattern", modules),
         rank_stabilized=bool(fields.get("use_rslora")),
+        is_initialized=str(fields.get("init_lora_weights")).lower().startswith(INITIALIZATIONS),
     )
     if peft_type != "LOKR":
         return config

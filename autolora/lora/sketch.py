@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.lora.factors import Factors
+from autolora.lora.factors import Factors, Kronecker
 from autolora.lora.fingerprint import split_mix
 from autolora.lora.scales import MAX_MAGNITUDE
 from autolora.lora.slots import Slot
@@ -116,7 +116,7 @@ class Buffers:
         return padded[:, : coordinates * self._size].view(len(bits), coordinates, self._size)
 
 
-def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec) -> Sketch:
+def sketch(lora: Mapping[str, Factors | Kronecker], slots: Sequence[Slot], spec: SketchSpec) -> Sketch:
     """Return the sketch of a LoRA: values (S, m, p) float32 and present (S,), S = len(slots).
 
     Every value of the factors is read once. Raises MismatchError if the LoRA has a slot that is not in `slots`;
@@ -127,10 +127,11 @@ def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec)
     if unknown := set(lora) - {slot.name for slot in slots}:
         raise MismatchError(f"the LoRA has slots that the base model does not have, e.g. {min(unknown)}")
     values = torch.zeros(len(slots), spec.size, spec.size)
+    factors_of = {name: update for name, update in lora.items() if isinstance(update, Factors)}
     buffers, projections = _buffers(spec.size), dict[str, tuple[Tensor, Tensor]]()
-    for positions in _batches(lora, slots, spec.size):
+    for positions in _batches(factors_of, slots, spec.size):
         batch = [slots[position] for position in positions]
-        updates = [lora[slot.name] for slot in batch]
+        updates = [factors_of[slot.name] for slot in batch]
         s_bits = [_bits(f"S|{slot.name}", slot.d_out, spec.size) for slot in batch]
         q_bits = [_bits(f"Q|{slot.fused}", slot.d_in, spec.size) for slot in batch]
         left = buffers.project([factors.up for factors in updates], 0, s_bits)
@@ -138,9 +139,21 @@ def sketch(lora: Mapping[str, Factors], slots: Sequence[Slot], spec: SketchSpec)
         scales = torch.tensor([factors.scale / spec.size for factors in updates])
         values[positions] = torch.bmm(left.mT, right).mul_(scales[:, None, None])
         projections |= {slot.name: (left[number], right[number]) for number, slot in enumerate(batch)}
+    for position, slot in enumerate(slots):
+        if isinstance(update := lora.get(slot.name), Kronecker):
+            values[position] = _sketch_kronecker(update, slot, spec.size)
     _check_magnitude(projections)
     present = torch.tensor([slot.name in lora for slot in slots], dtype=torch.bool)
     return Sketch(values, present)
+
+
+def _sketch_kronecker(update: Kronecker, slot: Slot, size: int) -> Tensor:
+    """Return the sketch (size, size) of one slot: the columns of Q are multiplied, and ΔW is not formed."""
+    columns = update.apply(signs(f"Q|{slot.fused}", slot.d_in, size))
+    sketched = signs(f"S|{slot.name}", slot.d_out, size).T @ columns / size
+    if not _is_moderate(sketched):
+        raise refusal("nan-or-inf", f"the update of {slot.name} is too large (sums above {MAX_MAGNITUDE:g})")
+    return sketched
 
 
 def _buffers(size: int) -> Buffers:

@@ -6,21 +6,17 @@ These functions are called only for keys that match no layout of autolora.lora.f
 import re
 from collections.abc import Mapping
 
+from autolora.lora.bases import TEXT_KEYS, UNLISTED_TWINS, stated_bases
+
 _OUTER = (
-    r"^(?:lora_unet_|lora_transformer_|lycoris_"
+    r"^(?:lora_unet_|lora_transformer_|lycoris_|_|pipe\.dit\."
     r"|transformer\.|unet\.|(?:model\.)?diffusion_model\.|base_model\.model\.)*"
 )
 _ADAPTER_NAME = r"(\.[^.]+)?"
 """PEFT's name of an adapter within a key, such as `.default`"""
 # family, pattern of its keys: they belong to the pipeline but to no slot, and are ignored
 IGNORED_FAMILIES = (
-    (
-        "text-encoder",
-        re.compile(
-            r"^(lora_te\d?_|lycoris_text_model_|(base_model\.model\.)?(text_encoders?(_\d)?|text_model)\.|te\d?\."
-            r"|(clip_[lg]|t5(xxl)?)\.)"
-        ),
-    ),
+    ("text-encoder", TEXT_KEYS),
     ("text-embedding", re.compile(r"^(bundle_emb\.|emb_params$|clip_[lg]$|t5(xxl)?$)")),
     (
         "embedder",
@@ -41,7 +37,7 @@ IGNORED_FAMILIES = (
 
 # reason code, suffixes of adapters that are not a product of small matrices
 PARAMETRIZATIONS = (
-    ("dora", re.compile(rf"\.(dora_scale|lora_magnitude_vector{_ADAPTER_NAME}(\.weight)?)$")),
+    ("dora", re.compile(rf"\.(dora_scale|magnitude|lora_magnitude_vector{_ADAPTER_NAME}(\.weight)?)$")),
     ("tucker", re.compile(r"\.(lora_mid\.weight|lokr_t[12]|hada_t[12])$")),
     ("oft", re.compile(rf"\.(b?oft_[A-Za-z]+|hra_u){_ADAPTER_NAME}(\.weight)?$")),
     ("weight-diff", re.compile(r"\.(diff|diff_b|set_weight|reshape_weight|w_norm|b_norm)$")),
@@ -52,6 +48,14 @@ PARAMETRIZATIONS = (
         re.compile(
             r"\.([ab][12]\.weight|bm\.weight|on_input|ia3_l|lambda_layer|[qp]_layer\.weight|vera_lambda_[bd]"
             rf"|fourierft_spectrum){_ADAPTER_NAME}$"
+        ),
+    ),
+    (
+        "other-adapter",  # what PEFT writes, by the name of the method
+        re.compile(
+            r"\.(adamss|beft|bone|c3a|cartridge|deft|delora|frod|glora|gralora|hira|lily|ln_tuning|miss|osf|peanut|poly|psoft"
+            r"|pvera|randlora|road|shadow|shira|supertuning|tinylora|trainable_tokens|unilora|vblora|vera|waveft|xlora)_\w+"
+            rf"(\.\w+)*$|\.lora_(E|ranknum|diag){_ADAPTER_NAME}$"
         ),
     ),
 )
@@ -92,15 +96,8 @@ OTHER_BASES = (
     ("a language model", re.compile(r"(^|[._])layers[._]\d+[._](self_attn|mlp)[._]\w+_proj")),
 )
 
-# base model, its spelling in headers; only models whose modules can have the same names and shapes as FLUX.1
-METADATA_BASES = (
-    ("Chroma", re.compile(r"chroma")),
-    ("FLUX.2", re.compile(r"flux[ ._-]?2|klein")),
-    ("Qwen-Image", re.compile(r"qwen")),
-    ("Hunyuan Video or Image", re.compile(r"hunyuan")),
-)
-METADATA_FIELDS = ("modelspec.architecture", "ss_base_model_version", "ss_model_type")
-"""header fields in which sd-scripts, ai-toolkit and other trainers store the architecture"""
+TWINS = ("Chroma", "FLUX.2", "Qwen-Image", "Hunyuan", *UNLISTED_TWINS)
+"""base models of which some modules have the names and shapes of FLUX.1's"""
 
 IMAGE_EMBEDDER_DOWN = re.compile(
     rf"(^|[._])(img_in|x_embedder)\.lora(_A|_down|\.down){_ADAPTER_NAME}(\.weight)?$"
@@ -110,13 +107,6 @@ EMBEDDER_VARIANTS = {
     384: ("wrong-base", "the model is FLUX.1 Fill"),
 }
 """input channels of the image embedder -> reason code and explanation; FLUX.1 itself has 64 channels"""
-
-BASES_BY_WIDTH = {
-    320: "Stable Diffusion 1.x or XL", 640: "Stable Diffusion 1.x or XL", 768: "Stable Diffusion 1.x",
-    1280: "Stable Diffusion 1.x or XL", 1536: "Stable Diffusion 3 Medium", 2304: "Lumina",
-    2432: "Stable Diffusion 3.5 Large", 3072: "FLUX.1", 3840: "Z-Image", 5120: "Wan", 6144: "FLUX.2",
-}  # fmt: skip
-"""hidden size -> a base model with this size: a hint in an error message, never the reason for refusing"""
 
 
 def find_ignored_family(key: str) -> str | None:
@@ -150,12 +140,7 @@ def find_base_in_metadata(metadata: Mapping[str, str]) -> tuple[str, str] | None
     Only models that cannot be distinguished from FLUX.1 by names and shapes are considered, since trainers often
     write a wrong base model into the header.
     """
-    for field in METADATA_FIELDS:
-        value = metadata.get(field, "")[:100].lower()
-        for base, pattern in METADATA_BASES:
-            if pattern.search(value):
-                return base, f"{field} = {value!r}"
-    return None
+    return next((claim for claim in stated_bases(metadata) if claim[0] in TWINS), None)
 
 
 def find_embedder_variant(key: str, shape: tuple[int, ...]) -> tuple[str, str] | None:

@@ -27,7 +27,7 @@ REASONS: dict[str, str] = {
     "bad-dtype": "the weights are not stored as floating-point numbers",
     "bad-alpha": "the scale (alpha) of the LoRA cannot be read",
     "nan-or-inf": "the weights are not finite numbers, or so large that they overflow",
-    "zero-effect": "the LoRA changes nothing: every update is exactly zero",
+    "zero-effect": "the LoRA changes nothing: every update is zero, or all are too small to have an effect",
     "dora": "the file is a DoRA (weight-decomposed), which is not a low-rank update",
     "lokr": "the file is a LoKr (Kronecker factors) whose exact low-rank form is too large",
     "loha": "the file is a LoHa (Hadamard factors) whose exact low-rank form is too large",
@@ -47,10 +47,16 @@ WARNINGS: dict[str, str] = {
     "scale-assumed": "the file does not contain alpha, and its tool stores alpha in another file; scale 1 is assumed",
     "scale-large": "alpha is more than 4 times the rank in a module: the LoRA may overpower others",
     "scale-small": "alpha is less than 1/20 of the rank in a module: the LoRA may have little effect",
+    "full-rank": "the file is a LoKr of a rank above pool.max_rank: it is searched, but not drawn, fused or exported",
+    "initialized": "trained by PiSSA, OLoRA or the like, for changed weights of the base: it has another effect here",
     "fp8": "the weights are stored in 8 bits: the update is coarse",
     "exact-duplicate": "the same bytes are listed in several places: one adapter with several sources",
 }
 """Peculiarities of accepted files."""
+
+
+FULL_RANK = "full-rank"
+"""the warning about files whose updates are not low-rank factors"""
 
 
 def refusal(code: str, detail: str) -> RefusedFile:

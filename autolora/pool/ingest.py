@@ -274,8 +274,8 @@ def _accepted(reading: Reading, norm: float, *, key: str, sha256: str, size: int
         verdict=ACCEPTED,
         reason="",
         layout=reading.layout,
-        num_slots=len(reading.lora),
-        rank_max=max(factors.rank for factors in reading.lora.values()),
+        num_slots=len(reading.updates),
+        rank_max=max(update.rank for update in reading.updates.values()),
         norm=float(f"{norm:.6g}"),  # further digits depend on the number of threads that summed
         dtype=reading.dtype,
         keys_used=reading.keys_used,

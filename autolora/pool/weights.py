@@ -63,6 +63,10 @@ def read_intact(path: Path, sha256: str, slots: Sequence[Slot], bounds: PoolPara
     except RefusedFile as error:
         if hash_file(path) != sha256:
             raise MissingArtifact(f"{path} is damaged ({error}): {remedy}") from error
+        if error.code == "lokr":
+            raise MismatchError(
+                f"{path} can be searched, but not drawn, fused or exported ({error}): leave this adapter out"
+            ) from error
         raise MismatchError(
             f"{path} is intact, but does not fit the base model, or the section pool of params.yaml ({error}): set "
             "both as they were when the file was accepted, or run `dvc repro`, which reads all files again"

@@ -42,8 +42,8 @@ class FileEncoder:
             sha256=hash_file(path),
             vector=vector,
             layout=reading.layout,
-            rank=max(factors.rank for factors in reading.lora.values()),
-            num_slots=len(reading.lora),
+            rank=max(update.rank for update in reading.updates.values()),
+            num_slots=len(reading.updates),
             warnings=reading.warnings,
         )
 

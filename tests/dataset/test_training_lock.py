@@ -11,6 +11,8 @@ from autolora.captions.store import CaptionRecipe, prompt_digest
 from autolora.dataset import store as dataset
 from autolora.encoder.examples import load_examples
 from autolora.fusion.examples import texts_by_image
+from autolora.pool import store as pool
+from autolora.records import Adapter
 from autolora.storage.incremental import write_digest
 from tests.support.synthetic_repo import (
     DAY,
@@ -105,3 +107,21 @@ def test_captions_of_another_recipe_do_not_count(tmp_path: Path) -> None:
 def locked_images(root: Path) -> set[str]:
     """Return the images whose captions trainings read."""
     return set(dataset.locked_captions(root))
+
+
+def test_leaves_out_lokrs_that_are_not_low_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = adapters_of(RECIPE)
+    full, original = adapters[2].sha256, pool.adapters
+
+    def with_a_full_one(root: Path) -> dict[str, Adapter]:
+        rows = original(root)
+        return {
+            key: replace(row, warnings=("full-rank",)) if row.sha256 == full else row
+            for key, row in rows.items()
+        }
+
+    monkeypatch.setattr(pool, "adapters", with_a_full_one)
+    write(tmp_path, adapters)
+    locked = {row.sha256 for row in dataset.training_lock(tmp_path).rows}
+    assert locked == {adapter.sha256 for adapter in adapters} - {full}
+    assert full in {row["sha256"] for row in dataset.rows(tmp_path, "adapters")}

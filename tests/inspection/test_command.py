@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.cells import cell_len
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from autolora import progress
@@ -171,3 +173,37 @@ def test_a_missing_file_is_named_before_torch_is_imported(tmp_path: Path) -> Non
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert "none.safetensors does not exist" in done.stderr and done.stdout == "False\n"
+
+
+def test_names_cannot_control_the_terminal(folder: Path) -> None:
+    shutil.copy(folder / "cat.safetensors", folder / "evil\x1b[31m.safetensors")
+    for path in ("loras", "loras/evil\x1b[31m.safetensors"):
+        _, out, err = run(path)
+        assert "\x1b[31m" not in out + err and "evil" in out + err
+
+
+def test_made_for_is_shown_of_accepted_and_refused_files(folder: Path) -> None:
+    krea = {f"diffusion_model.blocks.{n}.attn.wk.lora_{role}.weight": torch.ones(shape)
+            for n in range(2) for role, shape in (("A", (2, 6144)), ("B", (1536, 2)))}  # fmt: skip
+    save_file(krea, folder / "krea.safetensors", {"modelspec.architecture": "flux-1-dev/lora"})
+    _, out, _ = run("loras/krea.safetensors")
+    facts = " ".join(out.split())
+    assert "made for Krea 2, by ai-toolkit; inspected for" in facts
+    assert "means FLUX.1, but the weights are for Krea 2" in facts
+    assert "Krea 2, by ai-toolkit; this base model is another one" in facts
+    _, out, _ = run("loras/krea.safetensors", "--json")
+    row = json.loads(out)
+    assert (row["made_for"]["base"], row["made_for"]["writer"], row["made_for"]["certainty"]) == (
+        "Krea 2",
+        "ai-toolkit",
+        "sure",
+    )
+    (folder / "krea.json").write_text(json.dumps({"base_model": "SDXL 1.0"}))
+    _, out, _ = run("loras", "--json")
+    rows = {row["path"]: row for row in map(json.loads, out.splitlines())}
+    assert rows["krea.safetensors"]["disagreements"][1] == (
+        "the label 'SDXL 1.0' means Stable Diffusion XL, but the weights are for Krea 2"
+    )
+    assert rows["cat.safetensors"]["disagreements"] == []
+    _, out, _ = run("loras/cat.safetensors")
+    assert f"made for {folder.parent}/flux, by diffusers" in " ".join(out.split())

@@ -91,7 +91,8 @@ def test_rows_are_json_with_stable_names(inspected: dict[str, Inspection]) -> No
     assert set(row) == {
         "path", "size", "sha256", "verdict", "reason", "remedy", "base", "header", "layout", "rank_min", "rank_max",
         "num_slots", "dtype", "keys_used", "keys_seen", "ignored_keys", "warnings", "changes",
-        "trigger_words", "exact_duplicate_of", "near_duplicate_of", "description", "index",
+        "trigger_words", "exact_duplicate_of", "near_duplicate_of", "description", "index", "made_for",
+        "disagreements",
     }  # fmt: skip
     assert row["near_duplicate_of"] == {"path": "cat.safetensors", "cosine": 1.0, "strength": 0.5}
 

@@ -95,6 +95,11 @@ CASES: dict[str, Case] = {
     "kohya with bf16 alphas": Case("kohya", KOHYA, change=alphas(torch.bfloat16)),
     "kohya without k": Case("kohya", KOHYA, updates=lambda name: "to_k" not in name and "add_k" not in name),
     "kohya under diffusers' names": Case("kohya-diffusers", replace(LYCORIS, prefix="lora_unet_")),
+    "lycoris before 4": Case("lycoris", replace(LYCORIS, prefix="lycoris__")),
+    "kohya with two underscores": Case("mixed", replace(KOHYA, prefix="lora_unet__")),
+    "sliders": Case("mixed", replace(LYCORIS, prefix="lora_unet-", separator="-")),
+    "native of a pipeline": Case("native", KeyFormat("pipe.dit.", "native")),
+    "suffixes without weight": Case("kohya", replace(KOHYA, suffixes=("lora_down", "lora_up")), warnings=()),
     "comfy": Case("comfy", KeyFormat("diffusion_model.", "bfl", ".", DOWN_UP, alpha=True)),
     "comfy with text encoders": Case(
         "comfy",

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from autolora.errors import RefusedFile
 from autolora.lora.decompositions import build_factors, compute_size
-from autolora.lora.factors import Factors, Lora, delta
-from autolora.lora.read import Reading, read
+from autolora.lora.factors import Factors, Kronecker, Lora, delta
+from autolora.lora.read import Reading, read, read_and_sketch
+from autolora.lora.sketch import SketchSpec, signs
 from autolora.lora.slots import slots
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, WIDE, Tensors, write
 
@@ -188,6 +189,82 @@ def test_unsupported_sizes_are_refused(tmp_path: Path, sizes: Sizes, code: str, 
     with pytest.raises(RefusedFile, match=message) as caught:
         read_wide(tmp_path, draw(TO_K[0], sizes))
     assert caught.value.code == code
+
+
+SPEC = SketchSpec(32)
+FULL: dict[str, tuple[tuple[str, list[str]], Sizes]] = {
+    "square": (TO_K, lokr((48, 48), (64, 64), (None, None))),
+    "fused": (QKV, lokr((16, 16), (576, 192), (None, None))),
+    "fused, four parts": (LINEAR1, lokr((16, 16), (1344, 192), (None, None))),
+    "a product": (TO_K, lokr((48, 48), (64, 64), (None, 16))),
+}
+
+
+@pytest.mark.parametrize("case", FULL)
+def test_full_lokr_is_sketched_as_lycoris_computes_it(tmp_path: Path, case: str) -> None:
+    """ai-toolkit states alpha 9999999999, which is not used; a product has the scale alpha / rank."""
+    (path, names), sizes = FULL[case]
+    alpha = torch.tensor(8.0 if case == "a product" else 9999999999.0)
+    tensors = draw(path, sizes) | {f"{path}.alpha": alpha}
+    file = write(tmp_path / "l.safetensors", tensors)
+    reading, sketched = read_and_sketch(file, WIDE_SLOTS, replace(BOUNDS, max_rank=256), SPEC)
+    expected, row = lycoris_delta(tensors, path).double(), 0
+    assert (reading.lora, set(reading.updates), reading.warnings) == ({}, set(names), ("full-rank",))
+    for name in names:
+        slot = next(slot for slot in WIDE_SLOTS if slot.name == name)
+        update = expected[row : row + slot.d_out]
+        row += slot.d_out
+        columns = reading.full[name].apply(torch.eye(slot.d_in)[:, ::97].contiguous()).double()
+        assert (columns - update[:, ::97]).abs().max() <= TOLERANCE * update.abs().max(), name
+        left, right = (
+            signs(f"S|{name}", slot.d_out, 32).double(),
+            signs(f"Q|{slot.fused}", slot.d_in, 32).double(),
+        )
+        exact = left.T @ update @ right / 32
+        position = WIDE_SLOTS.index(slot)
+        assert (sketched.values[position] - exact).abs().max() <= TOLERANCE * exact.abs().max(), name
+    with pytest.raises(RefusedFile, match="expected 1 to 256") as caught:
+        read(file, WIDE_SLOTS, replace(BOUNDS, max_rank=256))
+    assert caught.value.code == "lokr"
+
+
+def test_rows_of_a_full_lokr_need_not_begin_with_a_block() -> None:
+    w1, w2 = torch.randn(7, 2), torch.randn(6, 8)
+    expected = 0.5 * torch.kron(w1, w2)
+    for row, d_out in ((0, 42), (4, 11), (11, 1), (18, 24), (6, 6)):
+        part = Kronecker(w1, w2, 0.5, row, d_out)
+        torch.testing.assert_close(part.apply(torch.eye(16)), expected[row : row + d_out])
+    w2[3] = 0
+    assert Kronecker(w1, w2, 0.5, 9, 1).is_zero and not Kronecker(w1, w2, 0.5, 8, 2).is_zero
+
+
+def test_untrained_full_lokr_has_zero_effect(tmp_path: Path) -> None:
+    tensors = draw(TO_K[0], lokr((48, 48), (64, 64), (None, None))) | {
+        f"{TO_K[0]}.lokr_w2": torch.zeros(64, 64)
+    }
+    with pytest.raises(RefusedFile) as caught:
+        read_and_sketch(write(tmp_path / "l.safetensors", tensors), WIDE_SLOTS, BOUNDS, SPEC)
+    assert caught.value.code == "zero-effect"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2e9])
+def test_values_of_a_full_lokr_are_checked(tmp_path: Path, value: float) -> None:
+    tensors = draw(TO_K[0], lokr((48, 48), (64, 64), (None, None)))
+    tensors[f"{TO_K[0]}.lokr_w1"][3, 4] = value
+    with pytest.raises(RefusedFile) as caught:
+        read_and_sketch(write(tmp_path / "l.safetensors", tensors), WIDE_SLOTS, BOUNDS, SPEC)
+    assert caught.value.code == "nan-or-inf"
+
+
+@pytest.mark.parametrize("sizes", [loha(16, 16, 2), lokr((4, 4), (4, 4), (None, None))])
+def test_both_readers_refuse_products_above_the_limit(tmp_path: Path, sizes: Sizes) -> None:
+    path = TO_K[0]
+    tensors = {key: torch.full_like(tensor, 1e6) for key, tensor in draw(path, sizes).items()}
+    file = write(tmp_path / "l.safetensors", tensors)
+    for reader in (lambda: read(file, SLOTS, BOUNDS), lambda: read_and_sketch(file, SLOTS, BOUNDS, SPEC)):
+        with pytest.raises(RefusedFile) as caught:
+            reader()
+        assert caught.value.code == "nan-or-inf"
 
 
 def test_factors_above_the_memory_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

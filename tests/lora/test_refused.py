@@ -1,5 +1,6 @@
 """Files that are not a LoRA for this base model, or are damaged, are refused with their reason codes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ import torch
 from torch import Tensor
 
 from autolora.errors import RefusedFile
+from autolora.lora.read import read, read_and_sketch
+from autolora.lora.scales import METADATA_KEY
+from autolora.lora.sketch import SketchSpec
 from autolora.lora.verdict import REASONS
 from tests.lora.test_read import QKV, TO_Q, Tensors, read_tensors
-from tests.lora.writing import draw_lora, kohya, peft
+from tests.lora.writing import BOUNDS, SLOTS, draw_lora, kohya, peft, write
 
 
 def refusal_of(folder: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> RefusedFile:
@@ -182,3 +186,79 @@ def damaged(**changes: Tensor | None) -> Tensors:
 )  # fmt: skip
 def test_damaged_files_are_refused(tmp_path: Path, code: str, tensors: Tensors) -> None:
     assert refusal_of(tmp_path, tensors).code == code
+
+
+PEFT_KINDS = (
+    "adamss_A", "beft_bias", "bone_block", "c3a_kernel", "deft_P", "delora_A", "fourierft_spectrum",
+    "frod_lambda_l", "glora_A", "gralora_A", "hira_A", "lily_A", "ln_tuning_layers", "lora_E", "miss_block",
+    "osf_svd_params", "peanut_A", "poly_lora_A", "psoft_R", "pvera_lambda_b", "randlora_lambda", "road_theta",
+    "shadow_down", "shira_weight", "supertuning_values", "tinylora_v", "trainable_tokens_delta",
+    "unilora_theta_d", "vblora_logits_A", "vera_lambda_d", "waveft_spectrum",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PEFT_KINDS)
+@pytest.mark.parametrize("end", ["", ".default", ".weight"])
+def test_kinds_of_peft_are_named(tmp_path: Path, kind: str, end: str) -> None:
+    tensors = {f"base_model.model.{TO_Q}.{kind}{end}": torch.ones(2, 2)}
+    assert refusal_of(tmp_path, tensors).code == "other-adapter"
+
+
+def test_reasons_are_true(tmp_path: Path) -> None:
+    dora = kohya(draw_lora()) | {f"{QKV}.magnitude": torch.ones(48)}
+    assert refusal_of(tmp_path, dora).code == "dora"
+    mlx = {f"transformer.{TO_Q}.lora_{role}": torch.ones(16, 16) for role in "ab"}
+    assert refusal_of(tmp_path, mlx).code == "unknown-keys"
+    nunchaku = {"transformer_blocks.0.qkv_proj.lora_up": torch.ones(16, 2)}
+    assert refusal_of(tmp_path, nunchaku).code == "quantized"
+
+
+def test_final_separator_is_read(tmp_path: Path) -> None:
+    tensors = {key.replace(".", "_.", 1): tensor for key, tensor in kohya(draw_lora()).items()}
+    assert read_tensors(tmp_path, tensors).layout == "kohya"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [("F4", 4), ("F6_E2M3", 6), ("F6_E3M2", 6), ("F8_E4M3FNUZ", 8), ("F8_E5M2FNUZ", 8)]
+)
+def test_types_that_are_not_read_are_no_damage(tmp_path: Path, dtype: str, bits: int) -> None:
+    content, entries, end = b"", {}, 0
+    for key, tensor in kohya(draw_lora()).items():
+        size = tensor.numel() * (32 if key.endswith("alpha") else bits) // 8
+        kind = "F32" if key.endswith("alpha") else dtype
+        entries[key] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [end, end + size]}
+        content, end = content + b"\1" * size, end + size
+    header = json.dumps({"__metadata__": None, **entries}).encode()
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content)
+    with pytest.raises(RefusedFile, match=dtype) as caught:
+        read(path, SLOTS, BOUNDS)
+    assert caught.value.code == "bad-dtype"
+
+
+def test_metadata_may_be_null(tmp_path: Path) -> None:
+    path = write(tmp_path / "lora.safetensors", kohya(draw_lora()))
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps({**json.loads(content[8 : 8 + length]), "__metadata__": None}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    assert read(path, SLOTS, BOUNDS).metadata == {}
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+@pytest.mark.parametrize(
+    ("value", "warns"),
+    [("pissa_niter_4", True), ("olora", True), ("corda", True), (True, False), ("gaussian", False)],
+)
+def test_initializations_that_change_the_base_are_warned_of(
+    tmp_path: Path, prefix: str, value: object, warns: bool
+) -> None:
+    metadata = {METADATA_KEY: json.dumps({f"{prefix}init_lora_weights": value})}
+    assert ("initialized" in read_tensors(tmp_path, peft(draw_lora()), metadata).warnings) == warns
+
+
+def test_updates_without_effect_are_refused(tmp_path: Path) -> None:
+    tensors = {key: tensor * (1e-25 if "up" in key else 1) for key, tensor in kohya(draw_lora()).items()}
+    with pytest.raises(RefusedFile, match="below 1e-12") as caught:
+        read_and_sketch(write(tmp_path / "lora.safetensors", tensors), SLOTS, BOUNDS, SketchSpec(8))
+    assert caught.value.code == "zero-effect"

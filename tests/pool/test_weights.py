@@ -1,11 +1,16 @@
 """Weights that cannot be used: missing, damaged, or intact and of another base model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.lora.slots import slots
+from autolora.lora.slots import hidden_size, slots
+from autolora.pool.ingest import read_adapter
+from autolora.pool.recipe import ReadRecipe
 from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.storage.hashes import hash_file
@@ -52,3 +57,18 @@ def test_a_file_that_is_gone_can_be_repaired(tmp_path: Path, path: Path) -> None
     path.unlink()
     with pytest.raises(MissingArtifact, match=r"does not exist: run `autolora repair --apply`.*verify`"):
         load(tmp_path, path)
+
+
+def test_a_lokr_that_is_not_low_rank_is_searched_but_not_drawn(tmp_path: Path) -> None:
+    prefix, width = "transformer.transformer_blocks.0.attn.to_q", hidden_size(CONFIG)
+    tensors = {f"{prefix}.lokr_w1": torch.eye(2), f"{prefix}.lokr_w2": torch.eye(width // 2)}
+    file, limits = tmp_path / "new.safetensors", replace(bounds(), max_rank=width - 1)
+    save_file(tensors, file)
+    row, sketched = read_adapter(file, "hub", hash_file(file), ReadRecipe(slots=slots(CONFIG), bounds=limits))
+    assert (row.verdict, row.rank_max, row.num_slots, row.warnings) == ("accepted", width, 1, ("full-rank",))
+    assert sketched is not None and sketched.norm == pytest.approx(width**0.5, rel=0.3)
+    path = weights_path(tmp_path, hash_file(file))
+    path.parent.mkdir(parents=True)
+    file.rename(path)
+    with pytest.raises(MismatchError, match=r"can be searched, but not drawn.* leave this adapter out"):
+        load_lora(tmp_path, path.stem, slots(CONFIG), limits)
