@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from autolora.doctor.trouble import Setting, Trouble
-from autolora.errors import AutoLoraError
 from autolora.params import Params
 
 LIMIT_S = 9.0
@@ -41,12 +40,16 @@ def _run(check: Check, setting: Setting) -> list[Trouble]:
     """Return what a check finds; an error of its own is a trouble too."""
     try:
         return list(check(setting))
-    except AutoLoraError as error:
-        return [Trouble(str(error), "see above", stops=True)]
+    except Exception as error:  # of any library that asks a service: it must hide no other trouble
+        return [Trouble(f"{_name(check)} failed ({type(error).__name__}: {error})", "look at what it asks")]
+
+
+def _name(check: Check) -> str:
+    return f"the check '{check.__name__.replace('_', ' ')}'"
 
 
 def _late(check: Check) -> Trouble:
     return Trouble(
-        f"the check '{check.__name__.replace('_', ' ')}' had no result after {LIMIT_S:g} s",
+        f"{_name(check)} had no result after {LIMIT_S:g} s",
         "look at what it asks: a network, a disk or a server that hardly answers",
     )

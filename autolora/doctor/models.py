@@ -14,8 +14,8 @@ SIZES = {
     "sentence-transformers/all-MiniLM-L6-v2": 90_000_000,
 }
 """bytes that are downloaded of the models in the profile; others count as 0"""
-FILES = ("model_index.json", "config.json", "modules.json")
-"""of which one is in every model"""
+FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json")
+"""of which one is in every model, or in what of a pipeline a search needs"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Model:
     revision: str | None
     key: str
     """of params.yaml, which names it"""
+    is_needed: bool = True
+    """whether a release needs it"""
 
     @property
     def size(self) -> int:
@@ -57,7 +59,7 @@ def _named(params: Params, is_pipeline: bool) -> Iterator[Model]:
         yield Model(models.vlm, models.vlm_revision, "models.vlm")
     if is_pipeline:
         yield Model(models.pipeline, models.pipeline_revision, "models.pipeline")
-        yield Model(judges.clip, judges.clip_revision, "judges.clip")
-        yield Model(judges.vlm, judges.vlm_revision, "judges.vlm")
+        yield Model(judges.clip, judges.clip_revision, "judges.clip", is_needed=False)
+        yield Model(judges.vlm, judges.vlm_revision, "judges.vlm", is_needed=False)
     if is_pipeline and fusion.from_:
-        yield Model(fusion.from_, fusion.from_revision, "fusion.from")
+        yield Model(fusion.from_, fusion.from_revision, "fusion.from", is_needed=False)

@@ -12,6 +12,7 @@ from autolora.doctor.trouble import Setting, Trouble
 from autolora.extras import LIBRARIES
 
 ANSWER_S = 8.0
+REMOTE_REMEDY = "check its URL and credentials (`dvc remote list`): without it no release is tagged"
 
 
 def libraries(setting: Setting) -> Iterator[Trouble]:
@@ -79,9 +80,11 @@ def git(setting: Setting) -> Iterator[Trouble]:
             'git config user.email "…" && git config user.name "…"',
             stops=True,
         )
-    if (remote := _git(setting, "remote")) and _git(setting, "ls-remote", remote.split()[0]) is None:
+    branch = _git(setting, "symbolic-ref", "--short", "HEAD")
+    remote = _git(setting, "config", f"branch.{branch}.remote")
+    if remote and _git(setting, "ls-remote", remote) is None:
         yield Trouble(
-            f"the git remote {remote.split()[0]} does not answer, or asks for a password",
+            f"the git remote {remote} does not answer, or asks for a password",
             "correct its URL, or give this user a key or a credential helper: releases stay on this machine until then",
         )
 
@@ -92,7 +95,9 @@ def _git(setting: Setting, *arguments: str) -> str | None:
         **os.environ,
         **setting.environment,
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "GIT_ASKPASS": "true",
+        "SSH_ASKPASS": "true",
+        "SSH_ASKPASS_REQUIRE": "force",
     }
     command = ["git", "-C", str(setting.root), *arguments]
     try:
@@ -113,15 +118,13 @@ def dvc_remote(setting: Setting) -> Iterator[Trouble]:
         done = subprocess.run(
             command, cwd=setting.root, capture_output=True, text=True, timeout=ANSWER_S, check=False
         )
-        problem = done.stderr.strip().splitlines()[-1:] if done.returncode else []
     except subprocess.TimeoutExpired:
-        problem = [f"no answer within {ANSWER_S:g} s"]
-    if problem:
-        yield Trouble(
-            f"DVC's remote takes no file ({problem[0][:300]})",
-            "check its URL and credentials (`dvc remote list`): without it no release is tagged",
-            stops=setting.params.refresh.commit,
-        )
+        yield Trouble(f"DVC's remote did not answer within {ANSWER_S:g} s", REMOTE_REMEDY)
+        return
+    if done.returncode:
+        problem = done.stderr.strip().splitlines()[-1][:300]
+        stops = setting.params.refresh.commit
+        yield Trouble(f"DVC's remote takes no file ({problem})", REMOTE_REMEDY, stops)
 
 
 CHECKS = (libraries, own_files, training_date, git, dvc_remote)

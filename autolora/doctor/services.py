@@ -14,7 +14,7 @@ from autolora.errors import CaptionError
 from autolora.hubs.registry import tokens_from_environment
 from autolora.params import HubParams
 
-ANSWER_S = 5.0
+ANSWER_S = 4.0
 MAX_SKEW_S = 300
 """of the clock, above which TLS and signatures of S3 begin to fail"""
 
@@ -32,57 +32,52 @@ def _ask_for(model: Model) -> Trouble | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+    name = f"{model.id} ({model.key})"
     try:
         HfApi().auth_check(model.id)
     except GatedRepoError:
-        return Trouble(
-            f"{model.id} ({model.key}) asks to accept its license",
-            f"do so at https://huggingface.co/{model.id}, and export HF_TOKEN, a token of the same account",
-            stops=True,
+        remedy = (
+            f"do so at https://huggingface.co/{model.id}, and export HF_TOKEN, a token of the same account"
         )
+        return Trouble(f"{name} asks to accept its license", remedy, model.is_needed)
     except (HfHubHTTPError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
+            what = f"{name} does not exist on Hugging Face, or HF_TOKEN may not read it"
             return Trouble(
-                f"{model.id} ({model.key}) does not exist on Hugging Face, or HF_TOKEN may not read it",
-                "check its name in params.yaml and the token (`hf auth whoami`)",
-                stops=True,
+                what, "check its name in params.yaml and the token (`hf auth whoami`)", model.is_needed
             )
-        return Trouble(
-            f"{model.id} ({model.key}) is not here, and Hugging Face does not answer ({_reason(error)})",
-            "check the network, or name a local folder in params.yaml",
-            stops=True,
-        )
+        what = f"{name} is not here, and Hugging Face does not answer ({_reason(error)})"
+        return Trouble(what, "check the network, or name a local folder in params.yaml")
     return None
 
 
 def hubs(setting: Setting) -> Iterator[Trouble]:
     """Yield each hub of the crawl that does not answer, or refuses its token, and a clock that differs from theirs."""
-    params, tokens = setting.params, tokens_from_environment(setting.environment)
-    if not setting.is_pipeline:
+    hubs = {name: getattr(setting.params.hubs, name) for name in setting.params.crawl.hubs}
+    remote = {name: hub for name, hub in hubs.items() if isinstance(hub, HubParams)}
+    if setting.is_pipeline and remote:
+        with ThreadPoolExecutor(len(remote)) as executor:
+            for found in executor.map(lambda name: list(_ask_hub(name, remote[name], setting)), remote):
+                yield from found
+
+
+def _ask_hub(name: str, hub: HubParams, setting: Setting) -> Iterator[Trouble]:
+    status, date = _ask(hub.endpoint)
+    if status is None:
+        yield Trouble(
+            f"{name} does not answer at {hub.endpoint} ({date})",
+            f"check the network and hubs.{name}.endpoint; a refresh keeps what it knows of this hub",
+        )
         return
-    for name in params.crawl.hubs:
-        hub = getattr(params.hubs, name)
-        if not isinstance(hub, HubParams):
-            continue
-        status, date = _ask(hub.endpoint)
-        if status is None:
-            yield Trouble(
-                f"{name} does not answer at {hub.endpoint} ({date})",
-                f"check the network and hubs.{name}.endpoint; a refresh keeps what it knows of this hub",
-            )
-            continue
-        if skew := _skew(date):
-            yield Trouble(
-                f"this clock differs by {skew / 60:.0f} minutes from that of {urlsplit(hub.endpoint).netloc}",
-                "set it (timedatectl set-ntp true)",
-            )
-        if name == "huggingface" and tokens.get(name):
-            status, _ = _ask(f"{hub.endpoint}/api/whoami-v2", tokens[name])
-            if status == 401:
-                yield Trouble(
-                    "Hugging Face does not know HF_TOKEN", "make a new one and export it", stops=True
-                )
+    if skew := _skew(date):
+        yield Trouble(
+            f"this clock differs by {skew / 60:.0f} minutes from that of {urlsplit(hub.endpoint).netloc}",
+            "set it (timedatectl set-ntp true)",
+        )
+    token = tokens_from_environment(setting.environment).get(name)
+    if name == "huggingface" and token and _ask(f"{hub.endpoint}/api/whoami-v2", token)[0] == 401:
+        yield Trouble("Hugging Face does not know HF_TOKEN", "make a new one and export it", stops=True)
 
 
 def captioning_servers(setting: Setting) -> Iterator[Trouble]:
@@ -114,7 +109,7 @@ def captioning_servers(setting: Setting) -> Iterator[Trouble]:
 def prefect(setting: Setting) -> Iterator[Trouble]:
     """Yield that the server of Prefect that the environment names does not answer."""
     url = setting.environment.get("PREFECT_API_URL")
-    if url and _ask(f"{url.rstrip('/')}/health")[0] != 200:
+    if url and _ask(f"{url.rstrip('/')}/health")[0] is None:
         yield Trouble(
             f"no server of Prefect answers at PREFECT_API_URL ({url})",
             "start it (`prefect server start`), or unset the variable: each command then starts one of its own",

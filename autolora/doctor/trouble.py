@@ -10,7 +10,7 @@ from autolora.stages import is_pipeline
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that stops a refresh, or makes it worse."""
+    """Something that stops a refresh, or that a person should know before one."""
 
     what: str
     remedy: str

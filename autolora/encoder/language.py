@@ -92,7 +92,7 @@ def fit_language(adapters: CalibrationSet, sentences: TextEncoder, project: Embe
 def general_language(sentences: TextEncoder) -> Language:
     """Return the language of a sentence encoder that has not seen any captions: everyday phrases decide.
 
-    It serves where no encoder is trained, and adapters are known by what is said about them.
+    It serves if no encoder is trained, and adapters are known by what is said about them.
     """
     fitted = fit_map([], sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0])
     return Language(sentences.digest, fitted, np.stack([GENERAL_COEFFICIENTS] * 2), 1.0, 0.0)

@@ -16,6 +16,13 @@ WEIGHTS_SUFFIX = ".safetensors"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 GATED_VALUES = ("auto", "manual")
 """values of `gated`: access is granted automatically, or by the owner"""
+PRIVATE_PATH = re.compile(
+    r"(?<![A-Za-z])[A-Za-z]:[\\/]"  # C:\ or C:/
+    r"|\\\\[^\s\\]"  # \\server\share
+    r"|\bfile:"
+    r"|(?<![\w.:/])~?/[^\s/]+/"  # /home/name/, /mnt/…, ~/…
+    r"|(?<!\w)~[\\/]"
+)
 MAX_COUNT = 1 << 53
 MAX_PATH = 500
 MAX_TEXT = 2000
@@ -34,6 +41,11 @@ def clean_texts(value: Any) -> tuple[str, ...]:
     """Return the cleaned texts of a list or of a single text, without duplicates, at most MAX_TEXTS."""
     texts = (clean_text(text) for text in as_list(value)[:MAX_TEXTS])
     return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def is_private(value: str) -> bool:
+    """Return whether a text contains a path of a machine."""
+    return PRIVATE_PATH.search(value) is not None
 
 
 def short_repr(value: Any) -> str:

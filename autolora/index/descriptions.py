@@ -1,5 +1,7 @@
 """What is said about the adapters of an index: by names, trigger words, headers, sidecars and hubs."""
 
+import re
+
 from autolora.index.store import DESCRIPTION
 from autolora.matching.shared_words import word_forms
 from autolora.matching.words import name_words
@@ -7,13 +9,14 @@ from autolora.storage.files import Row
 
 SAID = ("id", "file", "trigger_words", DESCRIPTION)
 """columns with texts about an adapter"""
+SUFFIX = re.compile(r"\.safetensors(?= |$)", re.IGNORECASE)
 MIN_LISTED = 3
 """phrases between commas, from which a text is a list of them"""
 
 
 def texts_of(row: Row) -> list[str]:
     """Return the texts about the adapter of a row, each once: words of its name, trigger words, and description."""
-    name = " ".join(dict.fromkeys(name_words(f"{row['id']} {row['file'].removesuffix('.safetensors')}")))
+    name = " ".join(dict.fromkeys(name_words(SUFFIX.sub("", f"{row['id']} {row['file']}"))))
     texts = [part for text in (name, *row["trigger_words"], *row[DESCRIPTION]) for part in _split_list(text)]
     return list(dict.fromkeys(filter(None, texts)))
 

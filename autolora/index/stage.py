@@ -26,7 +26,7 @@ from autolora.encoder.model import (
     relevance_of,
 )
 from autolora.errors import MismatchError
-from autolora.index.copies import TextMap, write_text_map
+from autolora.index.copies import TEXT_MAP_FILE, TextMap, write_text_map
 from autolora.index.descriptions import SAID, texts_of, words_of
 from autolora.index.embedding import embed
 from autolora.index.store import (
@@ -247,7 +247,10 @@ class IndexSync:
         digests = encoder_digests(self.root)
         meta = {**digests, **(NO_ENCODER if self.encoder is None else _describe(self.encoder))}
         write_atomic(folder(self.root) / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
-        if self.encoder is not None:
+        if self.encoder is None:
+            for name in (TEXT_MAP_FILE, TOKENIZER):
+                (folder(self.root) / name).unlink(missing_ok=True)
+        else:
             text_map = self.encoder.text_map
             write_text_map(
                 folder(self.root), TextMap(text_map.center.cpu().numpy(), text_map.matrix.cpu().numpy())

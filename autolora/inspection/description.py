@@ -27,6 +27,8 @@ ENOUGH = 0.3
 """an agreement that no text has to exceed. The rule expects captions, and of adapters that the encoder was trained on
 nearly exact ones. Of the playground's themes as names, 97 % of the right ones pass and 83 % of the wrong ones do not
 for adapters unseen in training; for training adapters 96 % and 96 % (bench/names.py of commit 76cad11)"""
+VAGUE = frozenset({"art"})
+"""words of names that are not compared with the weights"""
 MAX_KEPT_TEXTS = 20_000
 """vectors of texts that are kept, so that each is encoded once"""
 
@@ -124,7 +126,7 @@ class Describer:
 
     def known_words(self, text: str) -> list[str]:
         """Return the words of a text, e.g. a file's name, that can describe a LoRA: whole words of the vocabulary."""
-        words = name_words(text)
+        words = [word for word in name_words(text) if word not in VAGUE]
         if not words:
             return []
         end, *ids = self._text_encoder.tokenizer.encode(["", *words])

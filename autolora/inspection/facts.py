@@ -1,6 +1,8 @@
 """Inspections in words: label -> text."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from textwrap import shorten
 
 from autolora.encoder.tags import describe_tags
 from autolora.hubs.folder.header_facts import HeaderFacts
@@ -10,6 +12,8 @@ from autolora.inspection.inspection import IndexEntry, Inspection
 
 LARGEST_BLOCKS, LARGE_SHARE = 5, 2.0
 """blocks that are named: up to 5 with this multiple of the mean share"""
+MAX_SAID = 100
+"""characters of what is said about a file, in a row of a table"""
 SAME_STRENGTH_TOLERANCE = 0.01
 """a ratio of strengths within this distance of 1 is not mentioned"""
 
@@ -24,6 +28,7 @@ def facts(inspection: Inspection) -> dict[str, str]:
         **(_index_facts(inspection.index) if inspection.index else {}),
         **(_description_facts(inspection.description) if inspection.description else {}),
         "trigger words": ", ".join(inspection.trigger_words),
+        "description": "\n".join(inspection.said),
         "duplicate": describe_duplicate(inspection),
         **_file_facts(inspection),
         "size": "" if inspection.size is None else f"{inspection.size:,} bytes",
@@ -38,7 +43,7 @@ def summarize_inspection(inspection: Inspection) -> str:
     if not inspection.accepted:
         return inspection.reason
     description = inspection.description
-    words = _words_of(description) if description else ""
+    words = _words_of(description) if description else shorten_said(inspection)
     trigger = ", ".join(inspection.trigger_words)
     notes = (
         words,
@@ -48,6 +53,13 @@ def summarize_inspection(inspection: Inspection) -> str:
         *(check.verdict for check in (description.checks if description else ()) if not check.agrees),
     )
     return "; ".join(filter(None, notes))
+
+
+def shorten_said(inspection: Inspection) -> str:
+    """Return the beginning of what sidecars and header say about a file, without its name; may be empty."""
+    stem = Path(inspection.path).stem
+    said = " · ".join(text for text in inspection.said if text != stem)
+    return shorten(said, MAX_SAID, placeholder=" …")
 
 
 def _words_of(description: Description) -> str:

@@ -27,6 +27,8 @@ class FoundFile:
     """of the images that sidecars list"""
     trigger_words: tuple[str, ...] = ()
     """of the sidecars"""
+    description: tuple[str, ...] = ()
+    """of the sidecars"""
     base_label: str = ""
     """base model that the sidecars state; empty if they state none"""
 
@@ -80,5 +82,6 @@ def _described(found: FoundFile, file: LoraFile) -> FoundFile:
         found,
         prompts=prompts,
         trigger_words=file.sidecar.trigger_words or (),
+        description=file.sidecar.description or (),
         base_label=file.sidecar.base_model or "",
     )

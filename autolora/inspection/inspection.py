@@ -80,6 +80,8 @@ class Inspection:
     sha256: str | None = None
     trigger_words: tuple[str, ...] = ()
     """of the sidecars, else of the header"""
+    said: tuple[str, ...] = ()
+    """titles, tags and descriptions in sidecars and header"""
     layout: str | None = None
     rank_min: int | None = None
     rank_max: int | None = None

@@ -21,6 +21,7 @@ from autolora.inspection.description import Describer
 from autolora.inspection.duplicates import EarlierFiles
 from autolora.inspection.files import FoundFile
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection, find_entry
+from autolora.local.header_texts import describe_header
 from autolora.lora.bases import Origin
 from autolora.lora.header import LENGTH_BYTES
 from autolora.lora.read import Reading, origin_of, read_header
@@ -112,6 +113,7 @@ class Inspector:
             made_for=origin,
             disagreements=origin.disagreements(file.base_label),
             trigger_words=file.trigger_words or header.trigger_words,
+            said=tuple(dict.fromkeys((*file.description, *describe_header(header)))),
             layout=reading.layout,
             rank_min=min(ranks),
             rank_max=max(ranks),

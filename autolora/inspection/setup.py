@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.served import open_index
 from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
-from autolora.inspection.description import Describer
+from autolora.inspection.description import VAGUE, Describer
 from autolora.inspection.neighbors import open_neighbors
 from autolora.matching.words import is_informative
 from autolora.params import ModelsParams, Params
@@ -148,4 +149,5 @@ def _project_describer(root: Path, params: Params, base: BaseModel, index: Index
 
 def _vocabulary_words(text_encoder: NumpyTextEncoder) -> list[str]:
     """Return the first informative words of a tokenizer's vocabulary, in which frequent words come first."""
-    return [word for word in text_encoder.tokenizer.words() if is_informative(word)][:MAX_VOCABULARY_WORDS]
+    words = (word for word in text_encoder.tokenizer.words() if is_informative(word) and word not in VAGUE)
+    return list(islice(words, MAX_VOCABULARY_WORDS))

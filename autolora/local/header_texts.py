@@ -1,16 +1,16 @@
 """What the headers of one's own files say about them: trigger words, titles, and tags of the training captions."""
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from autolora.errors import ReadingFailed, RefusedFile
 from autolora.hubs.descriptions import describe
 from autolora.hubs.folder.access import UnusableFile, resolve_inside
 from autolora.hubs.folder.client import parse_url
 from autolora.hubs.folder.header_facts import HeaderFacts, read_facts
-from autolora.hubs.validation import WEIGHTS_SUFFIX
 from autolora.lora.read import read_header
 from autolora.params import PoolParams
 from autolora.records import Listing
@@ -39,13 +39,16 @@ def add_header_texts(
             if found is not None:
                 texts[listing.sha256] = found
     write_atomic(path, json.dumps(texts))
-    return [_with_texts(row, texts.get(row.sha256 or "", ([], []))) for row in listings]
+    names = defaultdict[str | None, set[str]](set)
+    for listing in listings:
+        names[listing.sha256].add(PurePosixPath(listing.file).stem)
+    return [_with_texts(row, texts.get(row.sha256 or "", ([], [])), names[row.sha256]) for row in listings]
 
 
-def _with_texts(listing: Listing, texts: Texts) -> Listing:
+def _with_texts(listing: Listing, texts: Texts, names: Collection[str]) -> Listing:
+    """Return a listing with texts of its header. names: of all files of the same bytes, which may be the title."""
     words, description = texts
-    said = dict.fromkeys((*listing.description, *description))
-    said.pop(listing.file.removesuffix(WEIGHTS_SUFFIX), None)  # trainers write the name of the file as title
+    said = dict.fromkeys((*listing.description, *(text for text in description if text not in names)))
     return replace(listing, trigger_words=listing.trigger_words or tuple(words), description=tuple(said))
 
 
@@ -55,14 +58,15 @@ def _read(folder: Path, url: str, bounds: PoolParams) -> Texts | None:
         with raising_reading_failed(url):
             header = read_header(resolve_inside(folder, parse_url(url)), bounds)
             facts = read_facts(header.metadata)
-            return list(facts.trigger_words), list(_describe(facts))
+            return list(facts.trigger_words), list(describe_header(facts))
     except RefusedFile:  # the verdict on the file says why
         return [], []
     except (UnusableFile, ReadingFailed):
         return None
 
 
-def _describe(facts: HeaderFacts) -> tuple[str, ...]:
+def describe_header(facts: HeaderFacts) -> tuple[str, ...]:
+    """Return title, tags and description of a header; the name in training stands for a missing title."""
     stated = facts.description
     title = stated.get("title") or stated.get("name in training")
     return describe(title, [*stated.get("tags", "").split(","), *facts.tags], stated.get("description"))

@@ -209,7 +209,7 @@ STATED = (
     ("Chroma", r"chroma"),
     ("LongCat-Image", r"longcat"),
     ("FIBO", r"\bfibo"),
-    ("Ovis-Image", r"ovis"),
+    ("Ovis-Image", r"\bovis"),
     ("Flex.2", r"\bflex[ ._-]?2"),
     ("FLUX.2", r"flux[ ._-]?2|klein"),
     ("FLUX.3", r"flux[ ._-]?3"),
@@ -411,7 +411,8 @@ class _Module:
 def find_origin(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Origin:
     """Return the base model and the tool of a LoRA file.
 
-    shapes: of the tensors, by key. metadata: of the header, which decides only between bases that the tensors allow.
+    shapes: of the tensors, by key. metadata: of the header, which decides only between bases that the tensors allow, of
+    which some are not listed (UNLISTED_TWINS).
     """
     short = (key for key in sorted(shapes)[:MAX_KEYS] if len(key) <= MAX_KEY_CHARS)
     keys = [key for key in short if not TEXT_KEYS.match(key)]

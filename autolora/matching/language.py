@@ -152,7 +152,11 @@ class PartSearch:
     """A prompt's parts against N adapters; adapters that are used take away what they answer."""
 
     def __init__(self, lanes: Sequence[Lane], words: Float64Array, allowed: BoolArray) -> None:
-        """words (P,): as of `count_words`. allowed (N,): the adapters that may be found."""
+        """Compare parts with adapters.
+
+        words (P,): sizes of the parts, as those by which the coefficients were fitted. allowed (N,): the adapters that
+        may be found.
+        """
         self._lanes, self._words, self._count = lanes, words, len(allowed)
         self._members = [np.flatnonzero(lane.members & allowed) for lane in lanes]
         self._rests = [lane.parts.copy() for lane in lanes]
@@ -226,7 +230,7 @@ def part_log_odds(products: Float32Array, words: Float64Array, coefficients: Flo
 def log_odds_inputs(products: Float64Array, words: Float64Array) -> Float64Array:
     """Return what the coefficients (4,) multiply (n, 4): product, number of words, product of both, and 1.
 
-    products, words (n,): words as of `count_words`.
+    products, words (n,): words as of `count_words`, or another size of the parts.
     """
     return np.stack([products, words, products * words, np.ones_like(products)], axis=-1)
 

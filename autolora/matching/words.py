@@ -35,4 +35,5 @@ def name_words(name: str) -> list[str]:
 
 def is_informative(word: str) -> bool:
     """Return whether a word of a name can describe what a LoRA does."""
-    return word.isalpha() and len(word) >= MIN_NAME_CHARS and word not in UNINFORMATIVE | STOP_WORDS
+    is_long = len(word) >= MIN_NAME_CHARS or not word.isascii()
+    return word.isalpha() and is_long and word not in UNINFORMATIVE | STOP_WORDS

@@ -134,6 +134,21 @@ class WholePrompt:
             yield Judged(match.position, index.rows[match.position], match.cosine, match.rank_value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedParts:
+    """The parts of a prompt (P,), and what they are compared by."""
+
+    parts: tuple[str, ...]
+    sizes: Float64Array
+    """(P,)"""
+    spoken: Float32Array | None
+    """(P, d) in the language; None if no adapter is found by it"""
+    pictured: Float32Array | None
+    """(P, d') in the space of the weights; None if no adapter is found by these"""
+    shared: tuple[Float32Array, Float32Array] | None
+    """words that parts (P, W) and adapters (N, W) share; None if weights or captions alone count"""
+
+
 class PromptParts:
     """The log-odds of the best part of a prompt (autolora.matching.language)."""
 
@@ -141,7 +156,7 @@ class PromptParts:
         self, index: Index, parts: Sequence[str], sizes: Float64Array, lanes: Sequence[Lane]
     ) -> None:
         """sizes (P,): of the parts, as the coefficients of the lanes expect. lanes: of all adapters of the index."""
-        self.index, self._parts, self._sizes, self._lanes = index, parts, sizes, lanes
+        self.index, self.sizes, self.lanes, self._parts = index, sizes, lanes, parts
 
     def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
         """Return k adapters: the `first` ones, then those with the highest log-odds."""
@@ -186,12 +201,12 @@ class PromptParts:
 
     def _search(self, mask: BoolArray | None) -> PartSearch:
         return PartSearch(
-            self._lanes, self._sizes, np.ones(len(self.index.rows), np.bool_) if mask is None else mask
+            self.lanes, self.sizes, np.ones(len(self.index.rows), np.bool_) if mask is None else mask
         )
 
     def _judged(self, position: int, relevance: float) -> Judged:
         """Return an adapter with the part that it comes nearest to: the most relevant one may contain more words."""
-        lane = next((lane for lane in self._lanes if lane.members[position]), None)
+        lane = next((lane for lane in self.lanes if lane.members[position]), None)
         if lane is None:  # nothing is known of the adapter but its name
             return Judged(position, self.index.rows[position], 0.0, 0.0)
         vector = lane.vectors[position]
@@ -226,7 +241,7 @@ class NoTextEncoder:
 class Retriever:
     """One index and the text encoder whose features its vectors are compared with.
 
-    A prompt is checked and encoded once, for its hits and for their reasons. Any number of threads may search.
+    The parts of a prompt are encoded once. Any number of threads may search.
     """
 
     def __init__(
@@ -241,7 +256,7 @@ class Retriever:
         self.index, self.text_encoder, self.settings = index, text_encoder, settings
         self.project = project
         self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
-        self.split = lru_cache(MAX_PROMPTS)(self._split_prompt)
+        self._encode = lru_cache(MAX_PROMPTS)(self._encode_prompt)
         self._mask = lru_cache(MAX_FILTERS)(index.mask)
 
     def with_index(self, index: Index) -> "Retriever":
@@ -363,28 +378,41 @@ class Retriever:
 
     def parts(self, prompt: str) -> PromptParts:
         """Return how the index answers the parts of a prompt, if it has a language."""
-        return PromptParts(self.index, *self.split(check_prompt(prompt)))
+        encoded = self._encode(check_prompt(prompt))
+        return PromptParts(self.index, encoded.parts, encoded.sizes, self._lanes(encoded))
 
-    def _split_prompt(self, prompt: str) -> tuple[tuple[str, ...], Float64Array, list[Lane]]:
-        """Return the parts of a prompt, their sizes, and the lanes by which adapters are compared with them.
+    def _encode_prompt(self, prompt: str) -> EncodedParts:
+        """Return the parts of a prompt, and what they are compared by.
 
         The size of a part is its number of words; if no encoder has read the weights, its share of a run of words.
         """
         index, parts = self.index, split_parts(prompt)
+        assert index.language is not None
+        spoken = pictured = shared = None
+        if index.has_captions.any():
+            spoken = index.language.map.parts(self._sentences.encode(parts))
+        if index.words is not None:
+            shared = share_words(parts, index.words)
+        if index.has_weights and not index.has_captions.all():
+            pictured = (
+                index.text_map.project(self.text_encoder.encode(parts)) / index.language.everyday_length
+            )
+        sizes = count_words(parts) if index.words is None else run_shares(prompt, parts)
+        return EncodedParts(parts, sizes, spoken, pictured, shared)
+
+    def _lanes(self, encoded: EncodedParts) -> list[Lane]:
+        """Return the lanes by which adapters are compared with parts."""
+        index, lanes = self.index, []
         assert index.language is not None and index.captions_vectors is not None
         by_weights, by_captions = index.language.coefficients
-        lanes = []
-        if index.has_captions.any():
-            vectors, stored = index.language.map.parts(self._sentences.encode(parts)), index.captions_vectors
-            if index.words is not None:
-                wanted, has = share_words(parts, index.words)
-                vectors, stored = np.hstack([vectors, wanted]), np.hstack([stored, has])
-            lanes.append(Lane(stored, index.has_captions, vectors, by_captions))
-        if index.has_weights and not index.has_captions.all():
-            vectors = index.text_map.project(self.text_encoder.encode(parts)) / index.language.everyday_length
-            lanes.append(Lane(index.weights_directions, ~index.has_captions, vectors, by_weights))
-        sizes = count_words(parts) if index.words is None else run_shares(prompt, parts)
-        return parts, sizes, lanes
+        if encoded.spoken is not None:
+            vectors, parts = index.captions_vectors, encoded.spoken
+            if encoded.shared is not None:
+                parts, vectors = map(np.hstack, zip((parts, vectors), encoded.shared, strict=True))
+            lanes.append(Lane(vectors, index.has_captions, parts, by_captions))
+        if encoded.pictured is not None:
+            lanes.append(Lane(index.weights_directions, ~index.has_captions, encoded.pictured, by_weights))
+        return lanes
 
     @cached_property
     def _sentences(self) -> SentenceEncoder:

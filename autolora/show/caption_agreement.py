@@ -6,7 +6,8 @@ from itertools import groupby
 
 import numpy as np
 
-from autolora.errors import MissingArtifact
+from autolora.errors import MismatchError, MissingArtifact
+from autolora.index.copies import UNREAD
 from autolora.matching.hybrid import directions
 from autolora.records import Caption
 from autolora.search.retriever import Retriever
@@ -41,7 +42,7 @@ def compare_captions(
 ) -> list[CaptionAgreement]:
     """Return the agreement of each caption: those of one image together, images that agree least first.
 
-    Raises MissingArtifact if the index does not contain the adapter.
+    Raises MissingArtifact if the index does not contain the adapter, MismatchError if no encoder has read its weights.
     """
     [position] = retriever.index.find([adapter]).tolist()
     if position < 0:
@@ -49,6 +50,8 @@ def compare_captions(
             f"the index that searches read does not contain {adapter}: give an adapter with the verdict 'accepted', "
             "after a refresh"
         )
+    if not retriever.index.has_weights:
+        raise MismatchError(f"captions cannot be compared with the weights: {UNREAD}")
     vectors = retriever.embed_all([caption.text for caption in captions])
     images = np.array([caption.image for caption in captions])
     weights = retriever.index.weights_vectors[position : position + 1].astype(np.float64)

@@ -166,9 +166,14 @@ class Jobs:
         """Return the next job as running; None if the queue is closed."""
         with self._changed:
             self._current = None
-            if not self._changed.wait_for(self._has_news, self._idle_s):
+            is_idle = not self._changed.wait_for(self._has_news, self._idle_s)
+        if is_idle:
+            try:
                 self._release()
-                self._changed.wait_for(self._has_news)
+            except Exception:  # the worker goes on with the next image
+                logger.exception("the memory of the model could not be given back")
+        with self._changed:
+            self._changed.wait_for(self._has_news)
             if self._is_closed:
                 return None
             self._current = job = self._waiting.popleft()

@@ -101,10 +101,12 @@ class ServedIndex:
 
     def _open(self) -> OpenIndex:
         """Open and verify the released index, with the text encoder of the current one if there is one."""
-        if self._opened is None:
-            retriever = open_retriever(self._root, params=self._params)
-        else:
-            retriever = self._opened.retriever.with_index(open_index(self._root))
+        index = open_index(self._root)
+        former = self._opened.retriever if self._opened else None
+        if former is not None and former.text_encoder.digest == index.text_encoder:
+            retriever = former.with_index(index)
+        else:  # a project for one's own files may have got an encoder
+            retriever = open_retriever(self._root)
         check_copy(copy_path(self._root, retriever.index.digest))
         logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
         return OpenIndex(retriever)

@@ -227,8 +227,8 @@ def observe(
     Other files that have all words of a run of the prompt are left out: they may fit as well.
     """
     for form, text, right in cases:
-        _, sizes, lanes = retriever.split(text)
-        lane = replace(lanes[0], coefficients=coefficients)
+        answer = retriever.parts(text)
+        lane, sizes = replace(answer.lanes[0], coefficients=coefficients), answer.sizes
         others = ~says(retriever, text)
         allowed = others.copy()
         if right is not None:

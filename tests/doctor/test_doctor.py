@@ -75,7 +75,8 @@ def root(tmp_path: Path) -> Path:
     (root / "flows").symlink_to(REPOSITORY / "flows")
     (tmp_path / "remote").mkdir()
     for command in (
-        ["git", "init", "-q"],
+        ["git", "init", "-q", "-b", "main"],
+        ["git", "config", "branch.main.remote", "origin"],
         ["git", "config", "user.email", "a@example.org"],
         ["git", "init", "-q", "--bare", str(tmp_path / "git-remote")],
         ["git", "remote", "add", "origin", str(tmp_path / "git-remote")],
@@ -148,9 +149,8 @@ AUTH = "/api/models/sentence-transformers/some/auth-check"
         ((403, {"X-Error-Code": "GatedRepo"}, {}), "asks to accept its license", "export HF_TOKEN"),
         ((404, {"X-Error-Code": "RepoNotFound"}, {}), "does not exist on Hugging Face", "check its name"),
         ((401, {}, {}), "does not exist on Hugging Face, or HF_TOKEN may not read it", "the token"),
-        ((500, {}, {}), "Hugging Face does not answer", "name a local folder"),
     ],
-    ids=["license", "name", "token", "server"],
+    ids=["license", "name", "token"],
 )
 def test_models_that_cannot_be_downloaded(
     root: Path, params: Params, server: Answers, answer: Any, what: str, remedy: str
@@ -159,6 +159,32 @@ def test_models_that_cannot_be_downloaded(
     trouble = found(root, params)
     assert what in trouble.what and "encoder.language" in trouble.what
     assert remedy in trouble.remedy and trouble.stops
+
+
+def test_models_that_no_hub_offers_now(root: Path, params: Params, server: Answers) -> None:
+    server.by_path[AUTH] = (500, {}, {})
+    trouble = found(root, params)
+    assert "Hugging Face does not answer" in trouble.what and "name a local folder" in trouble.remedy
+    assert not trouble.stops, "it may answer when the model is needed"
+
+
+def test_a_judge_that_cannot_be_downloaded_stops_no_release(
+    root: Path, params: Params, server: Answers
+) -> None:
+    judges = replace(params.judges, clip="laion/some", clip_revision="e" * 40)
+    server.by_path["/api/models/laion/some/auth-check"] = (403, {"X-Error-Code": "GatedRepo"}, {})
+    trouble = found(root, replace(params, judges=judges))
+    assert "judges.clip" in trouble.what and not trouble.stops
+
+
+def test_a_check_that_fails_is_a_trouble_and_hides_no_other(
+    root: Path, params: Params, server: Answers
+) -> None:
+    server.by_path["/v1/models"] = (200, {"Content-Type": "application/json"}, "a proxy")
+    (root / "profiles" / "themes.json").unlink()
+    troubles = examine(root, params, {})
+    assert [trouble.stops for trouble in troubles] == [True, False]
+    assert "the check 'captioning servers' failed (" in troubles[1].what
 
 
 def test_an_unknown_token(root: Path, params: Params, server: Answers) -> None:

@@ -16,6 +16,18 @@ def test_title_tags_and_text() -> None:
     )
 
 
+def test_texts_with_a_path_of_a_machine_are_left_out() -> None:
+    assert describe("ink", ["ok"], "trained from /home/ann/faces") == ("ink", "ok")
+    assert describe("C:\\Users\\ann", ["a", "/mnt/x/y"], None) == ()
+
+
+def test_equal_tags_count_once_and_comparisons_are_no_markup() -> None:
+    assert describe(None, ["Style"] * 30 + ["cat"], "faces <3 love > x") == (
+        "Style, cat",
+        "faces <3 love > x",
+    )
+
+
 def test_a_text_is_said_once() -> None:
     assert describe("ink", ["ink"], "<i>ink</i>") == ("ink",)
 

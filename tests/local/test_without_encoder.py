@@ -179,6 +179,15 @@ def test_a_run_that_fails_leaves_the_params(root: Path, monkeypatch: pytest.Monk
     assert (root / PARAMS_FILE).read_text() == before
 
 
+def test_a_title_that_is_the_name_of_a_copy_describes_nothing(root: Path) -> None:
+    source = root.parent / "loras" / "zz9-00001.safetensors"
+    save_file(load_file(source), source.with_name("neon.safetensors"), {"ss_output_name": "neon"})
+    shutil.copyfile(source.with_name("neon.safetensors"), source.with_name("neon (1).safetensors"))
+    source.unlink()
+    assert index(root).copies == {"neon (1)": "neon"} or index(root).copies == {"neon": "neon (1)"}
+    assert show(root, "neon").get("description", "") == ""
+
+
 def test_of_copies_the_described_one_leads(root: Path) -> None:
     folder = root.parent / "loras"
     shutil.copyfile(folder / "my_lora_2000.safetensors", folder / "a_copy.safetensors")

@@ -4,13 +4,12 @@ Trainers write paths of their machine into headers. A value that contains one is
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autolora.hubs.validation import clean_text
+from autolora.hubs.validation import clean_text, is_private
 
 MAX_CHARS = 300
 MAX_WORDS = 10
@@ -58,13 +57,6 @@ TRAINING = {
 TRIGGERS = ("modelspec.trigger_phrase", "ss_trigger_words", "trigger_words", "instance_prompt")
 """header fields with trigger words, the most reliable first"""
 TAGS = "ss_tag_frequency"
-PRIVATE_PATH = re.compile(
-    r"(?<![A-Za-z])[A-Za-z]:[\\/]"  # C:\ or C:/
-    r"|\\\\[^\s\\]"  # \\server\share
-    r"|\bfile:"
-    r"|(?<![\w.:/])~?/[^\s/]+/"  # /home/name/, /mnt/…, ~/…
-    r"|(?<!\w)~[\\/]"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,11 +91,6 @@ def public_text(value: str, limit: int = MAX_CHARS) -> str | None:
     """Return a header's text on one line, printable and at most `limit` long; None if it is empty or private."""
     text = None if is_private(value) else clean_text(value)
     return text if text is None or len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def is_private(value: str) -> bool:
-    """Return whether a text contains a path of a machine."""
-    return PRIVATE_PATH.search(value) is not None
 
 
 def _select(metadata: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:

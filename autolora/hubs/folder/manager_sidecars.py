@@ -78,7 +78,7 @@ def read_lora_manager(content: Mapping[str, Any]) -> Sidecar:
         description=describe(
             content.get("model_name"),
             as_list(content.get("tags")),
-            content.get("notes") or content.get("modelDescription"),
+            content.get("modelDescription"),
         )
         or civitai.description,
         nsfw_level=civitai.nsfw_level or _level(content, "preview_nsfw_level"),
@@ -93,7 +93,7 @@ def read_webui(content: Mapping[str, Any]) -> Sidecar:
     return Sidecar(
         base_model=_base_model(content.get("sd version")),
         trigger_words=(words,) if words else None,
-        description=describe(None, (), content.get("description") or content.get("notes")),
+        description=describe(None, (), content.get("description")),
     )
 
 

@@ -29,10 +29,13 @@ def show_image(
 
 @router.get("/glyphs/{sha256}.svg")
 def show_glyph(request: Request, sha256: Sha256) -> Response:
-    """Return a drawing of the weights of an adapter."""
+    """Return a drawing of the weights of an adapter, or of what is said about it."""
     site: Site = request.app.state.site
     opened = site.opened()
     if sha256 not in opened.positions:
         raise HTTPException(404, "the index contains no such adapter")
-    vector = opened.retriever.index.weights_vectors[opened.positions[sha256]]
+    index, position = opened.retriever.index, opened.positions[sha256]
+    drawn = index.weights_vectors if index.has_weights else index.captions_vectors
+    assert drawn is not None, "an index without weights has a language"
+    vector = drawn[position]
     return Response(draw_glyph(vector), media_type="image/svg+xml", headers=CACHED)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from autolora.hubs.folder.header_facts import MAX_CHARS, MAX_TAGS, MAX_WORDS, is_private, read_facts
+from autolora.hubs.folder.header_facts import MAX_CHARS, MAX_TAGS, MAX_WORDS, read_facts
+from autolora.hubs.validation import is_private
 
 
 def test_known_fields_are_kept_and_others_left_out() -> None:

@@ -56,7 +56,9 @@ def test_what_programs_write_about_a_file() -> None:
     assert sidecar.description == ("Ink Wash", "ink, style", "Brush strokes")
     sidecar, _ = parse_civitai_info(text(CIVITAI | {"model": {"name": "Ink"}, "description": "Version 2"}))
     assert sidecar.description == ("Ink", "Version 2")
-    sidecar, _ = parse_lora_manager(text(LORA_MANAGER | {"notes": "for posters"}))
+    sidecar, _ = parse_lora_manager(
+        text(LORA_MANAGER | {"notes": "mine", "modelDescription": "<p>for posters</p>"})
+    )
     assert sidecar.description == ("Ink Wash", "ink", "for posters")
     sidecar, _ = parse_lora_manager(text({"civitai": CIVITAI}))
     assert sidecar.description == ("Ink Wash",)
