@@ -20,6 +20,7 @@ from autolora.index.copies import (
     HASHES,
     Rows,
     TextMap,
+    has_weights,
     is_copy,
     map_columns,
     map_vectors,
@@ -119,7 +120,7 @@ def _read_working(folder: Path, digest: str) -> Content:
     """Return the version of a working index that the tag of this digest names, or the newest one without a tag."""
     version = tagged_version(folder, TABLE, digest) or version_of(folder, TABLE)
     meta = json.loads((folder / "meta.json").read_text())
-    text_map = read_text_map(folder) if meta["text_encoder"] else None
+    text_map = read_text_map(folder) if has_weights(meta) else None
     stored = columns_of(folder, TABLE, version)
     names, columns = (
         vectors_in(stored),
@@ -135,7 +136,7 @@ def _read_copy(folder: Path, digest: str) -> Content:
     names = [name for name in (*VECTORS, CAPTIONS_VECTOR) if vectors_path(folder, name).exists()]
     vectors = {name: map_vectors(folder, name) for name in names}
     meta = json.loads((folder / "meta.json").read_text())
-    text_map = read_text_map(folder) if meta["text_encoder"] else None
+    text_map = read_text_map(folder) if has_weights(meta) else None
     return Content(map_columns(folder), vectors, meta, text_map, _copied_files(folder))
 
 

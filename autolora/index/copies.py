@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,7 +136,7 @@ class Index:
     @property
     def has_weights(self) -> bool:
         """Whether an encoder has read the weights; else adapters are known by what is said about them."""
-        return bool(self.text_encoder)
+        return bool(self.vectors.shape[1])
 
     @cached_property
     def words(self) -> pa.Array | None:
@@ -218,6 +219,11 @@ class Index:
         return passes
 
 
+def has_weights(meta: Mapping[str, Any]) -> bool:
+    """Return whether the meta.json of an index is of one whose weights an encoder has read."""
+    return bool(meta.get("width") != 0)
+
+
 def is_copy(folder: Path) -> bool:
     """Return whether a folder is a copy in this format; one of a former version of AutoLoRA is not."""
     return (folder / COLUMNS_FILE).exists()
@@ -227,10 +233,10 @@ def open_copy(folder: Path, digest: str) -> Index:
     """Return the index of a copy. Raises MissingArtifact if its files are damaged or missing."""
     try:
         meta, tokenizer = json.loads((folder / "meta.json").read_bytes()), folder / TOKENIZER
-        columns, language, digest_of_texts = map_columns(folder), Language.load(folder), meta["text_encoder"]
+        columns, language, is_read = map_columns(folder), Language.load(folder), has_weights(meta)
         vectors = (
             [map_vectors(folder, name) for name in ("vector", "weights_vector")]
-            if digest_of_texts
+            if is_read
             else [np.zeros((len(columns), 0), np.float32)] * 2
         )
         return Index(
@@ -239,13 +245,13 @@ def open_copy(folder: Path, digest: str) -> Index:
             weights_vectors=vectors[1],
             rows=Rows(columns),
             encoder=meta["encoder"],
-            text_encoder=digest_of_texts,
-            text_map=read_text_map(folder) if digest_of_texts else NO_TEXT_MAP,
+            text_encoder=meta["text_encoder"],
+            text_map=read_text_map(folder) if is_read else NO_TEXT_MAP,
             relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
             captions_vectors=map_vectors(folder, "captions_vector") if language else None,
             language=language,
             language_folder=folder if language else None,
-            tokenizers={digest_of_texts: tokenizer} if tokenizer.exists() else {},
+            tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
         )
     except (MissingArtifact, *DAMAGED) as error:
         raise _unreadable(folder, error) from error

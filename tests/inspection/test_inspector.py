@@ -92,7 +92,7 @@ def test_rows_are_json_with_stable_names(inspected: dict[str, Inspection]) -> No
         "path", "size", "sha256", "verdict", "reason", "remedy", "base", "header", "layout", "rank_min", "rank_max",
         "num_slots", "dtype", "keys_used", "keys_seen", "ignored_keys", "warnings", "changes",
         "trigger_words", "exact_duplicate_of", "near_duplicate_of", "description", "index", "made_for",
-        "disagreements",
+        "disagreements", "said",
     }  # fmt: skip
     assert row["near_duplicate_of"] == {"path": "cat.safetensors", "cosine": 1.0, "strength": 0.5}
 

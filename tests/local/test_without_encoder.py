@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,8 @@ from autolora.params import load
 from autolora.search.retriever import NoTextEncoder, open_retriever
 from autolora.search.survey import WITHOUT_WEIGHTS
 from tests.local.own_folder import ENCODER, REPOSITORY, TODAY, copy, first_hit, index, set_params, show
+from tests.support.waiting import LIMIT_S, wait_until
+from tests.web.conftest import serving
 
 pytestmark = pytest.mark.slow
 LANGUAGE = {
@@ -194,3 +197,25 @@ def test_of_copies_the_described_one_leads(root: Path) -> None:
     report = index(root)
     assert report.copies == {"a_copy": "my_lora_2000"}
     assert first_hit(root, "a bird folded from paper") == "my_lora_2000" == first_hit(root, "my_lora_2000")
+
+
+def test_the_page_of_such_a_project(made: Path) -> None:
+    root = made / "project"
+    with serving(root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
+        page = client.get("/", params={"q": "folded paper"}).text
+        assert "Origami · paper · folded paper animals" in page and "Found by names, headers" in page
+        assert "Find by file" not in page
+        rows = list(open_index(root).rows)
+        card = client.get(f"/parts/adapters/{rows[0]['sha256']}", params={"q": "folded paper"})
+        assert card.status_code == 200 and "More like this" not in card.text
+        drawings = {client.get(f"/glyphs/{row['sha256']}.svg").text for row in rows}
+        assert len(drawings) >= len(rows) - 1, "of what is said about each; nothing is about one"
+
+
+def test_the_page_follows_a_project_that_gets_an_encoder(root: Path) -> None:
+    with serving(root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
+        assert "Found by names, headers" in client.get("/", params={"q": "paper"}).text
+        complete_project(root, None, str(ENCODER))
+        index(root)
+        wait_until(lambda: "Find by file" in client.get("/", params={"q": "a cat"}).text)
+        assert client.get("/api/search", params={"q": "a cat", "k": 1}).json()["adapters"][0]["file"]
