@@ -23,6 +23,7 @@ from autolora.cli.repetition import (
 )
 from autolora.cli.search import explain_no_hit
 from autolora.errors import MissingArtifact
+from autolora.gpu_memory import naming_what_to_lower
 from autolora.params import METHODS, Method, Params
 from autolora.params.limits import MAX_ACTING, MAX_SEED, MAX_STRENGTH, check_method
 
@@ -210,14 +211,15 @@ def _draw(root: Path, params: Params, request: ImageRequest, hits: "Sequence[Hit
     from autolora.generation import images
 
     generator = images.Generator(root, params.models, params.pool)
-    return images.generate(
-        generator,
-        request.prompt,
-        hits,
-        method=request.method,
-        seed=request.seed,
-        params=request.settings,
-    )
+    with naming_what_to_lower("generate"):
+        return images.generate(
+            generator,
+            request.prompt,
+            hits,
+            method=request.method,
+            seed=request.seed,
+            params=request.settings,
+        )
 
 
 def _save(image: "GeneratedImage", output: Path | None, default: Path) -> Path:

@@ -22,7 +22,6 @@ from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
 from autolora.fusion.text_encoders import attach_text_parts, load_text_parts
 from autolora.generation.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
-from autolora.gpu_memory import naming_what_to_lower
 from autolora.lora.factors import Lora
 from autolora.lora.slots import Slot, slots
 from autolora.lora.text_parts import TextParts
@@ -121,7 +120,6 @@ class Generator:
         return load_text_parts(weights_path(self.root, sha256).resolve(), self.pipeline, self.bounds)
 
 
-@naming_what_to_lower("generate")
 def generate(
     generator: Generator,
     prompt: str,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autolora.errors import MissingArtifact
 from autolora.extras import libraries_for
+from autolora.gpu_memory import naming_what_to_lower
 from autolora.params import Params
 from autolora.records import Hit
 from autolora.web.jobs import ImageRequest, Job
@@ -35,15 +36,16 @@ class ImageGeneration:
             self._generator = images.Generator(self._root, self._params.models, self._params.pool)
         self._generator.follow_gates()
         on_step(0)
-        image = images.generate(
-            self._generator,
-            request.prompt,
-            self._hits(request),
-            method=request.method,
-            seed=request.seed,
-            params=replace(self._params.generation, trigger_words=request.trigger_words),
-            on_step=on_step,
-        )
+        with naming_what_to_lower("generate"):
+            image = images.generate(
+                self._generator,
+                request.prompt,
+                self._hits(request),
+                method=request.method,
+                seed=request.seed,
+                params=replace(self._params.generation, trigger_words=request.trigger_words),
+                on_step=on_step,
+            )
         path = self._root / "images" / "serve" / f"{job.id}.png"
         images.save_image(image, path)
         job.file, job.facts = path, describe_provenance(image.provenance)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.clock import now, today
-from autolora.doctor import examine, machine
+from autolora.doctor import examine, machine, project
 from autolora.doctor.trouble import Trouble
 from autolora.params import Params, load
 from autolora.vlm import digest
@@ -308,6 +308,12 @@ def test_a_dvc_remote_that_takes_nothing(root: Path, params: Params) -> None:
     (root.parent / "remote").write_text("a file")
     trouble = found(root, params)
     assert "DVC's remote takes no file" in trouble.what and "dvc remote list" in trouble.remedy
+
+
+def test_a_library_that_is_not_installed(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "LIBRARIES", frozenset({"torch", "no_such_library"}))
+    trouble = found(root, params)
+    assert trouble.what == "not installed: no_such_library" and "autolora[pipeline]" in trouble.remedy
 
 
 def test_a_check_that_takes_too_long(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
