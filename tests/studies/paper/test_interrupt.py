@@ -18,7 +18,14 @@ from tests.support.waiting import LIMIT_S
 MESSAGE = "\ninterrupted: the same command continues from what it has kept, or starts again\n"
 SLOW = {"fusion": {"steps": 100_000}, "generation": {"steps": 200}}
 """params with which trainings and images take longer than a test"""
-IMPORT = "import sys; sys.argv[0] = '-m'; import studies; print('ready', file=sys.stderr); import studies.paper.world"
+IMPORT = """
+import sys, time
+sys.argv[0] = '-m'
+import studies
+print('ready', file=sys.stderr)
+import studies.paper.world
+time.sleep(60)  # a command works on after its imports, and there it ends
+"""
 
 
 @pytest.fixture
