@@ -36,7 +36,7 @@ def naming_what_to_lower(user: str) -> Iterator[None]:
 
 def _describe(torch: object) -> str:
     """Return how much of the card this process holds, and how much others do."""
-    cuda = torch.cuda  # type: ignore[attr-defined]
+    cuda = torch.cuda  # type: ignore[attr-defined]  # the module, which is not imported here
     if not cuda.is_available():
         return "no GPU answers any more"
     free, total = cuda.mem_get_info()

@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import save_file
 
 from autolora.errors import exit_on_error
-from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.read import read, read_and_sketch
 from autolora.lora.sketch import SketchSpec
 from autolora.lora.slots import Slot, slots
 from autolora.metrics.summary import Headline, update
+from autolora.models import FLUX_1_DEV_TRANSFORMER
 from autolora.params import load
 from autolora.storage.hashes import hash_file
 from bench.timing import cpu_timed, name_processor, today
@@ -69,7 +69,7 @@ def has_sha_instructions() -> bool:
 
 def measure(path: Path, rank: int) -> list[Headline]:
     """Print one line about a file; return the rows of metrics/details.json."""
-    known, params = slots(FLUX_DEV), load(PROFILE)
+    known, params = slots(FLUX_1_DEV_TRANSFORMER), load(PROFILE)
     size, megabytes = params.pool.sketch_size, path.stat().st_size / 1e6
     rounds = measure_rounds(path, known, size)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -146,7 +146,7 @@ def count_adapters(path: Path) -> float:
 def process_file(path: Path, times: int) -> None:
     """Hash, read and sketch a file `times` times, as the pool does once."""
     torch.set_num_threads(1)
-    known, bounds = slots(FLUX_DEV), load(PROFILE).pool
+    known, bounds = slots(FLUX_1_DEV_TRANSFORMER), load(PROFILE).pool
     for _ in range(times):
         hash_file(path)
         read_and_sketch(path, known, bounds, SketchSpec(bounds.sketch_size))
@@ -156,7 +156,7 @@ def write_lora(path: Path, rank: int) -> Path:
     """Write a LoRA of every linear of FLUX.1-dev in bfloat16."""
     generator = torch.Generator().manual_seed(rank)
     tensors = {}
-    for slot in slots(FLUX_DEV):
+    for slot in slots(FLUX_1_DEV_TRANSFORMER):
         for name, shape in (("A", (rank, slot.d_in)), ("B", (slot.d_out, rank))):
             values = torch.randn(shape, generator=generator) / 100
             tensors[f"transformer.{slot.name}.lora_{name}.weight"] = values.bfloat16()

@@ -139,7 +139,7 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
         yield f"  {_count(len(pairs), 'exact copy', 'exact copies')} of another file: {_names(pairs)}"
     if similar:
         pairs = [f"{id} (kept: {report.originals[id]})" for id in similar]
-        yield f"  {_count(len(similar), 'near-duplicate')} of a file that was there first: {_names(pairs)}"
+        yield f"  {_count(len(similar), 'near-duplicate')} of another file: {_names(pairs)}"
     for verdict, ids in verdicts.items():
         yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {_names(ids)}"
     for rule, number in report.rejected.items():

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import models_of
-from autolora.doctor.trouble import Setting, Trouble
 from autolora.errors import ParamsError
 from autolora.models import check_device
 from autolora.web import PORT

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autolora.catalog import store as catalog
 from autolora.clock import today
-from autolora.doctor.trouble import Setting, Trouble
+from autolora.doctor import Setting, Trouble
 from autolora.extras import LIBRARIES
 
 ANSWER_S = 8.0

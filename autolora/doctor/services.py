@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import Model, models_of
-from autolora.doctor.trouble import Setting, Trouble
 from autolora.errors import CaptionError
 from autolora.hubs.registry import tokens_from_environment
 from autolora.params import HubParams

@@ -14,9 +14,7 @@ from autolora.lora.sketch import SketchSpec
 from autolora.lora.slots import FusedSlot, Slot, fused_slots, hidden_size, slots
 from autolora.params import Params, PoolParams, load
 
-FLUX_DEV_NAME, FLUX_DEV_ID = "flux.1-dev", "black-forest-labs/FLUX.1-dev"
-FLUX_DEV = {"num_layers": 19, "num_single_layers": 38, "num_attention_heads": 24, "attention_head_dim": 128}
-"""config of FLUX.1-dev's transformer; those of schnell, Krea and Kontext have the same numbers"""
+FLUX_DEV_NAME = "flux.1-dev"
 VARIANTS = "its variants schnell, Krea and Kontext have the same layers"
 
 
@@ -63,12 +61,12 @@ def open_base_model(pipeline: str | None, params: Params | None) -> BaseModel:
     Raises MissingArtifact or HubError if the transformer's config cannot be read.
     """
     bounds = bounds_of(params)
-    if pipeline is None and params and params.models.pipeline != FLUX_DEV_ID:
+    if pipeline is None and params and params.models.pipeline != models.FLUX_1_DEV:
         return BaseModel(
             name=params.models.pipeline, transformer=models.transformer_config(params.models), bounds=bounds
         )
     if pipeline is None or pipeline == FLUX_DEV_NAME:
-        return BaseModel(name=FLUX_DEV_NAME, transformer=FLUX_DEV, bounds=bounds)
+        return BaseModel(name=FLUX_DEV_NAME, transformer=models.FLUX_1_DEV_TRANSFORMER, bounds=bounds)
     return BaseModel(name=pipeline, transformer=_read_config(Path(pipeline)), bounds=bounds)
 
 

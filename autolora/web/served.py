@@ -106,7 +106,7 @@ class ServedIndex:
         if former is not None and former.text_encoder.digest == index.text_encoder:
             retriever = former.with_index(index)
         else:  # a project for one's own files may have got an encoder
-            retriever = open_retriever(self._root)
+            retriever = open_retriever(self._root, params=None if former else self._params)
         check_copy(copy_path(self._root, retriever.index.digest))
         logger.info("searching index %s, %d adapters", retriever.index.digest, len(retriever.index.rows))
         return OpenIndex(retriever)

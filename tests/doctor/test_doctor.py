@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.clock import now, today
-from autolora.doctor import examine, machine, project
-from autolora.doctor.trouble import Trouble
+from autolora.doctor import Trouble, examine, machine, project
 from autolora.params import Params, load
 from autolora.vlm import digest
 

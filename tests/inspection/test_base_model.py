@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.inspection.base_model import FLUX_DEV_ID, FLUX_DEV_NAME, bounds_of, open_base_model
+from autolora.inspection.base_model import FLUX_DEV_NAME, bounds_of, open_base_model
+from autolora.models import FLUX_1_DEV
 from autolora.params import Params, load
 from tests.inspection.files import write_pipeline
 
@@ -34,7 +35,7 @@ def test_named_pipeline_precedes_that_of_the_project(tmp_path: Path) -> None:
 
 
 def test_project_on_flux_1_dev_needs_no_download() -> None:
-    assert open_base_model(None, _params(FLUX_DEV_ID)).name == FLUX_DEV_NAME
+    assert open_base_model(None, _params(FLUX_1_DEV)).name == FLUX_DEV_NAME
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"num_layers": 1}', "[]"])

@@ -74,7 +74,7 @@ def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
         failed_captions={}, changes={}, index="0" * 64, has_encoder=True, unknown=0,
     )  # fmt: skip
     lines = list(describe(report, 1.0))
-    assert "  1 near-duplicate of a file that was there first: strong (kept: ink)" in lines
+    assert "  1 near-duplicate of another file: strong (kept: ink)" in lines
     assert "  and 1 more problem" in lines
 
 

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from autolora.errors import RefusedFile
-from autolora.inspection.base_model import FLUX_DEV
 from autolora.lora.bases import LIKELY, SURE, UNKNOWN, find_origin, find_stated
 from autolora.lora.read import read
 from autolora.lora.slots import slots
+from autolora.models import FLUX_1_DEV_TRANSFORMER
 from tests.lora.base_cases import MODELS, SD_SCRIPTS, SPELLINGS, Shapes, kohya, lokr, peft, spell
 from tests.lora.writing import BOUNDS
 
-FLUX_SLOTS = slots(FLUX_DEV)
+FLUX_SLOTS = slots(FLUX_1_DEV_TRANSFORMER)
 MATRIX = [(base, name) for base in MODELS for name in SPELLINGS]
 
 
