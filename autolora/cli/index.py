@@ -48,8 +48,11 @@ def index(
         Path | None, typer.Argument(help="Folder of your LoRA files; default that of params.yaml.")
     ] = None,
     encoder: Encoder = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train an encoder on the captions of these files' images.")
+    ] = False,
 ) -> None:
-    """Make the LoRA files in FOLDER searchable, where they are; without training, git or DVC.
+    """Make the LoRA files in FOLDER searchable, where they are; without git or DVC.
 
     Without an encoder they are found by what is said about them: names, headers, sidecars and captions. Without a
     project, one is written into the working directory, as `autolora init` does. Later runs read new files only.
@@ -61,7 +64,7 @@ def index(
     former = _read_params()
     written = _prepare_project(folder, encoder)
     try:
-        report = _index_project(folder)
+        report = _index_project(folder, train)
     except (AutoLoraError, ModuleNotFoundError):
         if written:
             written.unlink(missing_ok=True)
@@ -81,14 +84,22 @@ def _read_params() -> tuple[Path, str] | None:
     return (root / PARAMS_FILE, (root / PARAMS_FILE).read_text(encoding="utf-8")) if root else None
 
 
-def _index_project(folder: Path | None) -> "IndexReport":
-    """Index the folder of the project. folder: as given, None if it was not."""
+def _index_project(folder: Path | None, train: bool) -> "IndexReport":
+    """Index the folder of the project. folder: as given, None if it was not.
+
+    train: train an encoder on the files of today, which params.yaml then states.
+    """
     root, params = enter_repository()
     if not folder:
         announce(f"indexing {params.hubs.folder.path}")
     from autolora.local.indexing import index_folder
 
-    return index_folder(root, params, date.today())
+    today = date.today()
+    if train:
+        from autolora.local.settings import train_until
+
+        params = train_until(root, today)
+    return index_folder(root, params, today, train=train)
 
 
 def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
@@ -152,10 +163,14 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
         yield f"  and {_count(len(report.problems) - MAX_PROBLEMS, 'more problem')}"
     changes = ", ".join(f"{number} {change}" for change, number in report.changes.items() if number)
     yield f"index {report.index[:12]}: {changes or 'nothing new'}, in {seconds:.1f} s"
+    if report.trained_on:
+        yield f"trained an encoder on the captions of {_count(report.trained_on, 'LoRA')}"
     if not report.has_encoder:
         said = f"; nothing is said about {report.unknown} of them" if report.unknown else ""
         yield f"found by names, headers, sidecars and captions{said}"
         yield "  an encoder for their base model adds what the weights do: `autolora index --encoder FOLDER|ID`"
+        if report.captions:
+            yield "  or train one on these captions: `autolora index --train`"
     if accepted:
         yield 'next: `autolora search "a cat in the style of a linocut"`'
 

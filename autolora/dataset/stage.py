@@ -86,13 +86,13 @@ class DatasetSync:
             }
         return self._sync("adapters", expected)
 
-    def update_training_lock(self) -> bool:
+    def update_training_lock(self, *, always: bool = False) -> bool:
         """Write the training lock if it is missing, or its date or caption recipe has changed; return whether it was.
 
-        New captions, images and adapters alone never change it. LoKrs that are not low-rank are left out: the gates and
-        the experiments need factors.
+        New captions, images and adapters alone never change it, unless it is `always` written. LoKrs that are not
+        low-rank are left out: the gates and the experiments need factors.
         """
-        if self._is_lock_current():
+        if self._is_lock_current() and not always:
             return False
         date, names = self.params.train_until, ("sha256", "family", "split")
         locked = [

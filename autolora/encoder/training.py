@@ -170,9 +170,9 @@ def _fit_ridge(
     names, families = zip(*((example.sha256, example.family) for example in train_examples), strict=True)
     if len(set(families)) < 2:
         raise MissingArtifact(
-            "all training adapters with captions are of one family, and the ridge regression needs at least two: move "
-            "dataset.train_until in params.yaml so that it covers more adapters, then run `dvc repro`; or use a "
-            "pretrained encoder (encoder.from)"
+            "all training adapters with captions are of one family, and the ridge regression needs at least two: add "
+            "adapters with images, move dataset.train_until in params.yaml so that it covers them, and run again; or "
+            "use a pretrained encoder (encoder.from)"
         )
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
     predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()

@@ -1,7 +1,8 @@
 """`autolora index`: makes one's own files searchable, by the stages of the pipeline in one process.
 
 The stages write what they write in the pipeline, without DVC, git and Prefect: catalog, pool, captions, dataset and
-index in data/. The pool links to the files instead of downloading them, and the encoder is a pretrained one.
+index in data/. The pool links to the files instead of downloading them. The encoder is a pretrained one, or one that
+was trained on the captions of these files.
 """
 
 import re
@@ -13,14 +14,16 @@ from datetime import date
 from pathlib import Path
 
 from autolora import models
+from autolora.captions.store import read_captions
 from autolora.catalog.sources import group_sources
 from autolora.dataset import stage as dataset_stage
 from autolora.encoder import stage as encoder_stage
+from autolora.encoder.examples import load_examples
 from autolora.encoder.language import general_language
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.store import folder as encoder_folder
 from autolora.encoder.store import write_language
-from autolora.errors import MismatchError, ParamsError
+from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.index import stage as index_stage
 from autolora.index.served import copies_folder, former_digest, open_index, release
 from autolora.index.store import content_digest
@@ -33,7 +36,7 @@ from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from autolora.pretrained.config import CONFIG
-from autolora.progress import Progress
+from autolora.progress import Progress, track
 from autolora.records import ACCEPTED, Listing
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_file, hash_value
@@ -47,6 +50,8 @@ ORIGINAL = re.compile(r"\(sha256 ([0-9a-f]{64})\); cosine ")
 WRONG_BASE = "wrong-base"
 INSTALLED = "cache/encoder"
 """file with the hash of what data/encoder was written from"""
+TRAINED = hash_value("trained")
+"""that hash of an encoder that was trained on the project's own files"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +86,8 @@ class IndexReport:
     """content digest of the index that searches use now"""
     has_encoder: bool
     """whether an encoder has read the weights"""
+    trained_on: int
+    """captioned adapters that this run has trained an encoder on"""
     unknown: int
     """adapters that only their names find, as nothing is said about them, and no encoder has read their weights"""
 
@@ -96,19 +103,25 @@ def folder_of(root: Path, params: Params) -> Path:
     return folder
 
 
-def index_folder(root: Path, params: Params, today: date) -> IndexReport:
+def index_folder(root: Path, params: Params, today: date, *, train: bool = False) -> IndexReport:
     """Bring the index of a project up to date with the folder that params.yaml names.
 
-    Every step does only what is missing, so that an interrupted run is continued by the next one.
-    Raises AutoLoraError if the folder or the encoder cannot be used, another process changes the project, or a step
-    fails.
+    train: train an encoder on the captions of the adapters that were first seen up to dataset.train_until. Later runs
+    use it until another one is trained. All other steps do only what is missing, so that an interrupted run is
+    continued by the next one.
+    Raises AutoLoraError if the folder or the encoder cannot be used, nothing can be trained on, another process changes
+    the project, or a step fails.
     """
     folder = folder_of(root, params)
+    if train:
+        check_trainable(params)
     with exclusive_lock(root):
         models.set_threads(params.models)
         found = scan(root, folder, params.crawl, today, params.pool)
-        has_encoder = params.encoder.from_ is not None
-        (install_encoder if has_encoder else install_language)(root, params)
+        if params.encoder.from_ is not None:
+            install_encoder(root, params)
+        elif not is_trained(root):
+            install_language(root, params)
         link_files(root, folder, found.listings)
         recipe = ReadRecipe.for_base_model(models.transformer_config(params.models), params.pool)
         sync = PoolSync(root, recipe)
@@ -117,8 +130,10 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
         refused_images, unread_images = read_images(root, sync, recipe)
         sync.write_tables()
         captions, failed_captions = write_captions(root, params, today)
-        _write_dataset(root, params)
-        changes = _write_index(root, params)
+        _write_dataset(root, params, train=train)
+        trained_on = _train(root, params) if train else 0
+        has_encoder = params.encoder.from_ is not None or is_trained(root)
+        changes = _write_index(root, params, has_encoder)
         index = _serve(root)
     return IndexReport(
         files=len(found.listings),
@@ -139,6 +154,7 @@ def index_folder(root: Path, params: Params, today: date) -> IndexReport:
         changes=changes,
         index=index,
         has_encoder=has_encoder,
+        trained_on=trained_on,
         unknown=0 if has_encoder else int((~open_index(root).has_captions).sum()),
     )
 
@@ -175,17 +191,19 @@ def _originals(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, str]:
     return originals
 
 
-def _write_dataset(root: Path, params: Params) -> None:
-    """Write the tables of the dataset. There is no training lock, because nothing is trained."""
+def _write_dataset(root: Path, params: Params, *, train: bool) -> None:
+    """Write the tables of the dataset, and before a training the training lock."""
     sync = dataset_stage.open_sync(root, params.dataset)
     sync.update_adapters()
+    if train:
+        sync.update_training_lock(always=True)
     sync.update_renderings()
     sync.update_captions()
     sync.update_prompts()
     sync.finish()
 
 
-def _write_index(root: Path, params: Params) -> Mapping[str, int]:
+def _write_index(root: Path, params: Params, has_encoder: bool) -> Mapping[str, int]:
     """Write the working index; return the numbers of embedded, updated and removed adapters."""
     sync = index_stage.open_sync(
         root,
@@ -193,7 +211,7 @@ def _write_index(root: Path, params: Params) -> Mapping[str, int]:
         lambda: _load_text_encoder(root, params.models),
         lambda: open_language(root, params.encoder),
         params.models.device,
-        has_encoder=params.encoder.from_ is not None,
+        has_encoder=has_encoder,
     )
     plan = sync.plan()
     with Progress("index", sum(map(len, plan.embed)), "adapters embedded") as progress:
@@ -250,6 +268,52 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
             progress.advance(len(batch.images))
     stage.finish(root, params.captions, digest, params.models.dtype, today)
     return captions, failures
+
+
+def check_trainable(params: Params) -> None:
+    """Raise ParamsError if params.yaml names a pretrained encoder, or nothing that writes captions."""
+    if params.encoder.from_ is not None:
+        raise ParamsError(
+            f"encoder.from is {params.encoder.from_}, a pretrained encoder: set encoder.from and encoder.from_revision "
+            "to null in params.yaml to train one on your own files"
+        )
+    if params.captions.engine is None:
+        raise ParamsError(
+            "captions.engine is null, and an encoder is trained on captions of the images beside your files: set "
+            "captions.engine in params.yaml to transformers, or to vllm for a server (`autolora vllm`)"
+        )
+
+
+def is_trained(root: Path) -> bool:
+    """Return whether the encoder of a project was trained on its own files."""
+    installed = root / INSTALLED
+    return digest_path(root, "encoder").exists() and installed.exists() and installed.read_text() == TRAINED
+
+
+def _train(root: Path, params: Params) -> int:
+    """Train the encoder on the training lock; return the number of adapters.
+
+    Raises MissingArtifact if no image has a caption, and as `encoder.stage.train`.
+    """
+    if not read_captions(root):
+        raise MissingArtifact(
+            "no image has a caption, and an encoder is trained on captions: put images beside your files, as "
+            "NAME.png or in a folder NAME beside NAME.safetensors, and run `autolora index --train` again"
+        )
+    steps = encoder_stage.train(
+        root,
+        params.encoder,
+        models.transformer_config(params.models),
+        models.load_text_encoder(params.models),
+        params.pool,
+        params.models.device,
+        open_language(root, params.encoder),
+    )
+    total = params.encoder.variant.steps if params.encoder.variant.model == "transformer" else 1
+    for _ in track(steps, "index", total, "training steps"):
+        pass
+    write_atomic(root / INSTALLED, TRAINED)
+    return len(load_examples(root))
 
 
 def install_language(root: Path, params: Params) -> None:

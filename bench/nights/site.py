@@ -128,7 +128,7 @@ def publish(site: Site, night: int) -> None:
 @contextmanager
 def broken(site: Site, night: Night) -> Iterator[dict[str, str]]:
     """Break what a night breaks, and yield variables of the environment of its refresh."""
-    site.captioner.text = SAME_TEXT if night.hazard == "same caption" else None
+    site.captioner.reply = (lambda _: SAME_TEXT) if night.hazard == "same caption" else None
     for fault in _faults(night):
         site.hub.change({"fail": fault})
     bug = site.folder / "bug"

@@ -4,7 +4,7 @@ import base64
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,21 +19,22 @@ from autolora.vlm.in_process import InProcessModel
 
 @dataclass
 class CaptionServer:
-    """The model, and the text that it answers to everything if it is broken."""
+    """The model, or what answers in its place."""
 
     params: Params
-    text: str | None = None
-    """None: what the model says"""
+    reply: Callable[[bytes], str] | None = None
+    """image file -> its caption; None: what the model says"""
     _model: InProcessModel | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, body: dict[str, Any]) -> tuple[str, bool]:
         """Return the caption that a chat request asks for, and whether it is cut."""
-        if self.text is not None:
-            return self.text, False
         image, instruction = body["messages"][0]["content"]
+        content = base64.b64decode(image["image_url"]["url"].partition(",")[2])
+        if self.reply is not None:
+            return self.reply(content), False
         with self._lock, tempfile.NamedTemporaryFile(suffix=".png") as file:
-            file.write(base64.b64decode(image["image_url"]["url"].partition(",")[2]))
+            file.write(content)
             file.flush()
             self._model = self._model or InProcessModel(replace(self.params.models, threads=1), batch=1)
             request = CaptionRequest(image=Path(file.name), instructions=(instruction["text"],))

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from pytest_httpserver import HTTPServer
 from autolora.catalog.store import FILES
 from autolora.local.project import set_values
 from autolora.storage.hashes import hash_file, hash_folder
+from playground.rehearsal.page import POOL, commands
 from playground.repository import (
     IDENTITY,
-    ROOT,
     Repository,
     copy_tree,
     free_port,
@@ -45,7 +44,7 @@ if "flows.pool" in sys.orig_argv:
         return read(path, *rest)
     ingest.read_and_sketch = failing
 """
-PAGE, REFRESH = ROOT / "docs/howto/flux.md", "autolora refresh"
+REFRESH = "autolora refresh"
 JUDGES = "playground/models/judges"
 COLORS = ("red", "green", "blue")
 MISTAKE = "data/pool/adapters.jsonl"
@@ -67,12 +66,6 @@ def overlay(endpoint: str, server: str) -> dict[str, Any]:
         "judges.clip": f"{JUDGES}/clip", "judges.clip_revision": None, "judges.vlm": f"{JUDGES}/vlm",
         "judges.vlm_revision": None, "judges.batch": 4, "experiments.pairs": 1, "experiments.images": 1,
     }  # fmt: skip
-
-
-def commands_of_the_page() -> list[str]:
-    """Return the commands of docs/howto/flux.md, without comments."""
-    block = [line for line in PAGE.read_text().splitlines() if line.startswith("    ")]
-    return [line.partition("#")[0].strip() for line in textwrap.dedent("\n".join(block)).splitlines()]
 
 
 def caption(request: dict[str, Any]) -> str:
@@ -110,14 +103,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterato
 @pytest.fixture(scope="module")
 def captioner(clone: Repository) -> Iterator[None]:
     """The commands before the first refresh, and a refresh without the caption server, which runs from then on."""
-    first, *commands, last = commands_of_the_page()
+    first, *rest, last = commands(POOL)
     server = f"http://127.0.0.1:{(port := free_port())}/v1"
     assert first == "cp profiles/flux.1-dev.yaml params.yaml" and last == REFRESH
     clone.run("bash", "-euc", first)
     values, params = overlay(clone.endpoint, server), clone.root / "params.yaml"
     print("overlay of the profile:", *(f"  {name}: {value}" for name, value in values.items()), sep="\n")
     params.write_text(set_values(params.read_text(), values))
-    clone.run("bash", "-euc", "\n".join(commands).replace("…", "token"), **IDENTITY)
+    clone.run("bash", "-euc", "\n".join(rest).replace("…", "token"), **IDENTITY)
     without_server = clone.run("bash", "-euc", last, check=False, **IDENTITY)
     assert without_server.returncode and "no vLLM server answers" in without_server.stderr
     with HTTPServer(port=port) as http:

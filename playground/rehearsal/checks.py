@@ -1,0 +1,116 @@
+"""What a rehearsal checks: files are accepted and recognized, git and base model stay clean, and the plan is right."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import autolora
+from autolora import models
+from autolora.index.copies import Index
+from autolora.index.served import open_index
+from autolora.params import Method, load
+from autolora.pool import store as pool
+from playground.rehearsal.loras import FILES, THEMES
+from playground.repository import Repository
+
+GB = 1e9
+MAX_FACTOR = 2.0
+"""between what `autolora plan` states and what a stage took"""
+MIN_SECONDS, MIN_BYTES = 20.0, 1.5e9
+"""of the larger of both; below these, the start of a process is most of it"""
+METHODS: tuple[Method, ...] = ("direct", "velocity", "gated")
+STEPS = 2
+"""of denoising"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a rehearsal found to be right or wrong."""
+
+    name: str
+    is_right: bool
+    found: str
+
+
+def check_files(root: Path) -> Iterator[Check]:
+    """Check verdicts, themes of the nearest neighbors, and first hits of a project that has indexed all files."""
+    verdicts = [row.verdict for row in pool.adapters(root).values()]
+    accepted = verdicts.count("accepted")
+    yield Check("files are accepted", accepted == FILES, f"{accepted} of {FILES}")
+    index = open_index(root)
+    right = sum(_neighbor_has_theme(index, row) for row in range(len(index.rows)))
+    yield Check("nearest by weights has the theme", right >= FILES - 1, f"{right} of {len(index.rows)}")
+    collection = autolora.open(root)
+    first = {theme: collection.search(f"a {theme}", k=1) for theme in THEMES}
+    found = sum(bool(hits) and theme_of(hits[0].id) == theme for theme, hits in first.items())
+    yield Check("first hit has the theme", found == len(THEMES), f"{found} of {len(THEMES)}")
+
+
+def theme_of(id: str) -> str:
+    """Return the theme in the name of a file or a repository."""
+    return next(theme for theme in THEMES if theme.replace(" ", "-") in id)
+
+
+def _neighbor_has_theme(index: Index, row: int) -> bool:
+    others = np.arange(len(index.rows)) != row
+    (nearest,), _ = index.nearest_by_weights(index.weights_vectors[row], 1, others)
+    return theme_of(index.rows[row]["id"]) == theme_of(index.rows[int(nearest)]["id"])
+
+
+def check_git(repository: Repository) -> Iterator[Check]:
+    """Check that a refresh has committed what belongs to git, and nothing that DVC holds."""
+    changed = repository.run("git", "status", "--porcelain").stdout
+    yield Check("git is clean after a refresh", not changed, changed.strip() or "no change")
+    ignored = repository.run("git", "ls-files", "-ci", "--exclude-standard").stdout
+    yield Check("git holds no output of DVC", not ignored, ignored.strip() or "none")
+
+
+def check_fusion(root: Path, px: int) -> Iterator[Check]:
+    """Check that adapters change an image by every method, and that the base model is as before afterwards."""
+    params = load(root / "params.yaml")
+    models.set_threads(params.models)
+    pipe: Any = models.load_pipeline(params.models).to(params.models.device)
+    tokens = params.generation.max_sequence_length
+    collection = autolora.open(root)
+    prompt = " and ".join(f"a {theme}" for theme in list(THEMES)[:3])
+    hits = collection.search(prompt, k=3)
+
+    def draw() -> Any:
+        generator = torch.Generator().manual_seed(0)
+        size = {"width": px, "height": px, "num_inference_steps": STEPS, "max_sequence_length": tokens}
+        return np.asarray(pipe(prompt, generator=generator, **size).images[0]).astype(np.int64)
+
+    before = draw()
+    for method in METHODS:
+        with collection.fuse(pipe, hits, method=method):
+            change = float(np.abs(draw() - before).mean())
+        yield Check(
+            f"{len(hits)} adapters change an image, {method}", change > 0, f"{change:.2f} of 255 on average"
+        )
+    after = draw()
+    same = bool(np.array_equal(before, after))
+    yield Check("the base model is as before", same, "equal images" if same else "different images")
+
+
+def compare(
+    planned: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], memory: Mapping[str, int]
+) -> Iterator[Check]:
+    """Compare the stages of `autolora plan --json` with what they took in the first refresh, in seconds and bytes."""
+    for stage in planned:
+        name = stage["stage"]
+        if name in seconds:
+            yield _within(
+                f"{name}: seconds as planned", stage["seconds"], seconds[name], MIN_SECONDS, 1.0, "s"
+            )
+        if name in memory:
+            yield _within(f"{name}: memory as planned", stage["memory"], memory[name], MIN_BYTES, GB, "GB")
+
+
+def _within(name: str, planned: float, measured: float, least: float, unit: float, symbol: str) -> Check:
+    is_small = max(planned, measured) < least
+    is_right = is_small or planned / MAX_FACTOR <= measured <= planned * MAX_FACTOR
+    return Check(name, is_right, f"{measured / unit:.1f} {symbol}, planned {planned / unit:.1f}")
