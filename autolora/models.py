@@ -5,7 +5,9 @@ Functions import torch, transformers and diffusers when they need them, because 
 
 import json
 import logging
+import math
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 TEXTS_PER_BATCH = 128
+LENGTH_STEP = 8
+"""tokens; a text is padded to a multiple of it, whatever texts are encoded beside it"""
 PIPELINE_FILES = ("model_index.json", "*/*")
 """a FluxPipeline on a hub: its index and the folders of its parts, but not the same weights once more as single files
 for other programs, which lie beside the folders (24 GB of FLUX.1-dev)"""
@@ -176,15 +180,22 @@ class ClipTextEncoder:
         import torch
 
         features = np.empty((len(texts), self.width), dtype=np.float32)
+        ids = self._tokenizer(list(texts), max_length=self.tokens, truncation=True).input_ids if texts else []
+        lengths = defaultdict[int, list[int]](list)
+        for position, tokens in enumerate(ids):
+            lengths[min(self.tokens, math.ceil(len(tokens) / LENGTH_STEP) * LENGTH_STEP)].append(position)
         with torch.no_grad():
-            for start in range(0, len(texts), TEXTS_PER_BATCH):
-                end = start + TEXTS_PER_BATCH
-                features[start:end] = self._encode(list(texts[start:end])).float().cpu().numpy()
+            for length, positions in lengths.items():
+                for start in range(0, len(positions), TEXTS_PER_BATCH):
+                    batch = positions[start : start + TEXTS_PER_BATCH]
+                    pooled = self._encode([ids[position] for position in batch], length)
+                    features[batch] = pooled.float().cpu().numpy()
         return features
 
-    def _encode(self, texts: list[str]) -> "torch.Tensor":
-        tokens = self._tokenizer(
-            texts, padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt"
+    def _encode(self, ids: list[list[int]], length: int) -> "torch.Tensor":
+        """Return the features of token ids that are padded to a length: CLIP reads none behind the end of a text."""
+        tokens = self._tokenizer.pad(
+            {"input_ids": ids}, padding="max_length", max_length=length, return_tensors="pt"
         )
         pooled: torch.Tensor = self._model(tokens.input_ids.to(self._model.device)).pooler_output
         return pooled

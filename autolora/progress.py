@@ -18,6 +18,8 @@ from typing import Self, TypeVar
 
 INTERVAL_S = 5.0
 """before the first line, and between two"""
+FINISHING = 12
+"""times as long between two lines once all items are finished"""
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -61,11 +63,12 @@ class Progress:
             self.done += number
 
     def _report(self) -> None:
-        while not self._stopped.wait(INTERVAL_S):
-            line = describe(
-                self.done + self._count(), self.total, self._noun, time.monotonic() - self._started
-            )
+        interval = INTERVAL_S
+        while not self._stopped.wait(interval):
+            done = self.done + self._count()
+            line = describe(done, self.total, self._noun, time.monotonic() - self._started)
             logger.info("[%s] %s", self._label, ", ".join(filter(None, (line, self._detail()))))
+            interval = INTERVAL_S * (FINISHING if done == self.total else 1)
 
 
 def track(items: Iterable[T], label: str, total: int | None = None, noun: str = "") -> Iterator[T]:
