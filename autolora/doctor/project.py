@@ -82,10 +82,11 @@ def git(setting: Setting) -> Iterator[Trouble]:
         )
     branch = _git(setting, "symbolic-ref", "--short", "HEAD")
     remote = _git(setting, "config", f"branch.{branch}.remote")
-    if remote and _git(setting, "ls-remote", remote) is None:
+    if remote and _git(setting, "push", "--dry-run", "--no-verify", remote, "HEAD") is None:
         yield Trouble(
-            f"the git remote {remote} does not answer, or asks for a password",
-            "correct its URL, or give this user a key or a credential helper: releases stay on this machine until then",
+            f"the branch cannot be pushed to the git remote {remote}, as a refresh does",
+            f"`git push --dry-run {remote}` says why; if the remote is not yours, `git branch --unset-upstream`, or set "
+            "one that is",
         )
 
 

@@ -55,7 +55,8 @@ class PartObservation:
 
     kind: str
     product: float
-    words: float
+    size: float
+    """of the part"""
     is_relevant: bool
 
 
@@ -203,9 +204,9 @@ def fit_observations(observe: Callable[[Float64Array], Iterable[PartObservation]
         found = list(observe(coefficients))
         counts = Counter(row.kind for row in found)
         weights = np.array([len(found) / len(counts) / counts[row.kind] for row in found])
-        products, words = (np.array([getattr(row, name) for row in found]) for name in ("product", "words"))
+        products, sizes = (np.array([getattr(row, name) for row in found]) for name in ("product", "size"))
         labels = np.array([float(row.is_relevant) for row in found])
-        coefficients = maximize_likelihood(log_odds_inputs(products, words), labels, weights)
+        coefficients = maximize_likelihood(log_odds_inputs(products, sizes), labels, weights)
     return coefficients
 
 
@@ -237,15 +238,15 @@ def _observe(
             own[requested] = unseen.vectors(requested, prompt.described)
         parts = split_parts(prompt.text)
         lane = Lane(own, everyone, np.stack([features[part] for part in parts]), coefficients)
-        words = count_words(parts)
-        yield from _pursue(prompt.kind, PartSearch([lane], words, wanted | ~unclear), words, wanted)
+        sizes = count_words(parts)
+        yield from _pursue(prompt.kind, PartSearch([lane], sizes, wanted | ~unclear), sizes, wanted)
         if len(requested) == 1:
-            search = PartSearch([lane], words, ~unclear & ~wanted)
-            yield from _pursue(f"{prompt.kind}, absent", search, words, wanted)
+            search = PartSearch([lane], sizes, ~unclear & ~wanted)
+            yield from _pursue(f"{prompt.kind}, absent", search, sizes, wanted)
 
 
 def _pursue(
-    kind: str, search: PartSearch, words: Float64Array, wanted: BoolArray
+    kind: str, search: PartSearch, sizes: Float64Array, wanted: BoolArray
 ) -> Iterator[PartObservation]:
     """Yield the best adapters before each of the first steps of a pursuit."""
     for _ in range(STEPS):
@@ -255,6 +256,6 @@ def _pursue(
         ]
         for row in order:
             product, part = float(scores.products[row]), scores.parts[row]
-            yield PartObservation(kind, product, float(words[part]), bool(wanted[row]))
+            yield PartObservation(kind, product, float(sizes[part]), bool(wanted[row]))
         if order:
             search.use(order[0])

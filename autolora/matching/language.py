@@ -151,13 +151,13 @@ class PartMatch:
 class PartSearch:
     """A prompt's parts against N adapters; adapters that are used take away what they answer."""
 
-    def __init__(self, lanes: Sequence[Lane], words: Float64Array, allowed: BoolArray) -> None:
+    def __init__(self, lanes: Sequence[Lane], sizes: Float64Array, allowed: BoolArray) -> None:
         """Compare parts with adapters.
 
-        words (P,): sizes of the parts, as those by which the coefficients were fitted. allowed (N,): the adapters that
+        sizes (P,): of the parts, as those by which the coefficients were fitted. allowed (N,): the adapters that
         may be found.
         """
-        self._lanes, self._words, self._count = lanes, words, len(allowed)
+        self._lanes, self._sizes, self._count = lanes, sizes, len(allowed)
         self._members = [np.flatnonzero(lane.members & allowed) for lane in lanes]
         self._rests = [lane.parts.copy() for lane in lanes]
         self._bases: list[list[Float32Array]] = [[] for _ in lanes]
@@ -176,7 +176,7 @@ class PartSearch:
 
     def best_of_parts(self) -> tuple[Int64Array, Float64Array]:
         """Return the position of the adapter that fits each part best (P,), and its log-odds (P,); -inf if none may."""
-        positions, odds = np.zeros(len(self._words), np.int64), np.full(len(self._words), -np.inf)
+        positions, odds = np.zeros(len(self._sizes), np.int64), np.full(len(self._sizes), -np.inf)
         for members, _, found in self._compare():
             if len(members):
                 best, columns = found.argmax(axis=0), np.arange(found.shape[1])
@@ -190,7 +190,7 @@ class PartSearch:
         for lane, members, rests in zip(self._lanes, self._members, self._rests, strict=True):
             vectors = lane.vectors if len(members) == self._count else lane.vectors[members]
             products: Float32Array = vectors @ rests.T
-            yield members, products, part_log_odds(products, self._words, lane.coefficients)
+            yield members, products, part_log_odds(products, self._sizes, lane.coefficients)
 
     def use(self, position: int) -> None:
         """Take what the adapter at a position answers away from every part."""
@@ -216,23 +216,23 @@ class PartSearch:
             self.use(best)
 
 
-def part_log_odds(products: Float32Array, words: Float64Array, coefficients: Float64Array) -> Float32Array:
-    """Return the log-odds (N, P) that parts of so many words ask for what adapters do, in the precision of products.
+def part_log_odds(products: Float32Array, sizes: Float64Array, coefficients: Float64Array) -> Float32Array:
+    """Return the log-odds (N, P) that parts of these sizes ask for what adapters do, in the precision of products.
 
     They are those of `log_odds_inputs`, without an array of these.
     """
-    of_product, of_words, of_both, intercept = coefficients
-    slopes, offsets = of_product + of_both * words, of_words * words + intercept
+    of_product, of_size, of_both, intercept = coefficients
+    slopes, offsets = of_product + of_both * sizes, of_size * sizes + intercept
     odds: Float32Array = products * slopes.astype(products.dtype) + offsets.astype(products.dtype)
     return odds
 
 
-def log_odds_inputs(products: Float64Array, words: Float64Array) -> Float64Array:
-    """Return what the coefficients (4,) multiply (n, 4): product, number of words, product of both, and 1.
+def log_odds_inputs(products: Float64Array, sizes: Float64Array) -> Float64Array:
+    """Return what the coefficients (4,) multiply (n, 4): product, size of the part, product of both, and 1.
 
-    products, words (n,): words as of `count_words`, or another size of the parts.
+    products, sizes (n,): sizes as of `count_words`, or others.
     """
-    return np.stack([products, words, products * words, np.ones_like(products)], axis=-1)
+    return np.stack([products, sizes, products * sizes, np.ones_like(products)], axis=-1)
 
 
 def count_words(parts: Sequence[str]) -> Float64Array:

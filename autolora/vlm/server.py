@@ -24,8 +24,13 @@ BROKEN_ON_CPU = ("torchaudio", "torchcodec")
 """their wheels fail to import with the CPU build of torch, and transformers imports them if they are installed"""
 GPU_SHARE = 0.28
 """of the card's memory that the server reserves; vLLM's default, 0.9, leaves no pipeline room beside it"""
+ONE_IMAGE = '{"image": {"count": 1, "width": 1024, "height": 1024}, "video": 0}'
+"""the largest request that is sent; vLLM reserves memory for its model's largest one otherwise, an image of 12.8 MP"""
 OPTIONS: dict[Extra, tuple[str, ...]] = {
-    "vllm": ("--max-model-len", "4096", "--gpu-memory-utilization", str(GPU_SHARE)),
+    "vllm": (
+        *("--max-model-len", "4096", "--gpu-memory-utilization", str(GPU_SHARE)),
+        *("--max-num-seqs", "64", "--limit-mm-per-prompt", ONE_IMAGE),
+    ),
     "vllm-cpu": ("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
 }
 """a context holds the largest image that is captioned; eager float32 answers as transformers, and compiles nothing"""

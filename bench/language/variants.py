@@ -132,9 +132,9 @@ def with_stop_words(words: frozenset[str]) -> Split:
     return split
 
 
-def cosine_inputs(products: Float64Array, words: Float64Array) -> Float64Array:
-    """Return `log_odds_inputs` of which the coefficients of words stay 0."""
-    inputs: Float64Array = log_odds_inputs(products, words) * COSINE_INPUTS
+def cosine_inputs(products: Float64Array, sizes: Float64Array) -> Float64Array:
+    """Return `log_odds_inputs` of which the coefficients of sizes stay 0."""
+    inputs: Float64Array = log_odds_inputs(products, sizes) * COSINE_INPUTS
     return inputs
 
 

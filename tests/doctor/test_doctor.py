@@ -299,7 +299,15 @@ def test_git_without_a_name(root: Path, params: Params, monkeypatch: pytest.Monk
 
 def test_a_git_remote_that_is_gone(root: Path, params: Params) -> None:
     shutil.rmtree(root.parent / "git-remote")
-    assert "the git remote origin does not answer" in found(root, params).what
+    assert "cannot be pushed to the git remote origin" in found(root, params).what
+
+
+def test_a_git_remote_that_is_ahead(root: Path, params: Params) -> None:
+    other = root.parent / "other"
+    subprocess.run(["git", "clone", "-q", str(root.parent / "git-remote"), str(other)], check=True)
+    subprocess.run(["git", "-C", str(other), "commit", "-q", "--allow-empty", "-m", "ahead"], check=True)
+    subprocess.run(["git", "-C", str(other), "push", "-q"], check=True)
+    assert "cannot be pushed to the git remote origin" in found(root, params).what
 
 
 def test_a_dvc_remote_that_takes_nothing(root: Path, params: Params) -> None:

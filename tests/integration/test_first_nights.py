@@ -97,6 +97,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterato
     with with_hub(root, prefect_api) as repository:
         repository.run("git", "init", "-q")
         repository.commit("a clone")
+        repository.run("git", "remote", "add", "origin", str(ROOT))
         yield repository
 
 

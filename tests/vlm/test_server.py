@@ -86,7 +86,15 @@ def test_pyproject_has_both_extras_with_transformers_below_that_of_autolora() ->
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ("vllm", {"--max-model-len": "4096", "--gpu-memory-utilization": "0.28"}),
+        (
+            "vllm",
+            {
+                "--max-model-len": "4096",
+                "--gpu-memory-utilization": "0.28",
+                "--max-num-seqs": str(load(ROOT / "profiles/flux.1-dev.yaml").captions.batch),
+                "--limit-mm-per-prompt": '{"image": {"count": 1, "width": 1024, "height": 1024}, "video": 0}',
+            },
+        ),
         ("vllm-cpu", {"--max-model-len": "512", "--dtype": "float32"}),
     ],
 )
