@@ -85,8 +85,8 @@ def git(setting: Setting) -> Iterator[Trouble]:
     if remote and _git(setting, "push", "--dry-run", "--no-verify", remote, "HEAD") is None:
         yield Trouble(
             f"the branch cannot be pushed to the git remote {remote}, as a refresh does",
-            f"`git push --dry-run {remote}` says why; if the remote is not yours, `git branch --unset-upstream`, or set "
-            "one that is",
+            f"`git push --dry-run {remote}` says why; if it is not yours, `git branch --unset-upstream`, or set one "
+            "that is",
         )
 
 

@@ -79,6 +79,8 @@ def root(tmp_path: Path) -> Path:
         ["git", "config", "user.email", "a@example.org"],
         ["git", "init", "-q", "--bare", str(tmp_path / "git-remote")],
         ["git", "remote", "add", "origin", str(tmp_path / "git-remote")],
+        ["git", "-c", "user.name=a", "commit", "-q", "--allow-empty", "-m", "first"],
+        ["git", "push", "-q", "origin", "main"],
         ["dvc", "init", "-q"],
         ["dvc", "remote", "add", "-d", "store", str(tmp_path / "remote")],
     ):
@@ -304,9 +306,26 @@ def test_a_git_remote_that_is_gone(root: Path, params: Params) -> None:
 
 def test_a_git_remote_that_is_ahead(root: Path, params: Params) -> None:
     other = root.parent / "other"
-    subprocess.run(["git", "clone", "-q", str(root.parent / "git-remote"), str(other)], check=True)
-    subprocess.run(["git", "-C", str(other), "commit", "-q", "--allow-empty", "-m", "ahead"], check=True)
-    subprocess.run(["git", "-C", str(other), "push", "-q"], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "-b", "main", str(root.parent / "git-remote"), str(other)], check=True
+    )
+    subprocess.run(
+        [
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "ahead",
+        ],
+        cwd=other,
+        check=True,
+    )
+    subprocess.run(["git", "push", "-q", "origin", "main"], cwd=other, check=True)
     assert "cannot be pushed to the git remote origin" in found(root, params).what
 
 

@@ -20,6 +20,7 @@ from autolora.storage.hashes import hash_file, hash_folder
 from playground.rehearsal.page import POOL, commands
 from playground.repository import (
     IDENTITY,
+    ROOT,
     Repository,
     copy_tree,
     free_port,
