@@ -13,11 +13,13 @@ pytestmark = pytest.mark.slow
 
 HOLD_CLOSE_EVENT = """() => {
     let drawer = null;
-    addEventListener("close", (event) => {
-        event.stopImmediatePropagation();
-        drawer = event.target;
-    }, { capture: true, once: true });
-    globalThis.isHeld = () => drawer !== null;
+    globalThis.held = new Promise((resolve) => {
+        addEventListener("close", (event) => {
+            event.stopImmediatePropagation();
+            drawer = event.target;
+            resolve();
+        }, { capture: true, once: true });
+    });
     globalThis.release = () => {
         let goesBack = false;
         history.back = () => { goesBack = true; };
@@ -26,7 +28,9 @@ HOLD_CLOSE_EVENT = """() => {
         return goesBack;
     };
 }"""
-"""a drawer is told of its closing one frame later; `release` tells it now and returns whether it goes back"""
+"""a drawer is told of its closing one frame later; `release` tells it now and returns whether it goes back.
+
+The promise `held` waits for it: page.wait_for_function evaluates a text in the page, which the page forbids."""
 FORWARD_AND_RELEASE = """() => new Promise((done) => {
     addEventListener("popstate", () => done(release()), { once: true });
     history.forward();
@@ -90,7 +94,7 @@ def test_forward_right_after_back_shows_the_details_again(browser: Browser, url:
     expect(page.locator("#details")).to_be_visible()
     page.evaluate(HOLD_CLOSE_EVENT)
     page.go_back()
-    page.wait_for_function("isHeld()")
+    page.evaluate("held")
     if is_early:
         assert not page.evaluate(FORWARD_AND_RELEASE)
         expect(page.locator("#details")).to_be_visible()
