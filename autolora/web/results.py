@@ -61,6 +61,8 @@ class Card:
     """URL on the hub"""
     images: list[str]
     """sha256"""
+    does: str
+    """what it does, in a line; empty if nothing says it"""
 
     @property
     def sha256(self) -> str:
@@ -209,6 +211,7 @@ def make_card(
         size=file_size(row["size"] or 0),
         page=page_of(params.hubs, row["hub"], row["id"]),
         images=gallery.of(row["sha256"], wanted.nsfw),
+        does=opened.retriever.what_it_does(position),
     )
 
 

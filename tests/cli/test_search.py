@@ -12,7 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from autolora.cli import app
+from autolora.encoder.tags import describe_tags
 from autolora.index.conditions import FILTER_COLUMNS
+from autolora.index.tags import read_tags
 from autolora.params import Params
 from tests.cli.commands import run
 
@@ -134,6 +136,22 @@ def test_json_of_a_search_has_every_column_that_a_filter_can_name(
     assert all(set(FILTER_COLUMNS) <= row.keys() for row in rows)
     assert by_license["mit"]["first_seen"] == "2026-01-02" and by_license["mit"]["commercial"] is False
     assert by_license[None]["person"] is None and by_license["it's free"]["base"] == "flux.1-dev"
+
+
+def test_each_hit_says_what_it_does_by_its_author_or_its_weights(
+    searchable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = json.loads(run(searchable, monkeypatch, "search", "a drawing", "-k", "3", "--json"))
+    does = {row["sha256"]: row["does"] for row in rows}
+    tags = read_tags(searchable)
+    by_author = [row["sha256"] for row in rows if row["description"]]
+    assert [does[sha256] for sha256 in by_author] == ["Glass tiles · stone"]
+    for sha256 in does.keys() - {*by_author}:
+        assert does[sha256] == f"by the weights: {describe_tags(tags[sha256])}"
+    table = CliRunner().invoke(app, ["search", "a drawing", "-k", "3"], env={"COLUMNS": "80"}).stdout
+    assert max(map(len, table.splitlines())) <= 80
+    lines = [line[18:45].strip() for line in table.splitlines()]
+    assert all(line in " ".join(lines) for line in does.values())
 
 
 @pytest.mark.slow

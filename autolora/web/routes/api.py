@@ -56,4 +56,5 @@ def as_json(card: Card) -> dict[str, Any]:
         "match": card.words or None,
         "page": card.page,
         "images": card.images,
+        "does": card.does or None,
     }
