@@ -36,7 +36,7 @@ from autolora.params.limits import check_count, check_distinct, check_prompt, ch
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.storage.files import Row
-from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from autolora.text_encoder.sentences import SentenceEncoder, load_saved
 
 if TYPE_CHECKING:  # a search does not import torch
@@ -355,6 +355,14 @@ class Retriever:
             return line
         begin = line[: MAX_LINE - 1]
         return f"{begin.rpartition(' ')[0] or begin[:-1]} …"
+
+    def describe_unread(self, prompt: str) -> str:
+        """Return that the text encoder does not read all of a prompt, in a sentence; empty if it does."""
+        encoder = self.text_encoder
+        # the parts that a language reads are short
+        if self.index.language or not isinstance(encoder, NumpyTextEncoder):
+            return ""
+        return encoder.tokenizer.describe_unread(prompt)
 
     def survey(self, prompt: str, where: Conditions = None, hits: Sequence[Hit] = ()) -> "Survey":
         """Return what of a prompt no adapter answers, what only others than these hits do, and what conditions hide."""

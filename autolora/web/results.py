@@ -94,6 +94,13 @@ class Results:
     min_relevance: float
     """retrieval.min_relevance"""
     survey: Survey
+    unread: str
+    """that the end of the prompt is not read; empty if all of it is"""
+
+    @property
+    def lines(self) -> list[str]:
+        """Return what is said above the cards, one fact per line."""
+        return [*filter(None, [self.unread]), *self.survey.lines]
 
     @property
     def summary(self) -> str:
@@ -156,6 +163,7 @@ def search(
         index=retriever.index.digest,
         min_relevance=params.retrieval.min_relevance,
         survey=_survey(retriever, wanted, cards),
+        unread=retriever.describe_unread(wanted.q) if any(card.hit for card in cards) else "",
     )
 
 

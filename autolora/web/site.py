@@ -77,7 +77,7 @@ class Site:
 def open_site(root: Path, params: Params) -> Site:
     """Return a project as a page; its index is opened by the first `follow`."""
     served = ServedIndex(root, params)
-    generation = ImageGeneration(root, params, served)
+    generation = ImageGeneration(root, params)
     return Site(
         root=root,
         params=params,

@@ -148,9 +148,9 @@ def test_the_end_of_a_text_that_is_cut_off_is_logged_once(
     tokenizer.encode([text, "a cat"])
     tokenizer.encode([text])
     (record,) = caplog.records
-    assert record.getMessage() == (
-        f"the text is longer than the {TOKENS} tokens that CLIP reads; ignored is its end: 'dog bird'"
-    )
+    sentence = f"CLIP reads {TOKENS} tokens of the text and ignores the rest, from 'dog bird' on"
+    assert record.getMessage() == sentence == tokenizer.describe_unread(text)
+    assert tokenizer.describe_unread("a cat") == ""
 
 
 def test_a_text_of_exactly_all_tokens_is_not_cut(

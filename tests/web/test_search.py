@@ -1,5 +1,6 @@
 """Searches by prompt, by adapter, and of everything; filters, details and what is hidden."""
 
+import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -85,6 +86,22 @@ def test_invalid_queries_name_the_parameter(client: httpx2.Client, query: dict[s
     assert answer.status_code == 422 and answer.json()["error"].startswith(f"{name}: ")
     page = client.get("/", params=query)
     assert page.status_code == 422 and f"{name}: " in page.text
+
+
+def test_a_prompt_that_is_too_long_is_said_to_be_and_not_cut(client: httpx2.Client) -> None:
+    page = client.get("/parts/results", params={"q": "cat " * 300})
+    assert page.status_code == 422 and "the text has more than 1,000 characters: shorten it" in page.text
+    for path in ("/", "/generate", "/compare"):
+        lengths = [int(length) for length in re.findall('maxlength="([0-9]+)"', client.get(path).text)]
+        assert lengths and min(lengths) > 1000
+
+
+def test_a_prompt_that_is_not_read_to_its_end_says_so(client: httpx2.Client) -> None:
+    query = {"q": "a cat " * 100}
+    sentence = client.get("/api/search", params=query).json()["unread"]
+    assert sentence.startswith("CLIP reads ") and len(sentence) < 120
+    assert unescape(client.get("/parts/results", params=query).text).count(sentence) == 1
+    assert client.get("/api/search", params={"q": "a cat"}).json()["unread"] is None
 
 
 @pytest.mark.parametrize(("name", "near"), [("maysell", "may_sell"), ("licence", "license")])
