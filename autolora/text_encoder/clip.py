@@ -44,7 +44,6 @@ LEGACY_EOS = 2
 PREFIX = "text_model."
 """earlier versions of transformers begin each name with it"""
 
-END_OF_WORD = "</w>"
 MAX_REPORTED = 1000
 """texts about which it is remembered that their end was cut off"""
 
@@ -121,12 +120,6 @@ class ClipTokenizer:
     def to_json(self) -> str:
         """Return the content of the file."""
         return str(self._tokenizer.to_str())
-
-    def words(self) -> list[str]:
-        """Return the words of the vocabulary, in which frequent ones come first."""
-        ids = self._tokenizer.get_vocab(with_added_tokens=False)
-        tokens = sorted(ids, key=lambda token: ids[token])
-        return [token.removesuffix(END_OF_WORD) for token in tokens if token.endswith(END_OF_WORD)]
 
     def encode(self, texts: Sequence[str]) -> Int64Array:
         """Return the token ids (N, tokens); log a warning, once per text, about the end that is cut off."""
