@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from textwrap import fill, shorten
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 
 MAX_UNFOLDED = 32
 """characters of an id or a heading up to which the table of hits keeps it on one line"""
+MIN_FOLDED = 24
+"""characters to which what an adapter does is folded under a shorter id"""
 MIN_WORDS = 8
 """characters of the column of trigger words"""
-MAX_SAID = 60
-"""characters of a description in the table of hits"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
 FAMILY = "family"
@@ -124,7 +124,7 @@ def search(
     hits = retriever.choose(text, k=number, where=conditions or None)
     reasons = retriever.reasons(text, hits) if as_json or with_reasons else []
     if as_json:
-        rows = zip(hits, _filter_columns(retriever.index, hits), reasons, strict=True)
+        rows = zip(hits, _columns(retriever, hits), reasons, strict=True)
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
         return
     if not hits:
@@ -174,17 +174,19 @@ def _parse_count(text: str | None) -> int | None:
     return int(text)
 
 
-def _filter_columns(index: "Index", hits: "Sequence[Hit]") -> list[dict[str, Any]]:
-    """Return the columns that a filter can name, of each hit, as JSON values."""
+def _columns(retriever: "Retriever", hits: "Sequence[Hit]") -> list[dict[str, Any]]:
+    """Return the columns that a filter can name, and what the adapter does, of each hit, as JSON values."""
     from autolora.index.conditions import FILTER_COLUMNS
 
-    rows = [index.rows[position] for position in index.find([hit.sha256 for hit in hits]).tolist()]
+    positions = retriever.index.find([hit.sha256 for hit in hits]).tolist()
+    rows = [retriever.index.rows[position] for position in positions]
     return [
         {
             name: value.isoformat() if isinstance(value := row[name], date) else value
             for name in FILTER_COLUMNS
         }
-        for row in rows
+        | {"does": retriever.what_it_does(position) or None}
+        for position, row in zip(positions, rows, strict=True)
     ]
 
 
@@ -202,22 +204,29 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
         column.no_wrap = True
     table.columns[4].min_width = MIN_WORDS
     # ids are there to be copied, but a very long one would leave no room for the others
-    table.columns[2].no_wrap = max((len(hit.id) for hit in hits), default=0) <= MAX_UNFOLDED
+    longest = max((len(hit.id) for hit in hits), default=0)
+    table.columns[2].no_wrap = longest <= MAX_UNFOLDED
+    folded = min(max(longest, MIN_FOLDED), MAX_UNFOLDED)
+    positions = retriever.index.find([hit.sha256 for hit in hits]).tolist()
+    does = {
+        hit.sha256: fill(retriever.what_it_does(position), folded)
+        for hit, position in zip(hits, positions, strict=True)
+    }
     for heading, group in group_hits(hits, retriever.settings.retrieval.min_relevance):
         if heading:
             table.add_row("", "", escape(fill(heading, MAX_UNFOLDED)), style="bold")
         for hit in group:
-            table.add_row(*map(escape, _cells(hit, retriever.settings.retrieval.min_relevance)))
+            cells = _cells(hit, does[hit.sha256], retriever.settings.retrieval.min_relevance)
+            table.add_row(*map(escape, cells))
     print_table(table)
 
 
-def _cells(hit: "Hit", min_relevance: float) -> tuple[str, ...]:
+def _cells(hit: "Hit", does: str, min_relevance: float) -> tuple[str, ...]:
     """Return the cells of a row. A relevance that does not suffice for a selection has a question mark."""
     unsure = "?" if hit.relevance is not None and hit.relevance < min_relevance else ""
     relevance = "–" if hit.relevance is None else f"{hit.relevance:.2f}{unsure}"
     name = f"{hit.id}\n({hit.exact})" if hit.exact else hit.id
-    said = fill(shorten(" · ".join(hit.description), MAX_SAID, placeholder=" …"), MAX_UNFOLDED)
-    name = f"{name}\n{said}" if said else name
+    name = f"{name}\n{does}" if does else name
     words = ", ".join(hit.trigger_words) or "–"
     return f"{hit.score:.3f}", relevance, name, hit.license or "unknown", words, hit.sha256[:8]
 

@@ -31,6 +31,7 @@ from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
 from autolora.storage.files import write_atomic
+from autolora.wording import describe_unread
 
 OnStep = Callable[[int], None]
 FileState = tuple[int, int, int]
@@ -203,7 +204,8 @@ def draw(
             parts = [(generator.load_text_parts(name), strength) for name, strength in text_strengths.items()]
             attached.push(attach_text_parts(pipeline, parts))
         for prompt in dict.fromkeys(prompts):
-            report_cut(pipeline, prompt, params)
+            for sentence in describe_cut(pipeline, prompt, params):
+                logger.warning("%s", sentence)
         return generate_images(pipeline, prompts, seeds, params, partial(_count_step, recorder, on_step))
 
 
@@ -229,8 +231,9 @@ def _with_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:
     return ", ".join([prompt, *(word for word in first if word.casefold() not in prompt.casefold())])
 
 
-def report_cut(pipeline: Any, text: str, params: GenerationParams) -> None:
-    """Log a warning per text encoder of the pipeline that does not read a whole text, with what it ignores."""
+def describe_cut(pipeline: Any, text: str, params: GenerationParams) -> list[str]:
+    """Return a sentence per text encoder of the pipeline that does not read a whole text."""
+    sentences = []
     encoders = {
         "CLIP": (pipeline.tokenizer, pipeline.tokenizer.model_max_length),
         "T5": (pipeline.tokenizer_2, params.max_sequence_length),
@@ -245,11 +248,8 @@ def report_cut(pipeline: Any, text: str, params: GenerationParams) -> None:
         )["offset_mapping"]
         if len(parts) > 1:
             start = next(start for start, end in parts[1] if end > start)
-            word = text.rfind(" ", 0, start + 1) + 1
-            logger.warning(
-                "the prompt is longer than the %d tokens that %s reads; it ignores its end: '%s'",
-                limit, name, text[word:],
-            )  # fmt: skip
+            sentences.append(describe_unread(name, limit, text, start))
+    return sentences
 
 
 @torch.no_grad()

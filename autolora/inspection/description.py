@@ -1,6 +1,4 @@
-"""Description of a LoRA by its weights: tags, and the words, captions and adapters that are nearest according to an
-encoder.
-"""
+"""Description of a LoRA by its weights: tags, and the nearest captions and adapters, according to an encoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +16,9 @@ from autolora.matching.words import name_words
 from autolora.storage.arrays import Float64Array
 from autolora.text_encoder.clip import NumpyTextEncoder
 
-NUM_WORDS, NUM_CAPTIONS, NUM_ADAPTERS = 5, 2, 3
+NUM_CAPTIONS, NUM_ADAPTERS = 2, 3
 CAPTIONED_ADAPTERS = 10
 """nearest adapters whose captions are compared with the weights"""
-MIN_WORD_SHARE = 0.75
-"""share of the first word's cosine that a further word must reach"""
 ENOUGH = 0.3
 """an agreement that no text has to exceed. The rule expects captions, and of adapters that the encoder was trained on
 nearly exact ones. Of the playground's themes as names, 97 % of the right ones pass and 83 % of the wrong ones do not
@@ -72,8 +68,6 @@ class Description:
 
     tags: tuple[Tag, ...]
     """most probable first; empty if the encoder has none"""
-    words: tuple[Match, ...]
-    """empty with tags"""
     captions: tuple[Match, ...]
     """of the nearest adapters"""
     adapters: tuple[Neighbor, ...]
@@ -88,16 +82,12 @@ class Describer:
         self,
         encoder: Encoder,
         text_encoder: NumpyTextEncoder,
-        vocabulary: Sequence[str],
         neighbors: Neighbors | None,
         tags: TagTable | None,
     ) -> None:
-        """Combine these; the encoder must have been trained with the text encoder.
-
-        vocabulary: candidates for the nearest words if the encoder has no tags.
-        """
+        """Combine these; the encoder must have been trained with the text encoder."""
         self._encoder, self._text_encoder = encoder, text_encoder
-        self._vocabulary, self._neighbors, self._tags = vocabulary, neighbors, tags
+        self._neighbors, self._tags = neighbors, tags
         self._rule = caption_rule(encoder)
         self._vectors: dict[str, Float64Array] = {}
 
@@ -113,11 +103,15 @@ class Describer:
         captions = neighbors.captions([neighbor.sha256 for neighbor in near]) if neighbors else []
         return Description(
             tags=self._tags.tags(weights[None])[0] if self._tags else (),
-            words=() if self._tags else _leading(self._match(self._vocabulary, vector)),
             captions=tuple(self._match(captions, vector)[:NUM_CAPTIONS]),
             adapters=tuple(others[:NUM_ADAPTERS]),
             checks=self._check(weights, texts),
         )
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether the encoder says in words what files do."""
+        return self._tags is not None
 
     @property
     def reads_sketches(self) -> bool:
@@ -181,10 +175,3 @@ def check_text(
     agreement = float(rule.agreements(weights[None], vector[None])[0])
     expected = min(ENOUGH, float(rule.expected(weights[None], vector[None])[0]))
     return TextCheck(source=source, text=text, agreement=round(agreement, 3), expected=round(expected, 3))
-
-
-def _leading(words: Sequence[Match]) -> tuple[Match, ...]:
-    """Return the first words, without those that are much less near than the nearest."""
-    return tuple(
-        word for word in words[:NUM_WORDS] if word.cosine >= max(0.0, MIN_WORD_SHARE * words[0].cosine)
-    )

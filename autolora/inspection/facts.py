@@ -1,10 +1,10 @@
 """Inspections in words: label -> text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
-from autolora.encoder.tags import describe_tags
+from autolora.encoder.tags import Tag, describe_tags
 from autolora.hubs.folder.header_facts import HeaderFacts
 from autolora.inspection.blocks import Changes
 from autolora.inspection.description import Description, Match
@@ -43,7 +43,7 @@ def summarize_inspection(inspection: Inspection) -> str:
     if not inspection.accepted:
         return inspection.reason
     description = inspection.description
-    words = _words_of(description) if description else shorten_said(inspection)
+    words = _words_of(description.tags) if description and description.tags else shorten_said(inspection)
     trigger = ", ".join(inspection.trigger_words)
     notes = (
         words,
@@ -62,13 +62,10 @@ def shorten_said(inspection: Inspection) -> str:
     return shorten(said, MAX_SAID, placeholder=" …")
 
 
-def _words_of(description: Description) -> str:
-    """Return the likely tags, else the most probable one as unsure, else the nearest words."""
-    if not description.tags:
-        return ", ".join(match.text for match in description.words)
-    likely = ", ".join(tag.text for tag in description.tags if tag.is_likely)
-    first = description.tags[0]
-    return likely or f"unsure: {first.text} ({first.probability:.0%})"
+def _words_of(tags: Sequence[Tag]) -> str:
+    """Return the likely tags, else the most probable one as unsure."""
+    likely = ", ".join(tag.text for tag in tags if tag.is_likely)
+    return likely or f"unsure: {tags[0].text} ({tags[0].probability:.0%})"
 
 
 def describe_verdict(inspection: Inspection) -> str:
@@ -141,8 +138,7 @@ def _shares(shares: Iterable[tuple[str, float]]) -> str:
 
 def _description_facts(description: Description) -> dict[str, str]:
     return {
-        "tags": describe_tags(description.tags),
-        "nearest words": ", ".join(f"{match.text} {match.cosine:.2f}" for match in description.words),
+        "tags": describe_tags(description.tags) or "none: the encoder has no tags",
         "nearest captions": _lines(description.captions),
         "nearest adapters": "\n".join(f"{a.cosine:.2f} {a.name}" for a in description.adapters),
         "agreement": "\n".join(check.verdict for check in description.checks),

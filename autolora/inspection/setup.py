@@ -2,7 +2,6 @@
 
 import gc
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,15 +14,16 @@ from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.served import open_index
 from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
-from autolora.inspection.description import VAGUE, Describer
+from autolora.inspection.description import Describer
 from autolora.inspection.neighbors import open_neighbors
-from autolora.matching.words import is_informative
 from autolora.params import ModelsParams, Params
 from autolora.stages import is_pipeline
-from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
+from autolora.text_encoder.clip import load_numpy_text_encoder
 
-MAX_VOCABULARY_WORDS = 1000
-"""words of the text encoder's vocabulary that are compared with files if the encoder has no tags, the most frequent"""
+NO_TAGS = (
+    "the encoder has no tags, so no words say what files do: give one with tags (--encoder), as `autolora publish "
+    "encoder` writes it in a project that has trained it"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ def open_setup(
     except AutoLoraError as error:
         note = f"no words and nearest adapters: {error}; or give an encoder (--encoder)"
         return Setup(base=base, describer=None, index=index, note=note)
-    return Setup(base=base, describer=describer, index=index, note="")
+    return Setup(base=base, describer=describer, index=index, note=_with_tags_note(describer))
 
 
 def prepare_process() -> None:
@@ -102,10 +102,9 @@ def _with_pretrained(pretrained: PretrainedEncoder, params: Params | None, pipel
     with TemporaryDirectory() as cache:  # outside of a project nothing is stored
         text_encoder = load_numpy_text_encoder(Path(cache), folder, pretrained.tokenizers)
     pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
-    vocabulary = _vocabulary_words(text_encoder)
-    describer = Describer(pretrained.encoder, text_encoder, vocabulary, None, pretrained.tags)
+    describer = Describer(pretrained.encoder, text_encoder, None, pretrained.tags)
     note = "" if params is None else "nearest adapters are found with the project's own encoder only"
-    return Setup(base=base, describer=describer, index=None, note=note)
+    return Setup(base=base, describer=describer, index=None, note=_with_tags_note(describer, note))
 
 
 def _text_pipeline(
@@ -142,12 +141,10 @@ def _project_describer(root: Path, params: Params, base: BaseModel, index: Index
             f"{base.spec.key}: run `dvc repro encoder`"
         )
     text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers if index else {})
-    vocabulary = _vocabulary_words(text_encoder)
     tags = load_tags(encoder_store.folder(root))
-    return Describer(encoder, text_encoder, vocabulary, open_neighbors(root), tags)
+    return Describer(encoder, text_encoder, open_neighbors(root), tags)
 
 
-def _vocabulary_words(text_encoder: NumpyTextEncoder) -> list[str]:
-    """Return the first informative words of a tokenizer's vocabulary, in which frequent words come first."""
-    words = (word for word in text_encoder.tokenizer.words() if is_informative(word) and word not in VAGUE)
-    return list(islice(words, MAX_VOCABULARY_WORDS))
+def _with_tags_note(describer: Describer, note: str = "") -> str:
+    """Return a note, and that the encoder has no tags if so."""
+    return "; ".join(filter(None, ("" if describer.has_tags else NO_TAGS, note)))

@@ -15,6 +15,10 @@ from autolora.models import relative_to
 from autolora.params import Params, PoolParams
 from autolora.pool.images import NOT_AN_IMAGE, decode_image, read_image, to_upright
 
+NO_CAPTIONER = (
+    "captions.engine in params.yaml is null, so no model captions the image: set it to transformers or vllm, or "
+    "describe the image in words and search for these"
+)
 URL = re.compile(r"(?:^|/)(https?:)/+(.*)")
 """a URL, also if it was taken for a path, which has no double slash"""
 
@@ -52,10 +56,7 @@ def describe_image(root: Path, params: Params, image: Image.Image) -> str:
     """
     section = params.captions
     if section.engine is None:
-        raise ParamsError(
-            "captions.engine in params.yaml is null, so no model captions the image: set it to transformers or vllm, "
-            "or describe the image in words and search for these"
-        )
+        raise ParamsError(NO_CAPTIONER)
     from autolora import vlm  # here, because it imports torch
 
     engine = vlm.captioner(relative_to(root, params.models), replace(section, batch=1), params.vllm)

@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from autolora.encoder.tags import TagTable, describe_tags
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
 from autolora.index.store import DESCRIPTION
+from autolora.index.tags import open_tags
 from autolora.matching.language import MIN_LENGTH, Lane, PartScores, PartSearch, count_words
 from autolora.matching.parts import run_shares, split_parts
 from autolora.matching.relevance import logistic
@@ -34,7 +36,7 @@ from autolora.params.limits import check_count, check_distinct, check_prompt, ch
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.storage.files import Row
-from autolora.text_encoder.clip import load_numpy_text_encoder
+from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from autolora.text_encoder.sentences import SentenceEncoder, load_saved
 
 if TYPE_CHECKING:  # a search does not import torch
@@ -54,6 +56,8 @@ MAX_SHARING = 5
 """adapters that have a trigger word which names them: `anime` or `TOK` names none"""
 MAX_TRIGGER_WORDS, MIN_TRIGGER_CHARACTERS = 8, 3
 """of a trigger word, which may be a phrase"""
+MAX_LINE = 90
+"""characters of the line that says what an adapter does"""
 PUNCTUATION = string.punctuation + string.whitespace
 
 
@@ -338,6 +342,28 @@ class Retriever:
 
         return explain(self, prompt, hits)
 
+    def what_it_does(self, position: int) -> str:
+        """Return what the adapter at a position of the index does, in a line; empty if nothing says it.
+
+        By what its author says, else by the tags of the encoder that the project has read its weights with.
+        """
+        line = " · ".join(self.index.rows[position].get(DESCRIPTION) or ())
+        if not line and self._tags is not None:
+            weights = self.index.weights_vectors[position].astype(np.float64)
+            line = f"by the weights: {describe_tags(self._tags.tags(weights[None])[0])}"
+        if len(line) <= MAX_LINE:
+            return line
+        begin = line[: MAX_LINE - 1]
+        return f"{begin.rpartition(' ')[0] or begin[:-1]} …"
+
+    def describe_unread(self, prompt: str) -> str:
+        """Return that the text encoder does not read all of a prompt, in a sentence; empty if it does."""
+        encoder = self.text_encoder
+        # the parts that a language reads are short
+        if self.index.language or not isinstance(encoder, NumpyTextEncoder):
+            return ""
+        return encoder.tokenizer.describe_unread(prompt)
+
     def survey(self, prompt: str, where: Conditions = None, hits: Sequence[Hit] = ()) -> "Survey":
         """Return what of a prompt no adapter answers, what only others than these hits do, and what conditions hide."""
         from autolora.search.survey import make_survey  # which imports this module
@@ -413,6 +439,10 @@ class Retriever:
         if encoded.pictured is not None:
             lanes.append(Lane(index.weights_directions, ~index.has_captions, encoded.pictured, by_weights))
         return lanes
+
+    @cached_property
+    def _tags(self) -> TagTable | None:
+        return open_tags(self.project, self.index) if self.project and self.index.has_weights else None
 
     @cached_property
     def _sentences(self) -> SentenceEncoder:

@@ -34,6 +34,7 @@ from autolora.text_encoder.layers import (
 )
 from autolora.text_encoder.tokenizer import convert_tokenizer
 from autolora.text_encoder.weights import WEIGHTS, Stored, Weights, read_weights, to_float32
+from autolora.wording import describe_unread
 
 TEXTS_PER_BATCH = 128
 NONE_SAVED: Mapping[str, Path] = MappingProxyType({})
@@ -43,7 +44,6 @@ LEGACY_EOS = 2
 PREFIX = "text_model."
 """earlier versions of transformers begin each name with it"""
 
-END_OF_WORD = "</w>"
 MAX_REPORTED = 1000
 """texts about which it is remembered that their end was cut off"""
 
@@ -121,19 +121,17 @@ class ClipTokenizer:
         """Return the content of the file."""
         return str(self._tokenizer.to_str())
 
-    def words(self) -> list[str]:
-        """Return the words of the vocabulary, in which frequent ones come first."""
-        ids = self._tokenizer.get_vocab(with_added_tokens=False)
-        tokens = sorted(ids, key=lambda token: ids[token])
-        return [token.removesuffix(END_OF_WORD) for token in tokens if token.endswith(END_OF_WORD)]
-
     def encode(self, texts: Sequence[str]) -> Int64Array:
-        """Return the token ids (N, tokens); log a warning, once per text, that names what is cut off its end."""
+        """Return the token ids (N, tokens); log a warning, once per text, about the end that is cut off."""
         encodings = self._tokenizer.encode_batch(list(texts))
         for text, encoding in zip(texts, encodings, strict=True):
-            if encoding.overflowing:
-                _report_cut(text, _first_offset(encoding.overflowing[0]), len(encoding.ids))
+            if unread := _describe_cut(text, encoding):
+                _report_cut(text, unread)
         return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+
+    def describe_unread(self, text: str) -> str:
+        """Return that the end of a text is cut off, in a sentence; empty if all of it is read."""
+        return _describe_cut(text, self._tokenizer.encode(text))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,10 +238,13 @@ def _first_offset(encoding: Encoding) -> int:
     return int(next(start for start, end in encoding.offsets if end > start))
 
 
+def _describe_cut(text: str, encoding: Encoding) -> str:
+    if not encoding.overflowing:
+        return ""
+    return describe_unread("CLIP", len(encoding.ids), text, _first_offset(encoding.overflowing[0]))
+
+
 @lru_cache(MAX_REPORTED)
-def _report_cut(text: str, start: int, limit: int) -> None:
+def _report_cut(text: str, unread: str) -> None:
     """Log that a text is cut; the same text is compared several times in one search."""
-    word = text.rfind(" ", 0, start + 1) + 1
-    logger.warning(
-        "the text is longer than the %d tokens that CLIP reads; ignored is its end: '%s'", limit, text[word:]
-    )
+    logger.warning("%s", unread)

@@ -59,6 +59,9 @@ def _describe(error: dict[str, object]) -> str:
     """Return one invalid parameter as a phrase, without its value."""
     location = error["loc"]
     name = ".".join(str(part) for part in location[1:]) if isinstance(location, tuple) else ""
+    if error["type"] == "string_too_long":
+        limit = error["ctx"]["max_length"]  # type: ignore[index]
+        return f"{name}: the text has more than {limit:,} characters: shorten it"
     return f"{name or 'the request'}: {error['msg']}"
 
 

@@ -1,18 +1,15 @@
 """Generates the images of jobs with the base model, which is loaded for the first one, and the gates on disk."""
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.errors import MissingArtifact
 from autolora.extras import libraries_for
 from autolora.gpu_memory import naming_what_to_lower
 from autolora.params import Params
-from autolora.records import Hit
-from autolora.web.jobs import ImageRequest, Job
-from autolora.web.served import ServedIndex
+from autolora.web.jobs import Job
 
 if TYPE_CHECKING:
     from autolora.generation.images import Generator
@@ -21,8 +18,8 @@ if TYPE_CHECKING:
 class ImageGeneration:
     """The base model, and the folder of the images: images/serve/."""
 
-    def __init__(self, root: Path, params: Params, served: ServedIndex) -> None:
-        self._root, self._params, self._served = root, params, served
+    def __init__(self, root: Path, params: Params) -> None:
+        self._root, self._params = root, params
         self._generator: Generator | None = None
 
     def generate(self, job: Job, on_step: Callable[[int], None]) -> None:
@@ -32,6 +29,7 @@ class ImageGeneration:
             from autolora.generation.provenance import describe_provenance
 
         request = job.request
+        params = replace(self._params.generation, trigger_words=request.trigger_words)
         if self._generator is None:
             self._generator = images.Generator(self._root, self._params.models, self._params.pool)
         self._generator.follow_gates()
@@ -40,15 +38,16 @@ class ImageGeneration:
             image = images.generate(
                 self._generator,
                 request.prompt,
-                self._hits(request),
+                request.hits,
                 method=request.method,
                 seed=request.seed,
-                params=replace(self._params.generation, trigger_words=request.trigger_words),
+                params=params,
                 on_step=on_step,
             )
         path = self._root / "images" / "serve" / f"{job.id}.png"
         images.save_image(image, path)
         job.file, job.facts = path, describe_provenance(image.provenance)
+        job.notes += images.describe_cut(self._generator.pipeline, image.provenance["text"], params)
 
     def release(self) -> None:
         """Give the memory of the base model back; the next image loads it again."""
@@ -59,11 +58,3 @@ class ImageGeneration:
         self._generator = None
         gc.collect()
         torch.cuda.empty_cache()
-
-    def _hits(self, request: ImageRequest) -> Sequence[Hit]:
-        """Return the adapters of an image, each with its strength."""
-        if request.adapters == ():
-            return []
-        if self._served.current is None:
-            raise MissingArtifact(f"no adapter can be used: {self._served.problem}")
-        return self._served.current.retriever.choose(request.prompt, request.adapters or ())

@@ -12,6 +12,7 @@ from typing import Literal
 
 from autolora.errors import AutoLoraError
 from autolora.params import Method
+from autolora.records import Hit
 
 MAX_WAITING = 20
 """images that wait to be generated; further ones are refused"""
@@ -38,8 +39,8 @@ class ImageRequest:
     """What a visitor wants to see."""
 
     prompt: str
-    adapters: tuple[tuple[str, float], ...] | None
-    """(sha256, strength) of each; empty: the base model alone; None: those that the prompt asks for"""
+    hits: tuple[Hit, ...]
+    """the adapters; empty: the base model alone"""
     seed: int
     method: Method
     trigger_words: bool
@@ -63,6 +64,8 @@ class Job:
     """the image"""
     facts: Mapping[str, str] = field(default_factory=dict)
     """how the image was made: label -> text"""
+    notes: list[str] = field(default_factory=list)
+    """what to know of the image, in sentences: that no adapter fits the prompt, or its end is not read"""
 
     @property
     def is_over(self) -> bool:
@@ -95,9 +98,9 @@ class Jobs:
         self._is_closed = False
         self._worker: threading.Thread | None = None
 
-    def submit(self, request: ImageRequest, steps: int) -> Job:
+    def submit(self, request: ImageRequest, steps: int, notes: Sequence[str] = ()) -> Job:
         """Return a new job at the end of the queue. Raises QueueFullError."""
-        job = Job(id=secrets.token_hex(16), request=request, steps=steps)
+        job = Job(id=secrets.token_hex(16), request=request, steps=steps, notes=[*notes])
         with self._changed:
             if len(self._waiting) >= self._max_waiting:
                 raise QueueFullError

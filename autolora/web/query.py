@@ -10,6 +10,8 @@ from autolora.index.conditions import of_options
 from autolora.params.limits import MAX_SEED
 
 MAX_PROMPT_CHARS = 1000
+MAX_TYPED_CHARS = 4 * MAX_PROMPT_CHARS
+"""that a field takes: it says of a prompt that is too long that it is, instead of cutting it"""
 RESULTS = 24
 """adapters per search, unless the visitor asks for more"""
 MAX_RESULTS = 240

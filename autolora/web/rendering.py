@@ -9,6 +9,7 @@ from fastapi import Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from autolora.web.query import MAX_TYPED_CHARS
 from autolora.web.site import Site
 from autolora.web.thumbnails import CARD_PX, DETAILS_PX
 
@@ -31,6 +32,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
             digest=None if current is None else current.retriever.index.digest,
             card_px=CARD_PX,
             details_px=DETAILS_PX,
+            max_typed=MAX_TYPED_CHARS,
             version=static_version(),
         )
     )

@@ -61,6 +61,8 @@ class Card:
     """URL on the hub"""
     images: list[str]
     """sha256"""
+    does: str
+    """what it does, in a line; empty if nothing says it"""
 
     @property
     def sha256(self) -> str:
@@ -92,6 +94,13 @@ class Results:
     min_relevance: float
     """retrieval.min_relevance"""
     survey: Survey
+    unread: str
+    """that the end of the prompt is not read; empty if all of it is"""
+
+    @property
+    def lines(self) -> list[str]:
+        """Return what is said above the cards, one fact per line."""
+        return [*filter(None, [self.unread]), *self.survey.lines]
 
     @property
     def summary(self) -> str:
@@ -154,6 +163,7 @@ def search(
         index=retriever.index.digest,
         min_relevance=params.retrieval.min_relevance,
         survey=_survey(retriever, wanted, cards),
+        unread=retriever.describe_unread(wanted.q) if any(card.hit for card in cards) else "",
     )
 
 
@@ -209,6 +219,7 @@ def make_card(
         size=file_size(row["size"] or 0),
         page=page_of(params.hubs, row["hub"], row["id"]),
         images=gallery.of(row["sha256"], wanted.nsfw),
+        does=opened.retriever.what_it_does(position),
     )
 
 

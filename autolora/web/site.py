@@ -10,6 +10,7 @@ from autolora.errors import AutoLoraError
 from autolora.extras import libraries_for
 from autolora.params import Params
 from autolora.storage.arrays import Float32Array
+from autolora.web.captioner import Captioner
 from autolora.web.file_encoder import FileEncoder
 from autolora.web.gallery import Gallery, read_gallery
 from autolora.web.generation import ImageGeneration
@@ -34,6 +35,7 @@ class Site:
     thumbnails: Thumbnails
     uploads: Uploads
     file_encoder: FileEncoder
+    captioner: Captioner
     jobs: Jobs
     releases: Releases
     gallery: Gallery = field(default_factory=Gallery)
@@ -77,7 +79,7 @@ class Site:
 def open_site(root: Path, params: Params) -> Site:
     """Return a project as a page; its index is opened by the first `follow`."""
     served = ServedIndex(root, params)
-    generation = ImageGeneration(root, params, served)
+    generation = ImageGeneration(root, params)
     return Site(
         root=root,
         params=params,
@@ -85,6 +87,7 @@ def open_site(root: Path, params: Params) -> Site:
         thumbnails=Thumbnails(root),
         uploads=Uploads(),
         file_encoder=FileEncoder(root, params.pool),
+        captioner=Captioner(root, params),
         jobs=Jobs(generation.generate, release=generation.release),
         releases=Releases(root),
     )

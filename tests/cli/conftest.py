@@ -27,11 +27,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="package")
 def searchable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository with an index of three adapters: 0 and 1 differ in all that is filtered by; 2 is unknown."""
+    """Return a repository with an index of three adapters: 0 and 1 differ in all that is filtered by; 2 is unknown.
+
+    Only the author of 0 says what it does."""
     root = tmp_path_factory.mktemp("searchable")
     known = {
         "license": "it's free", "permissions": Permissions(commercial=True, derivatives=True), "nsfw": False,
         "person": False, "base": "flux.1-dev", "hub": "civitai",
+        "description": ("Glass tiles", "stone"),
     }  # fmt: skip
     opposite = {
         "license": "mit", "permissions": Permissions(commercial=False, derivatives=False), "nsfw": True,

@@ -38,6 +38,7 @@ def spoken(searchable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_hits_are_printed_by_the_part_that_they_answer(spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [line.strip() for line in run(spoken, monkeypatch, "search", PROMPT, "-k", "3").splitlines()]
     table, (whale, monks) = lines[lines.index("for: Neon") : -3], lines[-2:]
+    table = [line for line in table if re.match(r"for: |less likely|\d", line)]  # without what each does
     assert [re.sub(r".*(author\d/\w+).*", r"\1", line) for line in table] == [
         "for: Neon", "author1/neon", "for: chalk", "author2/chalk", "less likely", "author0/mosaic",
     ]  # fmt: skip

@@ -89,8 +89,10 @@ def test_a_generation_enters_eight_modules_each_once(
     params = load(root / "params.yaml")
     generator, hits = Generator(root, params.models, params.pool), collection.search(PROMPT, k=2)
     assert generator.pipeline is not None and generator.slots
+    # the tiny text encoders would not read all of the prompt with trigger words, which is worded by another module
+    short = replace(params.generation, steps=2, trigger_words=False)
     with entries(READING) as modules:
-        generate(generator, PROMPT, hits, method="direct", seed=0, params=replace(params.generation, steps=2))
+        generate(generator, PROMPT, hits, method="direct", seed=0, params=short)
     assert modules[0] == "autolora.generation.images" and "autolora.pool.weights" in modules
     assert len(modules) == len(set(modules)) <= 8, modules
 

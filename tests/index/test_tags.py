@@ -9,7 +9,8 @@ import pytest
 from autolora.encoder.paths import folder
 from autolora.encoder.tag_fitting import contains
 from autolora.encoder.tags import describe_tags, load_tags
-from autolora.index.tags import read_tags, read_tags_of
+from autolora.index.served import open_index
+from autolora.index.tags import open_tags, read_tags, read_tags_of
 from autolora.models import load_text_encoder
 from autolora.params import load
 from autolora.pretrained.config import TAGS
@@ -92,6 +93,7 @@ def test_no_tags_without_an_index_or_an_encoder_that_has_some(
     digest = digest_path(root, "encoder")
     digest.write_text(digest.read_text().replace('"weights": "', '"weights": "0'))
     assert read_tags(root) == {} and read_tags_of(root, sha256) == ()  # vectors of another encoder
+    assert open_tags(root, open_index(root)) is None and open_tags(indexed[0], open_index(root)) is not None
     assert load_tags(folder(root)) is not None
     (folder(root) / TAGS).unlink()
     assert read_tags(root) == {} and read_tags_of(root, sha256) == ()

@@ -1,6 +1,5 @@
-"""What an encoder says about files: words, neighbors and whether a name fits. The text encoder is the playground's."""
+"""What an encoder says about files: tags, neighbors and whether a name fits. The text encoder is the playground's."""
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import embed_texts
 from autolora.encoder.ridge import RidgeEncoder, slot_units
 from autolora.encoder.tags import TagTable
-from autolora.inspection.description import CAPTIONED_ADAPTERS, ENOUGH, NUM_WORDS, Describer, Description
+from autolora.inspection.description import CAPTIONED_ADAPTERS, ENOUGH, Describer, Description
 from autolora.inspection.neighbors import Neighbor
 from autolora.lora.factors import Lora
 from autolora.lora.sketch import Sketch, SketchSpec, sketch
@@ -68,30 +67,20 @@ def sketched(lora: Lora) -> Sketch:
 
 def describe(
     seed: int,
-    vocabulary: Sequence[str] = ("house", "cat"),
     index: Index | None = None,
     tags: TagTable | None = None,
     **texts: str,
 ) -> Description:
-    describer = Describer(*trained(), vocabulary, index, tags)  # type: ignore[arg-type]  # stands for Neighbors
+    describer = Describer(*trained(), index, tags)  # type: ignore[arg-type]  # stands for Neighbors
     lora = draw_lora(seed)
     return describer.describe(lora, sketched(lora), f"sha of {CONCEPTS[seed]}", texts)
-
-
-@pytest.mark.parametrize("seed", range(len(CONCEPTS)))
-def test_nearest_word_of_the_vocabulary_is_what_the_weights_do(seed: int) -> None:
-    words = describe(seed, ["house", *CONCEPTS]).words
-    assert words[0].text == CONCEPTS[seed] and words[0].cosine == pytest.approx(1, abs=1e-3)
-    assert len(words) <= NUM_WORDS and [w.cosine for w in words] == sorted(
-        (w.cosine for w in words), reverse=True
-    )
 
 
 def test_captions_are_those_of_the_nearest_adapters() -> None:
     assert describe(1, index=Index()).captions[0].text == "a drawing of a mosaic"
 
 
-def test_tags_take_the_place_of_words() -> None:
+def test_tags_are_those_of_the_encoder_if_it_has_some() -> None:
     encoder, text_encoder = trained()
     vectors = embed_texts(encoder, text_encoder, CONCEPTS).astype(np.float32)
     tags = TagTable(CONCEPTS, vectors, np.array([10.0, -5.0]))
@@ -99,8 +88,7 @@ def test_tags_take_the_place_of_words() -> None:
     assert description.tags[0].text == "mosaic" and description.tags[0].probability == pytest.approx(
         0.993, abs=1e-3
     )
-    assert description.words == ()
-    assert {word.text for word in describe(0).words} == {"cat"}
+    assert describe(1).tags == ()
 
 
 def test_file_itself_is_not_among_its_nearest_adapters() -> None:
@@ -129,4 +117,4 @@ def test_right_name_agrees_and_a_wrong_one_does_not() -> None:
     ],
 )
 def test_known_words_of_a_name(name: str, words: list[str]) -> None:
-    assert Describer(*trained(), [], None, None).known_words(name) == words
+    assert Describer(*trained(), None, None).known_words(name) == words

@@ -288,6 +288,6 @@ def test_a_row_without_a_likely_tag_says_so(
         Tag(text=text, probability=probability)
         for text, probability in zip(("cat", "mosaic", "snow"), probabilities, strict=True)
     )
-    described = Description(tags=tags, words=(), captions=(), adapters=(), checks=())
+    described = Description(tags=tags, captions=(), adapters=(), checks=())
     row = summarize_inspection(replace(inspected["cat.safetensors"], description=described))
     assert row.split("; ")[0] == words

@@ -1,6 +1,8 @@
 """What inspections work with, with the playground's pretrained encoder: outside of projects, and in them."""
 
 import gc
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.inspection.setup import MAX_VOCABULARY_WORDS, Setup, open_setup, prepare_process
+from autolora.inspection.description import Description
+from autolora.inspection.facts import _description_facts
+from autolora.inspection.setup import NO_TAGS, Setup, open_setup, prepare_process
 from autolora.params import Params, load
+from autolora.pretrained.config import CONFIG, TAGS
 
 ROOT = Path(__file__).parents[2]
 ENCODER = str(ROOT / "playground/encoder")
@@ -31,16 +36,27 @@ def test_without_project_and_encoder_a_note_says_what_is_missing() -> None:
     assert setup.describer is None and "--encoder" in setup.note and setup.base.name == "flux.1-dev"
 
 
-def test_pretrained_encoder_brings_base_model_and_words(
+def test_pretrained_encoder_brings_base_model_and_tags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     setup = opened(encoder=ENCODER)
     assert setup.describer and setup.note == "" and setup.base.transformer["num_layers"] == 2
     assert setup.describer.known_words("snow-cat") == ["snow", "cat"]
-    vocabulary = setup.describer._vocabulary
-    assert 100 < len(vocabulary) <= MAX_VOCABULARY_WORDS and "cat" in vocabulary and "the" not in vocabulary
+    assert setup.describer.has_tags
     assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_without_tags_says_so_and_guesses_no_words(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(ENCODER, folder)
+    config = json.loads((folder / CONFIG).read_text())
+    del config["files"][TAGS]
+    (folder / CONFIG).write_text(json.dumps(config))
+    setup = opened(encoder=str(folder))
+    assert setup.note == NO_TAGS and setup.describer and not setup.describer.has_tags
+    described = Description(tags=(), captions=(), adapters=(), checks=())
+    assert _description_facts(described)["tags"] == "none: the encoder has no tags"
 
 
 def test_pipeline_of_another_base_model_does_not_fit_an_encoder() -> None:

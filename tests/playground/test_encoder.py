@@ -82,6 +82,19 @@ def test_prompts_find_adapters_of_their_themes(
     assert right >= 0.7 * len(names), f"{right} of {len(names)}"
 
 
+def test_tags_name_the_themes_of_files(
+    pretrained: PretrainedEncoder, index: tuple[list[str], torch.Tensor]
+) -> None:
+    themes, vectors = index
+    assert pretrained.tags is not None
+    found = [[tag.text for tag in tags if tag.is_likely] for tags in pretrained.tags.tags(vectors.numpy())]
+    named = [
+        theme in likely for theme, likely in zip(themes, found, strict=True) if theme in pretrained.tags.texts
+    ]
+    assert len(named) > 60 and sum(named) >= 0.75 * len(named)
+    assert sum(named) >= 0.7 * sum(map(len, found))  # most of what is said is right
+
+
 def test_card_lists_what_it_was_trained_on(pretrained: PretrainedEncoder) -> None:
     training = pretrained.config.training
     assert training.adapters == sum(training.licenses.values()) > 40

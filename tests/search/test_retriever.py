@@ -19,10 +19,10 @@ from autolora.extras import LIBRARIES
 from autolora.index import stage
 from autolora.index.copies import Index, Rows, TextMap
 from autolora.index.served import open_index, release
-from autolora.index.store import EXACT_COLUMNS, content_digest
+from autolora.index.store import DESCRIPTION, EXACT_COLUMNS, content_digest
 from autolora.models import ClipTextEncoder
 from autolora.params import RetrievalParams, load
-from autolora.search.retriever import Retriever, open_retriever
+from autolora.search.retriever import MAX_LINE, Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
 from tests.support.synthetic_repo import (
@@ -253,6 +253,18 @@ def test_search_reads_only_the_copy(root: Path, text_encoder: ClipTextEncoder) -
     shutil.rmtree(root / "data")
     shutil.rmtree(root / "digests")
     assert Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=3) == expected
+
+
+def test_what_an_adapter_does_is_said_in_one_line_without_a_project_by_its_author_alone(
+    root: Path, text_encoder: ClipTextEncoder
+) -> None:
+    index = open_index(root)
+    assert Retriever(index, text_encoder, SETTINGS).what_it_does(0) == ""
+    assert Retriever(index, text_encoder, SETTINGS, root).what_it_does(0).startswith("by the weights: ")
+    said = pa.array([["word " * 40]] * len(index.rows), pa.list_(pa.string()))
+    told = replace(index, rows=Rows(index.rows.columns.append_column(DESCRIPTION, said)))
+    line = Retriever(told, text_encoder, SETTINGS, root).what_it_does(0)
+    assert len(line) <= MAX_LINE and line.startswith("word word") and line.endswith("word …")
 
 
 def test_a_different_text_encoder_is_refused(root: Path, tmp_path: Path) -> None:

@@ -94,14 +94,6 @@ def test_a_saved_tokenizer_is_the_same(tmp_path: Path, tokenizer: ClipTokenizer)
     assert np.array_equal(ClipTokenizer(tmp_path / "saved.json").encode(TEXTS), tokenizer.encode(TEXTS))
 
 
-def test_words_are_tokens_that_end_one_in_the_order_of_the_vocabulary(tokenizer: ClipTokenizer) -> None:
-    words = tokenizer.words()
-    vocabulary = json.loads((PLAYGROUND / "tokenizer.json").read_text())["model"]["vocab"]
-    ids = [vocabulary[f"{word}</w>"] for word in words]
-    assert "cat" in words and ids == sorted(ids)
-    assert len(words) == sum(token.endswith("</w>") for token in vocabulary)
-
-
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         MissingArtifact, match=f"cannot load the CLIP tokenizer in {tmp_path}.*download it again"
@@ -148,9 +140,9 @@ def test_the_end_of_a_text_that_is_cut_off_is_logged_once(
     tokenizer.encode([text, "a cat"])
     tokenizer.encode([text])
     (record,) = caplog.records
-    assert record.getMessage() == (
-        f"the text is longer than the {TOKENS} tokens that CLIP reads; ignored is its end: 'dog bird'"
-    )
+    sentence = f"CLIP reads {TOKENS} tokens of the text and ignores the rest, from 'dog bird' on"
+    assert record.getMessage() == sentence == tokenizer.describe_unread(text)
+    assert tokenizer.describe_unread("a cat") == ""
 
 
 def test_a_text_of_exactly_all_tokens_is_not_cut(

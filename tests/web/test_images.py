@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.generation.provenance import read_provenance
+from autolora.search.retriever import Retriever
 from autolora.web import jobs as jobs_module
 from autolora.web.jobs import ImageRequest, Job, Jobs, QueueFullError
+from autolora.web.routes.images import NO_ADAPTER
 from tests.support import small_root
 from tests.support.waiting import LIMIT_S, wait_until
 
-REQUEST = ImageRequest(prompt="a cat", adapters=(), seed=0, method="direct", trigger_words=False)
+REQUEST = ImageRequest(prompt="a cat", hits=(), seed=0, method="direct", trigger_words=False)
 
 
 def ended(client: httpx2.Client, id: str) -> dict[str, Any]:
@@ -80,6 +83,27 @@ def test_an_image_passes_the_gates_that_a_refresh_has_put_in_place(client: httpx
 def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
     job = ended(client, client.post("/api/images", json={"prompt": "a cat", "adapters": None}).json()["id"])
     assert job["state"] == "done" and job["facts"]["prompt"] == "a cat"
+
+
+def test_a_prompt_that_no_adapter_fits_is_drawn_by_the_base_model_which_the_page_says(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retriever, "select", lambda *arguments: [])
+    asked = client.post("/api/images", json={"prompt": "an ox", "adapters": None}).json()
+    assert asked["state"] in ("waiting", "running") and asked["notes"] == [NO_ADAPTER]
+    job = ended(client, asked["id"])
+    assert job["notes"] == [NO_ADAPTER] and job["facts"]["adapters"] == "none: the base model alone"
+    assert "No adapter fits the prompt" in client.get(f"/parts/images/{job['id']}").text
+    alone = client.post("/api/images", json={"prompt": "an ox", "adapters": []}).json()
+    assert ended(client, alone["id"])["notes"] == []
+    assert "if none fits it, the base model alone" in client.get("/generate").text
+
+
+def test_what_the_text_encoders_do_not_read_stands_beside_the_image(client: httpx2.Client) -> None:
+    wanted = {"prompt": "a cat " * 100, "adapters": []}
+    job = ended(client, client.post("/api/images", json=wanted).json()["id"])
+    assert [note.split()[0] for note in job["notes"]] == ["CLIP", "T5"]
+    assert all(note in unescape(client.get(f"/parts/images/{job['id']}").text) for note in job["notes"])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """Searches by prompt, by adapter, and of everything; filters, details and what is hidden."""
 
+import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from autolora.encoder.tags import describe_tags
+from autolora.index.tags import read_tags
 from autolora.params import load
 from autolora.web.query import Search
 from autolora.web.rendering import _environment
@@ -33,6 +37,15 @@ def test_page_and_api_find_the_same(client: httpx2.Client) -> None:
     page = client.get("/parts/results", params={"q": "a mosaic", "k": 4}).text
     places = [page.index(f'data-sha256="{hit["sha256"]}"') for hit in hits]
     assert places == sorted(places) and page.count('class="card"') == 4
+
+
+def test_cards_and_details_say_what_an_adapter_does(client: httpx2.Client, root: Path) -> None:
+    hits, tags = search(client, q="a mosaic", k=4), read_tags(root)
+    cards = unescape(client.get("/parts/results", params={"q": "a mosaic", "k": 4}).text)
+    for hit in hits:
+        assert hit["does"] == f"by the weights: {describe_tags(tags[hit['sha256']])}"
+        assert f'<span class="description">{hit["does"]}</span>' in cards
+        assert f"<p>{hit['does']}</p>" in unescape(client.get(f"/parts/adapters/{hit['sha256']}").text)
 
 
 def test_without_a_prompt_the_newest_come_first(client: httpx2.Client) -> None:
@@ -75,6 +88,22 @@ def test_invalid_queries_name_the_parameter(client: httpx2.Client, query: dict[s
     assert page.status_code == 422 and f"{name}: " in page.text
 
 
+def test_a_prompt_that_is_too_long_is_said_to_be_and_not_cut(client: httpx2.Client) -> None:
+    page = client.get("/parts/results", params={"q": "cat " * 300})
+    assert page.status_code == 422 and "the text has more than 1,000 characters: shorten it" in page.text
+    for path in ("/", "/generate", "/compare"):
+        lengths = [int(length) for length in re.findall('maxlength="([0-9]+)"', client.get(path).text)]
+        assert lengths and min(lengths) > 1000
+
+
+def test_a_prompt_that_is_not_read_to_its_end_says_so(client: httpx2.Client) -> None:
+    query = {"q": "a cat " * 100}
+    sentence = client.get("/api/search", params=query).json()["unread"]
+    assert sentence.startswith("CLIP reads ") and len(sentence) < 120
+    assert unescape(client.get("/parts/results", params=query).text).count(sentence) == 1
+    assert client.get("/api/search", params={"q": "a cat"}).json()["unread"] is None
+
+
 @pytest.mark.parametrize(("name", "near"), [("maysell", "may_sell"), ("licence", "license")])
 def test_an_unknown_parameter_of_the_api_is_named(client: httpx2.Client, name: str, near: str) -> None:
     answer = client.get("/api/search", params={name: "1", "q": "a cat"})
@@ -105,6 +134,14 @@ def test_details_say_why_an_adapter_was_found(client: httpx2.Client) -> None:
     assert "Why this one" not in client.get(f"/parts/adapters/{hit['sha256']}").text
     reasons = client.get(f"/api/adapters/{hit['sha256']}", params={"q": "a cat"}).json()["reasons"]
     assert reasons["words"] == ["cat"] and reasons["captions"]
+
+
+def test_a_link_opens_the_page_with_the_details_of_an_adapter(client: httpx2.Client) -> None:
+    (hit,) = search(client, q="a cat", k=1)
+    page = client.get("/", params={"q": "a cat", "adapter": hit["sha256"]}).raise_for_status().text
+    assert "Why this one" in page and "data-open" in page and "More like this" in page
+    gone = client.get("/", params={"adapter": "0" * 64}).raise_for_status().text
+    assert "Not in this index" in gone and "data-open" in gone
 
 
 def test_what_does_not_fit_comes_under_a_heading_of_its_own(client: httpx2.Client, root: Path) -> None:

@@ -1,5 +1,6 @@
 """Dropped files: LoRAs find their like, images say how they were made, and everything else is refused."""
 
+import io
 import socket
 import struct
 import tempfile
@@ -12,17 +13,22 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
+from PIL import Image
 
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.lora import read
 from autolora.lora.remedies import REMEDIES
+from autolora.params import Params
 from autolora.pool import store as pool
+from autolora.search.by_image import NO_CAPTIONER
+from autolora.web import captioner
 from autolora.web import provenance as provenance_module
 from autolora.web import uploads as uploads_module
 from autolora.web.uploads import UploadedLora, Uploads
 from tests.support.png import bomb, png
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
+from tests.web.conftest import serving
 
 
 def upload(client: httpx2.Client, content: bytes, name: str = "x.safetensors") -> httpx2.Response:
@@ -157,6 +163,43 @@ def test_a_dropped_image_says_how_it_was_made(client: httpx2.Client) -> None:
     part = client.post("/parts/provenance", content=png(provenance)).text
     assert "&lt;script&gt;alert(1)" in part and "<script>" not in part
     assert f'href="/?adapter={hit["sha256"]}"' in part and "Generate it again" in part
+
+
+def other_image(format: str = "PNG") -> bytes:
+    """Return an image that AutoLoRA did not generate."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, format)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("format", "problem"), [("PNG", "contains no provenance"), ("JPEG", "is not a PNG")])
+def test_another_image_can_be_searched_by(client: httpx2.Client, format: str, problem: str) -> None:
+    part = client.post("/parts/provenance", content=other_image(format)).text
+    assert problem in part and "data-describe" in part and 'aria-label="Close"' in part and "/tmp" not in part
+
+
+def test_the_words_for_an_image_are_those_of_the_captioner(
+    client: httpx2.Client, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(given: Path, params: Params, opened: Image.Image) -> str:
+        assert (given, opened.size) == (root, (8, 8))
+        return "a rocket " * 200
+
+    monkeypatch.setattr(captioner, "describe_image", describe)
+    caption = client.post("/api/captions", content=other_image("WEBP")).raise_for_status().json()["caption"]
+    assert client.get("/api/search", params={"q": caption}).raise_for_status().json()["adapters"]
+    refused = client.post("/api/captions", content=b"no image")
+    assert refused.status_code == 422 and "cannot search by the image: " in refused.json()["error"]
+
+
+def test_without_a_captioner_the_page_says_what_is_missing(own_root: Path) -> None:
+    params = (own_root / "params.yaml").read_text()
+    (own_root / "params.yaml").write_text(params.replace("engine: transformers", "engine: null"))
+    with serving(own_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
+        part = client.post("/parts/provenance", content=other_image()).text
+        assert NO_CAPTIONER in part and "data-describe" not in part
+        refused = client.post("/api/captions", content=other_image())
+    assert refused.status_code == 422 and refused.json()["error"] == NO_CAPTIONER
 
 
 @pytest.mark.parametrize("path", ["/api/provenance", "/parts/provenance"])

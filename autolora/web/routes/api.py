@@ -26,6 +26,7 @@ def search_adapters(request: Request, wanted: Annotated[Search, Query()]) -> dic
         "unanswered": [asdict(row) for row in results.survey.unanswered],
         "further": results.survey.further,
         "num_hidden": results.survey.num_hidden,
+        "unread": results.unread or None,
         "adapters": [as_json(card) for card in results.cards],
     }
 
@@ -56,4 +57,5 @@ def as_json(card: Card) -> dict[str, Any]:
         "match": card.words or None,
         "page": card.page,
         "images": card.images,
+        "does": card.does or None,
     }

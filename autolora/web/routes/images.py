@@ -1,5 +1,6 @@
 """Generating images: the page, its parts, and the same as JSON."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
@@ -9,6 +10,7 @@ from starlette.responses import FileResponse, HTMLResponse
 from autolora.errors import MismatchError
 from autolora.params import METHODS, Method
 from autolora.params.limits import MAX_SEED, MAX_STRENGTH, check_acting, check_prompt
+from autolora.records import Hit
 from autolora.web.jobs import ImageRequest, Job, QueueFullError
 from autolora.web.query import MAX_SELECTED, ImageView, Seed, Sha256, Text
 from autolora.web.rendering import render
@@ -16,6 +18,7 @@ from autolora.web.results import cards_of
 from autolora.web.site import Site
 
 router = APIRouter()
+NO_ADAPTER = "no adapter fits the prompt: the base model alone draws it; select adapters in a search to use them anyway"
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
 
@@ -89,8 +92,10 @@ def generate_image(request: Request, wanted: WantedImage) -> dict[str, Any]:
         raise HTTPException(422, str(error)) from error
     if missing := [name for name in names if name not in site.opened().positions]:
         raise HTTPException(422, f"the index contains no adapter '{missing[0]}'")
+    hits = _choose(site, wanted)
+    notes = [NO_ADAPTER] if wanted.adapters is None and not hits else []
     try:
-        job = site.jobs.submit(_to_request(site, wanted), site.params.generation.steps)
+        job = site.jobs.submit(_to_request(site, wanted, hits), site.params.generation.steps, notes)
     except QueueFullError as error:
         raise HTTPException(429, "too many images wait: try again later") from error
     return as_shown(site, job)
@@ -133,6 +138,7 @@ def as_shown(site: Site, job: Job) -> dict[str, Any]:
         "problem": job.problem,
         "image": f"/generated/{job.id}.png" if job.state == "done" else None,
         "facts": job.facts,
+        "notes": job.notes,
         "width": site.params.generation.width,
         "height": site.params.generation.height,
     }
@@ -145,13 +151,19 @@ def _find(site: Site, id: str) -> Job:
     return job
 
 
-def _to_request(site: Site, wanted: WantedImage) -> ImageRequest:
+def _choose(site: Site, wanted: WantedImage) -> Sequence[Hit]:
+    """Return the adapters of an image, each with its strength."""
+    if wanted.adapters == []:
+        return []
+    named = [(adapter.sha256, adapter.strength) for adapter in wanted.adapters or ()]
+    return site.opened().retriever.choose(wanted.prompt, named)
+
+
+def _to_request(site: Site, wanted: WantedImage, hits: Sequence[Hit]) -> ImageRequest:
     defaults = site.params.generation
     return ImageRequest(
         prompt=wanted.prompt,
-        adapters=None
-        if wanted.adapters is None
-        else tuple((adapter.sha256, adapter.strength) for adapter in wanted.adapters),
+        hits=tuple(hits),
         seed=wanted.seed,
         method=wanted.method or defaults.method,
         trigger_words=defaults.trigger_words if wanted.trigger_words is None else wanted.trigger_words,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from autolora.errors import MissingArtifact
+from autolora.search.by_image import NO_CAPTIONER
 from autolora.storage.files import MB
 from autolora.web.provenance import ImageRecord, read_image
 from autolora.web.rendering import render
@@ -19,14 +21,14 @@ BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-FILES, IMAGES, IMAGE_PARTS = "/api/files", "/api/provenance", "/parts/provenance"
+FILES, IMAGES, IMAGE_PARTS, CAPTIONS = "/api/files", "/api/provenance", "/parts/provenance", "/api/captions"
 
 
 def upload_limits(max_file_mb: float, max_image_mb: float) -> dict[str, int]:
     """Return path -> bytes that a request may upload there."""
     return {
         FILES: int(max_file_mb * MB),
-        **dict.fromkeys((IMAGES, IMAGE_PARTS), int(max_image_mb * MB)),
+        **dict.fromkeys((IMAGES, IMAGE_PARTS, CAPTIONS), int(max_image_mb * MB)),
     }
 
 
@@ -56,13 +58,31 @@ async def describe_image(request: Request) -> dict[str, Any]:
 
 @router.post(IMAGE_PARTS, include_in_schema=False)
 async def show_image_record(request: Request) -> HTMLResponse:
-    """Return how a generated image was made, for the drawer of the page."""
+    """Return how a generated image was made, for the drawer of the page; of another image, how to search by it."""
     site: Site = request.app.state.site
-    record = await _receive_image(request)
+    try:
+        record = await _receive_image(request)
+    except MissingArtifact as error:
+        return _show_other_image(request, error)
     current = site.served.current
     indexed = {} if current is None else current.positions
     known = {sha256: name for sha256, name in record.names.items() if sha256 in indexed}
     return render(request, "parts/provenance.html", record=record, known=known)
+
+
+@router.post(CAPTIONS, openapi_extra=BODY)
+async def caption_image(request: Request) -> dict[str, str]:
+    """Return the caption of an image (the body of the request), in whose words a search finds adapters."""
+    site: Site = request.app.state.site
+    async with site.uploads.receive(request, site.params.pool.max_image_mb) as path:
+        return {"caption": await asyncio.to_thread(site.captioner.describe, path)}
+
+
+def _show_other_image(request: Request, error: MissingArtifact) -> HTMLResponse:
+    """Return that nothing says how an image was made, and whether a model can describe it."""
+    site: Site = request.app.state.site
+    missing = NO_CAPTIONER if site.params.captions.engine is None else ""
+    return render(request, "parts/other_image.html", status=404, message=error, missing=missing)
 
 
 async def _receive_image(request: Request) -> ImageRecord:

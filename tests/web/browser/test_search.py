@@ -1,23 +1,29 @@
 """Searching in a browser: typing, filters, details, files that are dropped, and releases side by side."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, expect
 
+from autolora.errors import CaptionError
 from autolora.pool import store as pool
+from autolora.web import captioner
 from tests.web.browser.visits import NEXT_MESSAGE, SHA256, close, open_page, wait_for_results
 
 pytestmark = pytest.mark.slow
 
 HOLD_CLOSE_EVENT = """() => {
     let drawer = null;
-    addEventListener("close", (event) => {
-        event.stopImmediatePropagation();
-        drawer = event.target;
-    }, { capture: true, once: true });
-    globalThis.isHeld = () => drawer !== null;
+    globalThis.held = new Promise((resolve) => {
+        addEventListener("close", (event) => {
+            event.stopImmediatePropagation();
+            drawer = event.target;
+            resolve();
+        }, { capture: true, once: true });
+    });
     globalThis.release = () => {
         let goesBack = false;
         history.back = () => { goesBack = true; };
@@ -26,7 +32,9 @@ HOLD_CLOSE_EVENT = """() => {
         return goesBack;
     };
 }"""
-"""a drawer is told of its closing one frame later; `release` tells it now and returns whether it goes back"""
+"""a drawer is told of its closing one frame later; `release` tells it now and returns whether it goes back.
+
+The promise `held` waits for it: page.wait_for_function evaluates a text in the page, which the page forbids."""
 FORWARD_AND_RELEASE = """() => new Promise((done) => {
     addEventListener("popstate", () => done(release()), { once: true });
     history.forward();
@@ -90,7 +98,7 @@ def test_forward_right_after_back_shows_the_details_again(browser: Browser, url:
     expect(page.locator("#details")).to_be_visible()
     page.evaluate(HOLD_CLOSE_EVENT)
     page.go_back()
-    page.wait_for_function("isHeld()")
+    page.evaluate("held")
     if is_early:
         assert not page.evaluate(FORWARD_AND_RELEASE)
         expect(page.locator("#details")).to_be_visible()
@@ -150,6 +158,34 @@ def test_a_dropped_file_finds_its_like(browser: Browser, url: str, root: Path) -
     expect(page.locator("#said.bad")).to_contain_text("no.safetensors: ")
     expect(page.locator("#said.bad")).to_contain_text("Download the file again")
     page.problems.clear()  # type: ignore[attr-defined]  # the browser reports the 422 as an error
+    close(page)
+
+
+def test_an_image_of_another_program_is_searched_by(
+    browser: Browser, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "PNG")
+    image: FilePayload = {"name": "x.png", "mimeType": "image/png", "buffer": stream.getvalue()}
+    captions = ["a rocket"]
+
+    def describe(*arguments: object) -> str:
+        if captions:
+            return captions.pop()
+        raise CaptionError("no server answers")
+
+    monkeypatch.setattr(captioner, "describe_image", describe)
+    page = open_page(browser, url)
+    page.set_input_files("#file", image)
+    expect(page.locator("#adapter")).to_contain_text("contains no provenance")
+    page.get_by_role("button", name="Search for what it shows").click()
+    page.wait_for_url("**/?q=a+rocket")  # and for its scripts
+    page.set_input_files("#file", image)
+    page.get_by_role("button", name="Search for what it shows").click()
+    expect(page.locator("#adapter .problem")).to_have_text("no server answers")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#details")).to_be_hidden()
+    page.problems.clear()  # type: ignore[attr-defined]  # the browser reports the 404 and the 422 as errors
     close(page)
 
 
