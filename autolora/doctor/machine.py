@@ -14,6 +14,7 @@ from pathlib import Path
 from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import models_of
 from autolora.errors import ParamsError
+from autolora.gpu_memory import LOWER
 from autolora.models import check_device
 from autolora.web import PORT
 
@@ -65,6 +66,16 @@ def _driver_version() -> str | None:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return answer.stdout.split("\n")[0].strip() or None
     return None
+
+
+def encoder(setting: Setting) -> Iterator[Trouble]:
+    """Yield that the training of the encoder's transformer does not fit; a ridge regression does."""
+    from autolora.planning.risks import encoder_lack
+
+    with suppress(ParamsError):  # a GPU that is not there is the trouble of another check
+        check_device(setting.params.models)
+        if setting.is_pipeline and (lack := encoder_lack(setting.params, setting.root)):
+            yield Trouble(lack, f"lower {LOWER['encoder']}", stops=True)
 
 
 def disks(setting: Setting) -> Iterator[Trouble]:
@@ -134,4 +145,4 @@ def port_of_the_page(_: Setting) -> Iterator[Trouble]:
     )
 
 
-CHECKS = (gpu, disks, port_of_the_page)
+CHECKS = (gpu, encoder, disks, port_of_the_page)

@@ -23,6 +23,7 @@ from autolora.cli import app
 from autolora.clock import now, today
 from autolora.doctor import Trouble, examine, machine, project
 from autolora.params import Params, load
+from autolora.planning import risks
 from autolora.vlm import digest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -245,6 +246,13 @@ def test_a_gpu_that_torch_does_not_find(
     monkeypatch.setattr(machine, "_driver_version", lambda: driver)
     trouble = found(root, replace(params, models=replace(params.models, device="cuda")))
     assert "torch finds no GPU" in trouble.what and remedy in trouble.remedy and trouble.stops
+
+
+def test_a_transformer_that_does_not_fit(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(risks, "encoder_lack", lambda *_: "encoder needs 294 GB of memory, but")
+    trouble = found(root, params)
+    assert trouble.what.startswith("encoder needs") and trouble.stops
+    assert trouble.remedy.startswith("lower encoder.overrides.batch")
 
 
 def test_a_full_disk(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
