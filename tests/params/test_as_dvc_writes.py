@@ -1,4 +1,4 @@
-"""The params files as DVC writes them, so that an experiment (`dvc exp run -S`) changes the lines of its values alone."""
+"""The params files as DVC writes them: an experiment (`dvc exp run -S`) changes the lines of its values alone."""
 
 import difflib
 import shutil
