@@ -35,6 +35,13 @@ def test_page_and_api_find_the_same(client: httpx2.Client) -> None:
     assert places == sorted(places) and page.count('class="card"') == 4
 
 
+def test_a_hub_of_this_machine_is_named_and_no_link(client: httpx2.Client) -> None:
+    sha256 = search(client, q="a rocket", k=1)[0]["sha256"]
+    drawer = client.get(f"/parts/adapters/{sha256}").text
+    assert "from a hub on this machine, http://127.0.0.1" in drawer and "open on the hub" not in drawer
+    assert "from a hub on this machine" in client.get("/", params={"adapter": sha256}).raise_for_status().text
+
+
 def test_without_a_prompt_the_newest_come_first(client: httpx2.Client) -> None:
     days = [hit["first_seen"] for hit in search(client, k=12)]
     assert days == sorted(days, reverse=True) and len(set(days)) == 2

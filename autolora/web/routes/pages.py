@@ -28,7 +28,7 @@ def show_page(request: Request, view: QueryView) -> HTMLResponse:
         "has_weights": opened_index.retriever.index.has_weights,
     }
     opened = _details(site, view, view.adapter) if view.adapter else {"card": None}
-    return render(request, "search.html", **values, **opened)
+    return render(request, "search.html", **(values | opened))
 
 
 @router.get("/parts/results")
