@@ -60,7 +60,7 @@ class DiskFull(AutoLoraError):
 
 
 class OutOfMemory(AutoLoraError):
-    """A GPU has less memory than a stage or an image needs; names what to lower."""
+    """A GPU or the machine has less memory than a stage or an image needs; names what to lower."""
 
 
 class CaptionError(AutoLoraError):

@@ -9,7 +9,7 @@ from autolora.errors import OutOfMemory
 GB = 1e9
 LOWER = {
     "captions": "captions.batch, or caption on a server (captions.engine: vllm)",
-    "encoder": "encoder.overrides.batch",
+    "encoder": "encoder.overrides.batch, or set encoder.overrides.projections: type or encoder.overrides.probe: sketch",
     "fusion": "fusion.image_size or fusion.batch, or set fusion.checkpointing: true",
     "experiments": "generation.width, generation.height or judges.batch",
     "generate": "generation.width, generation.height or the number of adapters",

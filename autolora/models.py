@@ -6,10 +6,11 @@ Functions import torch, transformers and diffusers when they need them, because 
 import json
 import logging
 import math
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +71,32 @@ def check_device(params: ModelsParams) -> None:
     import torch
 
     if params.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ParamsError(f"models.device is '{params.device}' but torch finds no GPU: set it to cpu")
+        raise ParamsError(
+            f"models.device is '{params.device}' but torch finds no GPU: {_explain_missing_gpu()}"
+        )
+
+
+def _explain_missing_gpu() -> str:
+    """Return why torch finds no GPU, and what to do."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "torch is a build without CUDA: install another one (https://pytorch.org), or set models.device: cpu"
+    driver = _driver_version()
+    if driver is None:
+        return "no NVIDIA driver answers (nvidia-smi): install one, or set models.device: cpu"
+    return (
+        f"the driver is {driver} and torch was built for CUDA {torch.version.cuda}, which needs a newer one: "
+        "update the driver, install a torch for an older CUDA, or set models.device: cpu"
+    )
+
+
+def _driver_version() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return answer.stdout.split("\n")[0].strip() or None
+    return None
 
 
 def set_threads(params: ModelsParams) -> None:

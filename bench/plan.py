@@ -134,6 +134,7 @@ def measure_rates(params: Params, repetitions: int = REPETITIONS) -> dict[str, f
             "call_s": time_call(params, repetitions),
             "cpu_flops_per_s": time_products(repetitions),
             "cpu_bytes_per_s": time_sums(repetitions),
+            "memory_bytes_per_s": time_copies(repetitions),
             "cpu_decomposition_flops_per_s": time_decomposition(repetitions),
             "image_px_per_s": time_image(params, repetitions),
         }
@@ -163,6 +164,12 @@ def time_sums(repetitions: int, size: int = 2**20) -> float:
     """Return the bytes per second of the sum of two vectors of 4 MB."""
     left, right, total = torch.rand(size), torch.rand(size), torch.empty(size)
     return 3 * left.nbytes / seconds_each(lambda: torch.add(left, right, out=total), 10 * repetitions)
+
+
+def time_copies(repetitions: int, size: int = 2**25) -> float:
+    """Return the bytes per second that a concatenation of four tensors of 134 MB reads and writes."""
+    tensors = [torch.rand(size) for _ in range(4)]
+    return 2 * 4 * tensors[0].nbytes / seconds_each(lambda: torch.cat(tensors), repetitions)
 
 
 def time_decomposition(repetitions: int, width: int = 3072, rank: int = 16) -> float:

@@ -6,7 +6,8 @@
 A stage depends on its digest and not on source files, so a changed comment runs nothing again. A digest covers the
 modules of `autolora/` that the stage's flow imports, directly or not, as syntax trees without comments, docstrings and
 layout. PLUMBING is left out: modules that move data and report errors, but decide no number. What only the loader of
-params.yaml imports is left out too: it knows the presets of all stages, and a stage reads its own. The constants of the
+params.yaml imports is left out too: it knows the presets of all stages, and a stage reads its own. So is what only the
+plan imports, which knows all stages: it decides whether one starts. The constants of the
 loader's sections, fields with a default, are no params of DVC, so that each digest covers them all.
 """
 
@@ -26,17 +27,21 @@ from autolora.storage.hashes import hash_value
 
 PARAMS = "autolora/params/"
 """the loader of params.yaml, whose imports are not followed; the values themselves are DVC params"""
+PLANNING = "autolora/planning/"
+"""the estimates, whose imports are not followed either"""
 PLUMBING = (
     PARAMS,
     "autolora/__init__.py",
     "autolora/clock.py",
     "autolora/errors.py",
+    "autolora/gpu_memory.py",
     "autolora/interrupt.py",
     "autolora/progress.py",
     "autolora/stages.py",
     "autolora/catalog/failed_items.py",
     "autolora/encoder/pretrained.py",  # as autolora/pretrained/; encoder/compact.py decides numbers
     "autolora/fusion/pretrained.py",
+    PLANNING,
     "autolora/hubs/",  # a downloaded file is verified by its hash
     "autolora/pretrained/",  # so is a file of a pretrained model
     "autolora/storage/bounds.py",
@@ -126,7 +131,7 @@ def hash_constants() -> str:
 def imported_files(path: Path) -> set[str]:
     """Return the modules of CODE that `path` imports, directly or not, and itself, relative to CODE.
 
-    Empty modules are left out, and so is what only PARAMS imports.
+    Empty modules are left out, and so is what only PARAMS or PLANNING imports.
     """
     reached: set[Path] = set()
     waiting = [path]
@@ -134,7 +139,8 @@ def imported_files(path: Path) -> set[str]:
         module = waiting.pop()
         if module not in reached:
             reached.add(module)
-            waiting += [] if module.is_relative_to(CODE / PARAMS) else _imported_modules(module)
+            is_closed = any(module.is_relative_to(CODE / folder) for folder in (PARAMS, PLANNING))
+            waiting += [] if is_closed else _imported_modules(module)
     return {str(module.relative_to(CODE)) for module in reached if module.stat().st_size}
 
 

@@ -3,8 +3,11 @@
 from contextlib import ExitStack
 
 from autolora.encoder import stage
+from autolora.errors import OutOfMemory
+from autolora.gpu_memory import LOWER
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import Params
+from autolora.planning.risks import encoder_lack
 from autolora.progress import track
 from autolora.storage.inputs import recording_input
 from autolora.text_encoder.sentences import open_language
@@ -12,9 +15,14 @@ from flows.stage import ROOT, flow, params, print_and_log, run
 
 
 def train(values: Params) -> str:
-    """Train the encoder, save it and its digest; return the values of the last step."""
+    """Train the encoder, save it and its digest; return the values of the last step.
+
+    Raises OutOfMemory before anything is read if the card or the machine has too little for it.
+    """
     section, models = values.encoder, values.models
     set_threads(models)
+    if lack := encoder_lack(values, ROOT):
+        raise OutOfMemory(f"{lack}: lower {LOWER['encoder']}")
     sentences = open_language(ROOT, section)
     steps = stage.train(
         ROOT,

@@ -85,7 +85,7 @@ def test_weights_for_other_programs_are_not_downloaded(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_missing_gpu_is_an_error_that_names_the_param(base: ModelsParams) -> None:
-    with pytest.raises(ParamsError, match=r"models.device is 'cuda' .* set it to cpu"):
+    with pytest.raises(ParamsError, match=r"models.device is 'cuda' .* set models.device: cpu"):
         models.load_text_encoder(replace(base, device="cuda"))
 
 

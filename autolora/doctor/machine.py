@@ -1,11 +1,7 @@
-"""Checks of the machine: the GPU, the disks, and the port of the page."""
+"""Checks of the machine: the GPU, the memory for the encoder, and the disks."""
 
-import json
 import shutil
-import socket
-import subprocess
 import tempfile
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,11 +10,10 @@ from pathlib import Path
 from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import models_of
 from autolora.errors import ParamsError
+from autolora.gpu_memory import LOWER
 from autolora.models import check_device
-from autolora.web import PORT
 
 GB = 10**9
-HEALTH = f"http://127.0.0.1:{PORT}/health"
 SPARE_GB = 2
 """that a refresh needs beside what it downloads: tables, logs, copies of the index; it stops if there is less"""
 
@@ -29,7 +24,8 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
     try:
         check_device(models)
     except ParamsError as error:
-        yield Trouble(str(error), explain_missing_gpu(), stops=True)
+        what, _, remedy = str(error).partition(": ")
+        yield Trouble(what, remedy, stops=True)
         return
     if models.device == "cpu":
         return
@@ -44,27 +40,14 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
         )
 
 
-def explain_missing_gpu() -> str:
-    """Return why torch finds no GPU, and what to do."""
-    import torch
+def encoder(setting: Setting) -> Iterator[Trouble]:
+    """Yield that the training of the encoder's transformer does not fit; a ridge regression does."""
+    from autolora.planning.risks import encoder_lack
 
-    if torch.version.cuda is None:
-        return "torch is a build without CUDA: install another one (https://pytorch.org), or set models.device: cpu"
-    driver = _driver_version()
-    if driver is None:
-        return "no NVIDIA driver answers (nvidia-smi): install one, or set models.device: cpu"
-    return (
-        f"the driver is {driver} and torch was built for CUDA {torch.version.cuda}, which needs a newer one: "
-        "update the driver, install a torch for an older CUDA, or set models.device: cpu"
-    )
-
-
-def _driver_version() -> str | None:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    with suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return answer.stdout.split("\n")[0].strip() or None
-    return None
+    with suppress(ParamsError):  # a GPU that is not there is the trouble of another check
+        check_device(setting.params.models)
+        if setting.is_pipeline and (lack := encoder_lack(setting.params, setting.root)):
+            yield Trouble(lack, f"lower {LOWER['encoder']}", stops=True)
 
 
 def disks(setting: Setting) -> Iterator[Trouble]:
@@ -117,21 +100,4 @@ def _is_writable(folder: Path) -> bool:
         return False
 
 
-def port_of_the_page(_: Setting) -> Iterator[Trouble]:
-    """Yield that another program listens where the page is served."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", PORT))
-            return
-        except OSError:
-            pass
-    with suppress(OSError, ValueError, TypeError), urllib.request.urlopen(HEALTH, timeout=3) as answer:
-        if "index" in json.load(answer):
-            return
-    yield Trouble(
-        f"another program listens at port {PORT}, that of the page", "start it with `autolora serve --port N`"
-    )
-
-
-CHECKS = (gpu, disks, port_of_the_page)
+CHECKS = (gpu, encoder, disks)

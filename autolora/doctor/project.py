@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 from autolora.catalog import store as catalog
 from autolora.clock import today
 from autolora.doctor import Setting, Trouble
 from autolora.extras import LIBRARIES
+from autolora.storage.files import read_rows
 
 ANSWER_S = 8.0
 REMOTE_REMEDY = "check its URL and credentials (`dvc remote list`): without it no release is tagged"
@@ -49,11 +51,9 @@ def training_date(setting: Setting) -> Iterator[Trouble]:
     if not setting.is_pipeline:
         return
     until, themes = params.dataset.train_until, params.evaluation.themes
-    seen = [listing.first_seen for listing in catalog.read_all_or_empty(setting.root)]
-    first = min(seen, default=today())
-    if until < first and params.encoder.from_ is None:
+    if params.encoder.from_ is None and until < today() and not _has_seen_any(setting.root, until):
         yield Trouble(
-            f"dataset.train_until is {until}, before the first adapter was seen ({first}): nothing can be trained on",
+            f"dataset.train_until is {until}, before the first adapter was seen: nothing can be trained on",
             f"set it to {today()} in params.yaml, or name a pretrained encoder (encoder.from)",
             stops=True,
         )
@@ -61,6 +61,12 @@ def training_date(setting: Setting) -> Iterator[Trouble]:
         yield Trouble(
             f"evaluation.themes, {themes}, is not a file", "set it to profiles/themes.json", stops=True
         )
+
+
+def _has_seen_any(root: Path, until: date) -> bool:
+    """Return whether the catalog has a listing that was first seen up to a day; reads no further than the first."""
+    rows = (row for path in catalog.catalog_files(root) for row in read_rows(path))
+    return any(date.fromisoformat(row["first_seen"]) <= until for row in rows)
 
 
 def git(setting: Setting) -> Iterator[Trouble]:

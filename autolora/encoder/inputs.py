@@ -3,7 +3,7 @@
 Both come in the encoder's view of the slots, canonical or fused (an exact conversion), as batches (B, ...).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,6 +14,9 @@ from torch.nn import functional
 from autolora.lora.factors import Factors
 from autolora.lora.sketch import Sketch
 from autolora.lora.slots import FusedSlot, Slot
+
+KEPT_BYTES = 4 * 10**9
+"""of adapters that `keeping` holds: 1,900 sketches of FLUX.1-dev, or 7 files of rank 16"""
 
 Groups = Sequence[Sequence[int]]
 """indices of the slots, in groups of one shape that are stacked"""
@@ -29,6 +32,13 @@ class AdapterBatch:
     """sketches (B, S, m, p), or factors by group"""
     present: Tensor
     """(B, S) bool: whether an adapter changes a slot"""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the sketches or factors."""
+        if isinstance(self.values, Tensor):
+            return self.values.nbytes
+        return sum(down.nbytes + up.nbytes for down, up in self.values)
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
         """Return the batch on a device, in the given precision."""
@@ -69,6 +79,24 @@ def concatenate(batches: Sequence[AdapterBatch]) -> AdapterBatch:
         return AdapterBatch(torch.cat(sketches), present)
     stacks = [batch.values for batch in batches if not isinstance(batch.values, Tensor)]
     return AdapterBatch(tuple(_concatenate(list(group)) for group in zip(*stacks, strict=True)), present)
+
+
+def keeping(read: Callable[[str], AdapterBatch], max_bytes: int) -> Callable[[str], AdapterBatch]:
+    """Return `read` that keeps the first adapters it reads, up to a number of bytes, and reads the others each time."""
+    kept: dict[str, AdapterBatch] = {}
+    free = max_bytes
+
+    def read_or_take(sha256: str) -> AdapterBatch:
+        nonlocal free
+        if sha256 in kept:
+            return kept[sha256]
+        batch = read(sha256)
+        if batch.nbytes <= free:
+            kept[sha256] = batch
+            free -= batch.nbytes
+        return batch
+
+    return read_or_take
 
 
 def norms(down: Tensor, up: Tensor) -> Tensor:

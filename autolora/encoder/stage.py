@@ -3,11 +3,11 @@ data/encoder and its digest.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from autolora.encoder.examples import TrainExample, load_examples
+from autolora.encoder.inputs import KEPT_BYTES, keeping
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.pretrained import load_pretrained
 from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
@@ -16,8 +16,6 @@ from autolora.params import EncoderParams, PoolParams, training_params
 from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 from autolora.storage.inputs import write_libraries
-
-ADAPTERS_IN_MEMORY = 1024
 
 
 def train(
@@ -38,7 +36,7 @@ def train(
     encoder = build(root, params, transformer, text_encoder).to(device)
     read = reader(root, encoder.config, bounds)
     if params.variant.model == "transformer":  # the regression reads each adapter once
-        read = lru_cache(maxsize=ADAPTERS_IN_MEMORY)(read)
+        read = keeping(read, KEPT_BYTES)
     examples = load_examples(root)
     learned = yield from fit(encoder, examples, read, text_encoder, params, sentences)
     save_encoder(folder(root), encoder, learned.tags, learned.language)

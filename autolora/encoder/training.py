@@ -28,6 +28,7 @@ from autolora.matching.hybrid import CaptionRule
 from autolora.matching.language import Language
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
+from autolora.presets.encoder import EncoderVariant
 
 MISJUDGED_SHARE = 0.02
 """share of the training adapters, predicted out of fold, whose right captions would contradict the weights"""
@@ -62,11 +63,7 @@ def build(
     Raises MismatchError if the heads do not divide the text encoder's width, or sketches are of another base model.
     """
     variant = params.variant
-    if variant.model == "transformer" and text_encoder.width % variant.heads:
-        raise MismatchError(
-            f"the encoder has {variant.heads} heads, which do not divide the text encoder's width, "
-            f"{text_encoder.width}: set encoder.overrides.heads in params.yaml to a divisor of it"
-        )
+    check_heads(variant, text_encoder.width)
     sketch = pool.load_sketch(root, load_examples(root)[0].sha256) if variant.probe == "sketch" else None
     config = EncoderConfig(
         transformer={name: int(transformer[name]) for name in TRANSFORMER_FIELDS},
@@ -83,6 +80,15 @@ def build(
         )
     torch.manual_seed(params.seed)
     return new_encoder(config)
+
+
+def check_heads(variant: EncoderVariant, width: int) -> None:
+    """Raise MismatchError if a transformer's heads do not divide the width of the text encoder."""
+    if variant.model == "transformer" and width % variant.heads:
+        raise MismatchError(
+            f"the encoder has {variant.heads} heads, which do not divide the text encoder's width, {width}: set "
+            "encoder.overrides.heads in params.yaml to a divisor of it"
+        )
 
 
 def fit(

@@ -87,6 +87,9 @@ def set_values(text: str, values: Mapping[str, Any]) -> str:
             raise KeyError(dotted)
         # as PyYAML quotes it: it reads the file as YAML 1.1, where an unquoted yes is true
         section[last] = editor.load(yaml.safe_dump(value, default_flow_style=True, allow_unicode=True))
+        if comment := section.ca.items.get(last):  # type: ignore[attr-defined]  # of ruamel
+            # of a list in lines, which the value on one line is not: ruamel would join later lines
+            comment[3] = None
     changed = StringIO()
     editor.dump(content, changed)
     return changed.getvalue()

@@ -6,12 +6,19 @@ from functools import cached_property
 from typing import Any
 
 from autolora import models
+from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.training import check_heads
 from autolora.lora.slots import Slot, slots
 from autolora.params import Params
 from autolora.planning import meta_models
-from autolora.planning.meta_models import MetaPipeline
+from autolora.planning.meta_models import MetaPipeline, weight_bytes
+from autolora.planning.passes import EncoderTraining, encoder_training
 from autolora.planning.rates import Machine, Rate
+from autolora.planning.tally import Tally
 from autolora.planning.workload import VALUE_BYTES, Workload
+
+NUMBER_BYTES = 4
+"""of a number in float32"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +50,8 @@ class Setting:
     machine: Machine
     pipeline: MetaPipeline
     threads: int
+    own_files: bool
+    """whether the plan is of `autolora index`, which trains nothing and links to files instead of downloading them"""
 
     def rate(self, name: str) -> float:
         """Return the value of a rate."""
@@ -51,7 +60,7 @@ class Setting:
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """The canonical slots of the base model."""
-        return slots(self.pipeline.transformer.config)
+        return slots(self.pipeline.configs["transformer"])
 
     @cached_property
     def sketch_numbers(self) -> int:
@@ -67,6 +76,61 @@ class Setting:
     def text_width(self) -> int:
         """The width of the text encoder's features, which that of an adapter's vector is."""
         return int(self.pipeline.text_encoder.config.hidden_size)
+
+    @property
+    def text_encoder_bytes(self) -> float:
+        """The bytes of CLIP's text encoder, which stages load in float32."""
+        return weight_bytes(self.pipeline.text_encoder) / self.pipeline.dtype.itemsize * NUMBER_BYTES
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the stage `encoder` fits one."""
+        return self.params.encoder.from_ is None and not self.own_files
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether an encoder reads the weights."""
+        return self.params.encoder.from_ is not None or not self.own_files
+
+    @cached_property
+    def encoder_training(self) -> EncoderTraining | None:
+        """The training of the encoder's transformer; None of a ridge regression, and of a pretrained encoder.
+
+        Raises MismatchError if its heads do not divide the text encoder's width.
+        """
+        variant, batch = self.params.encoder.variant, self.params.encoder.variant.batch
+        if not self.trains_encoder or variant.model == "ridge":
+            return None
+        check_heads(variant, self.text_width)
+        if variant.batch_sampling == "adapters":
+            batch = max(1, min(batch, self.work.training_adapters))
+        config = EncoderConfig(
+            transformer={
+                name: int(self.pipeline.configs["transformer"][name]) for name in TRANSFORMER_FIELDS
+            },
+            variant=variant,
+            width=self.text_width,
+            sketch_size=self.params.pool.sketch_size if variant.probe == "sketch" else None,
+            sketch_key=None,
+            text_encoder="",
+        )
+        return encoder_training(config, self.work.rank, batch, self.machine.is_gpu)
+
+    @cached_property
+    def encoder_bytes(self) -> float:
+        """The bytes of the encoder's weights, 0 without one; a pretrained one counts as a ridge regression."""
+        if not self.has_encoder:
+            return 0.0
+        training = self.encoder_training
+        return training.weights if training else self.sketch_numbers * self.text_width * NUMBER_BYTES
+
+    @cached_property
+    def read_adapter_s(self) -> float:
+        """The seconds to read an adapter as the encoder does."""
+        training = self.encoder_training
+        is_full = training is not None and self.params.encoder.variant.probe == "full"
+        size = self.work.file_bytes if is_full else self.sketch_bytes
+        return size / self.rate("disk_bytes_per_s") + (self.host_s(training.read) if training else 0)
 
     @cached_property
     def captioner(self) -> Any:
@@ -85,12 +149,16 @@ class Setting:
 
     @property
     def start_s(self) -> float:
-        """The seconds that every stage takes before it does anything."""
-        return self.rate("stage_start_s")
+        """The seconds that every stage takes before it does anything; `autolora index` runs all in one process."""
+        return 0.0 if self.own_files else self.rate("stage_start_s")
 
     def load_s(self, size: float) -> float:
         """Return the seconds to import the libraries of models and to load weights of a size."""
         return self.rate("model_import_s") + size / self.rate("disk_bytes_per_s")
+
+    def host_s(self, tally: Tally) -> float:
+        """Return the seconds of what the machine's memory limits, such as copies."""
+        return tally.traffic / self.rate("memory_bytes_per_s") + tally.calls * self.machine.call_s
 
     def place(self, weights: float, transient: float, tables: float = 0.0) -> tuple[float, float]:
         """Return the memory of a stage, of the machine and of the card: weights reach a card through the machine's.

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from autolora.planning import passes
-from autolora.planning.cost import Setting, StageCost
+from autolora.planning.cost import NUMBER_BYTES, Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
 from autolora.wording import counted
@@ -16,8 +16,6 @@ PAGES_OF_NEWS = 2
 INSTRUCTION_TOKENS = 40
 """of an instruction with the chat's template"""
 TEXTS_PER_BATCH = 128
-NUMBER_BYTES = 4
-"""of a number in float32"""
 
 
 def crawl(setting: Setting) -> StageCost:
@@ -39,19 +37,20 @@ def crawl(setting: Setting) -> StageCost:
 
 
 def pool(setting: Setting) -> StageCost:
-    """Download weights and images, read and sketch the weights, encode the images again."""
+    """Download weights and images, or link to one's own; read and sketch the weights, encode the images again."""
     work, hubs = setting.work, setting.params.hubs
     files, images = work.adapters * work.file_bytes, work.images * work.image_px
     stored = images * setting.rate("png_bytes_per_px")
-    requests = work.adapters + work.images
+    copied = 0 if setting.own_files else files
+    requests = 0 if setting.own_files else work.adapters + work.images
     speed = min(setting.rate("network_bytes_per_s"), (hubs.max_mb_per_s or math.inf) * 1e6)
-    download = max(requests / hubs.requests_per_s, (files + stored) / speed)
+    download = max(requests / hubs.requests_per_s, (files + stored) / speed) if requests else 0.0
     compute = files / setting.rate("read_bytes_per_s") + images / setting.rate("image_px_per_s")
     return StageCost(
         stage="pool",
         does=f"{counted(work.adapters, 'file')} of {work.file_bytes / 1e6:.4g} MB, {counted(work.images, 'image')}",
         seconds=setting.start_s + max(download, compute / min(hubs.downloads, setting.threads)),
-        disk=files + stored + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
+        disk=copied + stored + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
         memory=setting.rate("process_bytes") + hubs.downloads * work.file_bytes,
         hub_requests=requests,
     )
@@ -110,16 +109,17 @@ def dataset(setting: Setting) -> StageCost:
 def index(setting: Setting) -> StageCost:
     """Embed every adapter and its captions."""
     work, vector = setting.work, setting.text_width
-    flops = 2.0 * work.adapters * setting.sketch_numbers * vector
-    traffic = 2.0 * work.adapters * setting.sketch_numbers * NUMBER_BYTES
-    read = work.adapters * setting.sketch_bytes / setting.rate("disk_bytes_per_s")
+    embedded = work.adapters if setting.has_encoder else 0
+    flops = 2.0 * embedded * setting.sketch_numbers * vector
+    traffic = 2.0 * embedded * setting.sketch_numbers * NUMBER_BYTES
+    read = embedded * setting.read_adapter_s
     embed = setting.machine.seconds(Tally(flops, traffic)) + read + encode_all_texts(setting, work.captions)
-    weights = setting.sketch_numbers * vector * NUMBER_BYTES + _text_encoder_bytes(setting)
+    weights = setting.encoder_bytes + setting.text_encoder_bytes
     memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
     write = work.adapters * setting.rate("index_adapter_s")
     return StageCost(
         stage="index",
-        does=f"{counted(work.adapters, 'vector')} of {vector} numbers",
+        does=f"{counted(embedded, 'vector')} of {vector} numbers, {counted(work.captions, 'caption')}",
         seconds=setting.start_s + setting.load_s(weights) + embed + write,
         disk=work.adapters * (2 * vector * NUMBER_BYTES + setting.rate("index_adapter_bytes")),
         memory=memory,
@@ -134,7 +134,7 @@ def evaluation(setting: Setting) -> StageCost:
         params.dataset.test_share if params.evaluation.split == "test" else params.dataset.validation_share
     )
     queries = round(work.captions * share)
-    weights = _text_encoder_bytes(setting)
+    weights = setting.text_encoder_bytes
     memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
     search = encode_all_texts(setting, work.captions + queries) + work.adapters * setting.rate(
         "evaluation_adapter_s"
@@ -162,11 +162,6 @@ def encode_all_texts(setting: Setting, texts: int) -> float:
     """Return the seconds to encode texts by CLIP."""
     batch = passes.clip_texts(setting.pipeline, max(1, min(texts, TEXTS_PER_BATCH)))
     return math.ceil(texts / TEXTS_PER_BATCH) * setting.machine.seconds(batch)
-
-
-def _text_encoder_bytes(setting: Setting) -> float:
-    """Return the bytes of CLIP's text encoder, which stages load in float32."""
-    return weight_bytes(setting.pipeline.text_encoder) / setting.pipeline.dtype.itemsize * NUMBER_BYTES
 
 
 def _table_bytes(setting: Setting) -> float:

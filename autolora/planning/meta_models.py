@@ -1,7 +1,7 @@
 """The models of params.yaml on the meta device: true layers, and no weights."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,9 @@ from autolora.errors import MissingArtifact
 from autolora.params import JudgesParams, ModelsParams
 
 CONFIGS = Path(__file__).with_name("hub_models.yaml")
-PARTS = ("transformer", "text_encoder", "text_encoder_2", "vae")
+PARTS_OF_SEARCH = ("transformer", "text_encoder")
+"""what the folder of a pretrained encoder has of a pipeline"""
+PARTS = (*PARTS_OF_SEARCH, "text_encoder_2", "vae")
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,17 @@ class MetaPipeline:
         return sum(weight_bytes(getattr(self, part)) for part in PARTS)
 
 
-def pipeline(params: ModelsParams) -> MetaPipeline:
-    """Return the base pipeline. Raises as `models.resolve`, and MissingArtifact if a config cannot be read."""
+def pipeline(params: ModelsParams, parts: Sequence[str] = PARTS) -> MetaPipeline:
+    """Return these parts of the base pipeline.
+
+    Raises as `models.resolve`, and MissingArtifact if a config cannot be read.
+    """
     known = _known(params.pipeline)
     if known is None:
         folder = models.resolve(params.pipeline, params.pipeline_revision, ("*/config.json",))
-        known = {part: _read(folder / part / "config.json") for part in PARTS}
+        known = {part: _read(folder / part / "config.json") for part in parts}
+    else:
+        known = {**known, "transformer": models.transformer_config(params)}
     return MetaPipeline(known, models.dtype(params))
 
 

@@ -1,30 +1,28 @@
 """Estimates of the stages that train and measure models: encoder, fusion, experiments."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
+from autolora.encoder.inputs import KEPT_BYTES
 from autolora.fusion import store as fusion_store
-from autolora.fusion.examples import ADAPTERS_IN_MEMORY as GATES_ADAPTERS_IN_MEMORY
-from autolora.fusion.examples import IMAGES_IN_MEMORY, TEXTS_IN_MEMORY
+from autolora.fusion.examples import ADAPTERS_IN_MEMORY, IMAGES_IN_MEMORY, TEXTS_IN_MEMORY
 from autolora.fusion.gate import COEFFICIENTS
 from autolora.fusion.training import HELD_OUT_DRAWS
 from autolora.params import GenerationParams
 from autolora.planning import passes
-from autolora.planning.cost import Setting, StageCost
+from autolora.planning.cost import NUMBER_BYTES, Setting, StageCost
 from autolora.planning.data_stages import (
     INSTRUCTION_TOKENS,
-    NUMBER_BYTES,
     encode_all_texts,
     in_batch,
 )
 from autolora.planning.meta_models import weight_bytes
+from autolora.planning.passes import EncoderTraining
 from autolora.planning.tally import Tally
 from autolora.wording import counted
 
-ADAPTERS_IN_MEMORY = {"encoder": 1024, "fusion": GATES_ADAPTERS_IN_MEMORY}
-"""as in the stages: sketches, or weights, that are kept"""
 FORWARD_SHARE = 1 / 3
 """of a training step: a backward pass takes twice the time of a forward pass"""
 OPTIMIZER_NUMBERS = 4
@@ -40,23 +38,37 @@ GRID_PX = 256
 """largest side of an image that an experiment keeps"""
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the fit of the encoder needs; sizes in bytes."""
+
+    seconds: float
+    weights: float
+    does: str
+    transient: float = 0.0
+    """beside the weights, on the device"""
+    host: float = 0.0
+    """in the machine's memory, whatever the device is"""
+
+
 def encoder(setting: Setting) -> StageCost:
     """Fit the encoder to the training adapters and their captions."""
-    params, work = setting.params.encoder, setting.work
-    vector = setting.sketch_numbers * setting.text_width * NUMBER_BYTES
+    work = setting.work
     captions = round(work.training_adapters * work.images_per_adapter * work.lengths)
-    kept = min(ADAPTERS_IN_MEMORY["encoder"], work.training_adapters) * setting.sketch_numbers * NUMBER_BYTES
-    fit, size, does = 0.0, float(vector), "none: a pretrained one"
-    if params.from_ is None and not work.training_adapters:
-        does = "none: no training adapter"
-    elif params.from_ is None:
-        fit, size, does = (_fit_ridge if params.variant.model == "ridge" else _fit_transformer)(setting)
-    memory, gpu_memory = setting.place(size, 0, kept)
+    texts = encode_all_texts(setting, captions)
+    reason = "a pretrained one" if setting.has_encoder else "no encoder (encoder.from)"
+    fit = Fit(0.0, setting.encoder_bytes, f"none: {reason}")
+    if setting.trains_encoder and not work.training_adapters:
+        fit = replace(fit, does="none: no training adapter")
+    elif setting.trains_encoder:
+        training = setting.encoder_training
+        fit = _fit_transformer(setting, training) if training else _fit_ridge(setting)
+    memory, gpu_memory = setting.place(fit.weights + setting.text_encoder_bytes, fit.transient, fit.host)
     return StageCost(
         stage="encoder",
-        does=does,
-        seconds=setting.start_s + setting.load_s(0) + encode_all_texts(setting, captions) + fit,
-        disk=vector,
+        does=fit.does,
+        seconds=setting.start_s + setting.load_s(0) + (texts if setting.trains_encoder else 0) + fit.seconds,
+        disk=setting.encoder_bytes,
         memory=memory,
         gpu_memory=gpu_memory,
     )
@@ -68,8 +80,8 @@ def _nothing(setting: Setting, stage: str, reason: str) -> StageCost:
     return StageCost(stage=stage, does=f"none: {reason}", seconds=setting.start_s, memory=memory)
 
 
-def _fit_ridge(setting: Setting) -> tuple[float, float, str]:
-    """Return seconds, bytes and description of the ridge regression: its products with the landmarks dominate."""
+def _fit_ridge(setting: Setting) -> Fit:
+    """Return what the ridge regression needs: its products with the landmarks dominate."""
     adapters, numbers = setting.work.training_adapters, setting.sketch_numbers
     landmarks = min(adapters, setting.params.encoder.variant.landmarks)
     flops = 2.0 * numbers * landmarks * (adapters + landmarks + setting.text_width)
@@ -78,26 +90,24 @@ def _fit_ridge(setting: Setting) -> tuple[float, float, str]:
     seconds = setting.machine.seconds(Tally(flops)) * setting.rate("ridge_overhead") + read + solve
     held = numbers * (landmarks + setting.text_width) * NUMBER_BYTES
     features = 3 * adapters * landmarks * 2 * NUMBER_BYTES  # in double precision
-    return (
-        seconds,
-        held + features,
-        f"ridge regression of {counted(adapters, 'adapter')} on {counted(landmarks, 'landmark')}",
-    )
+    does = f"ridge regression of {counted(adapters, 'adapter')} on {counted(landmarks, 'landmark')}"
+    return Fit(seconds, held + features, does)
 
 
-def _fit_transformer(setting: Setting) -> tuple[float, float, str]:
-    """Return seconds, bytes and description of the training of a transformer: six operations per weight and token."""
-    variant = setting.params.encoder.variant
-    layer = setting.text_width**2 * (4 + 2 * variant.mlp_ratio)
-    projections = (
-        len({slot.type for slot in setting.slots}) * setting.params.pool.sketch_size**2 * setting.text_width
+def _fit_transformer(setting: Setting, training: EncoderTraining) -> Fit:
+    """Return what the training of a transformer needs. The first adapters that are read are kept in memory, and the
+    others of a batch are read for each step."""
+    steps, adapters = setting.params.encoder.variant.steps, setting.work.training_adapters
+    kept, read_again = training.kept(adapters, KEPT_BYTES)
+    step = setting.machine.seconds(training.step) + setting.host_s(training.stack)
+    return Fit(
+        seconds=steps * step + (kept + steps * read_again) * setting.read_adapter_s,
+        weights=training.weights,
+        does=f"{steps:,} steps of {counted(training.batch, 'adapter')} of {training.adapter / 1e6:,.4g} MB, "
+        f"{training.parameters:,} weights",
+        transient=training.on_device,
+        host=training.on_host(adapters, KEPT_BYTES),
     )
-    weights = layer * variant.layers + projections
-    tokens = len(setting.slots) * variant.batch
-    seconds = variant.steps * setting.machine.seconds(Tally(6.0 * layer * variant.layers * tokens))
-    activations = tokens * setting.text_width * variant.layers * 16 * NUMBER_BYTES
-    size = weights * OPTIMIZER_NUMBERS * NUMBER_BYTES + activations
-    return seconds, size, f"{variant.steps:,} steps of {variant.batch} adapters"
 
 
 def fusion(setting: Setting) -> StageCost:
@@ -111,7 +121,7 @@ def fusion(setting: Setting) -> StageCost:
     step = passes.training_step(
         setting.pipeline, params, setting.params.generation.max_sequence_length, work.rank
     )
-    in_memory = min(ADAPTERS_IN_MEMORY["fusion"], work.training_adapters)
+    in_memory = min(ADAPTERS_IN_MEMORY, work.training_adapters)
     trained = gates * OPTIMIZER_NUMBERS * NUMBER_BYTES
     memory, gpu_memory = setting.place(
         setting.pipeline.size,

@@ -1,20 +1,28 @@
 """What the passes through the models do, counted on the meta device: per training step, per image, per text."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
+from autolora.encoder.config import EncoderConfig
+from autolora.encoder.inputs import AdapterBatch, concatenate
+from autolora.encoder.loss import Temperature, contrastive_loss
+from autolora.encoder.transformer import TransformerEncoder
 from autolora.fusion import store as fusion
 from autolora.fusion.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion.install import Attachment, fused
 from autolora.lora.factors import Factors, Lora
-from autolora.lora.slots import hidden_size, slots
+from autolora.lora.sketch import Sketch
+from autolora.lora.slots import Slot, hidden_size, slots
 from autolora.params import FusionParams, GenerationParams
-from autolora.planning.meta_models import MetaPipeline
+from autolora.planning.meta_models import MetaPipeline, weight_bytes
 from autolora.planning.tally import Tally, count
 from autolora.presets.fusion import FusionVariant
 
@@ -46,6 +54,93 @@ def training_step(pipeline: MetaPipeline, params: FusionParams, text_tokens: int
     kept = params.batch * (tokens + text_tokens) * hidden_size(pipeline.transformer.config) * plain.blocks
     peak = plain.ends.peak + plain.largest + kept * pipeline.dtype.itemsize
     return replace(plain.total + forward, peak=peak)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderTraining:
+    """What the training of the encoder's transformer does and holds; sizes in bytes."""
+
+    batch: int
+    """adapters of a step"""
+    parameters: int
+    weights: int
+    adapter: int
+    """an adapter as the encoder reads it: its sketch, or its factors in float32"""
+    read: Tally
+    """make one of what is on disk, in the machine's memory"""
+    stack: Tally
+    """make a batch, in the machine's memory"""
+    step: Tally
+    """one step; its peak has gradients and AdamW's moments, and neither weights nor batch"""
+
+    def kept(self, adapters: int, max_bytes: int) -> tuple[int, float]:
+        """Return how many of the training's adapters are kept, and how many others a batch has in the mean."""
+        kept = min(adapters, max_bytes // self.adapter)
+        return kept, self.batch * (1 - kept / adapters)
+
+    @property
+    def on_device(self) -> float:
+        """The bytes beside the weights where the training runs."""
+        return self.step.peak + self.batch * self.adapter
+
+    def on_host(self, adapters: int, max_bytes: int) -> float:
+        """The bytes in the machine's memory: adapters that are kept, those of a batch, and the batch made of them."""
+        return sum(self.kept(adapters, max_bytes)) * self.adapter + self.stack.peak
+
+
+def encoder_training(config: EncoderConfig, rank: int, batch: int, is_gpu: bool) -> EncoderTraining:
+    """Return what the training of a transformer by its variant does, with files of a rank in 16 bits."""
+    adapters = list[AdapterBatch]()
+    with torch.device("meta"):
+        encoder = TransformerEncoder(config)
+        stored = _stored(config, rank)
+    read = count(lambda: adapters.append(stored()))
+    (adapter,) = adapters
+    one, two = (count(partial(concatenate, [adapter] * number)) for number in (1, 2))
+    return EncoderTraining(
+        batch=batch,
+        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+        weights=weight_bytes(encoder),
+        adapter=adapter.nbytes,
+        read=read,
+        stack=(one + (two - one) * (batch - 1)) * (2 if config.variant.regularize else 1),
+        step=_encoder_step(encoder, adapter, batch, is_gpu),
+    )
+
+
+def _stored(config: EncoderConfig, rank: int) -> Callable[[], AdapterBatch]:
+    """Return the function that makes an encoder's input of a sketch or a file, which are there already."""
+    if config.sketch_size is not None:
+        size = len(config.canonical)
+        sketch = Sketch(
+            torch.zeros(size, config.sketch_size, config.sketch_size), torch.ones(size, dtype=torch.bool)
+        )
+        return lambda: config.sketch_to_batch(sketch)
+    lora = _lora(config.canonical, rank, torch.bfloat16)
+    return lambda: config.lora_to_batch(lora)
+
+
+def _encoder_step(encoder: TransformerEncoder, adapter: AdapterBatch, size: int, is_gpu: bool) -> Tally:
+    """Return what a step does with a batch of a size; on a GPU AdamW updates all weights together."""
+    variant, width = encoder.config.variant, encoder.config.width
+
+    def repeat(tensor: Tensor) -> Tensor:
+        return tensor.new_empty(size, *tensor.shape[1:])
+
+    batch = AdapterBatch(*tree_map(repeat, (adapter.values, adapter.present)))
+    with torch.device("meta"):
+        temperature = Temperature(variant.temperature, variant.temperature_learned)
+        texts = torch.zeros(size, width)
+        ignored = torch.zeros(size, size, dtype=torch.bool)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *temperature.parameters()], foreach=is_gpu)
+
+    def run() -> None:
+        vectors = encoder.embed(batch.values, batch.present)
+        loss = contrastive_loss(encoder.text_map(texts), vectors, temperature(), ignored, variant.loss_factor)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        optimizer.step()
+
+    return count(run)
 
 
 def denoising_step(
@@ -166,24 +261,26 @@ def _gated(transformer: Any, adapters: int, rank: int, variant: FusionVariant | 
     Without gradients the gates are frozen, as those that generate. The global LoRA itself is not computed: its
     decomposition reads values.
     """
-    loras = [_lora(transformer, rank) for _ in range(adapters)]
+    config, dtype = transformer.config, transformer.dtype
+    loras = [_lora(slots(config), rank, dtype) for _ in range(adapters)]
     if variant is None:
         return fused(transformer, loras)
-    loras += [_lora(transformer, variant.global_rank)] if variant.global_rank and adapters > 1 else []
-    gates = fusion.build(transformer.config, replace(variant, global_rank=0))
+    if variant.global_rank and adapters > 1:
+        loras.append(_lora(slots(config), variant.global_rank, dtype))
+    gates = fusion.build(config, replace(variant, global_rank=0))
     gates.requires_grad_(torch.is_grad_enabled())
     return fused(transformer, loras, gates=gates, relevance=torch.ones(len(loras)))
 
 
-def _lora(transformer: Any, rank: int) -> Lora:
+def _lora(of: Sequence[Slot], rank: int, dtype: torch.dtype) -> Lora:
     """Return a LoRA of every slot, without values."""
     return {
         slot.name: Factors(
-            down=torch.zeros(rank, slot.d_in, dtype=transformer.dtype),
-            up=torch.zeros(slot.d_out, rank, dtype=transformer.dtype),
+            down=torch.zeros(rank, slot.d_in, dtype=dtype),
+            up=torch.zeros(slot.d_out, rank, dtype=dtype),
             scale=1.0,
         )
-        for slot in slots(transformer.config)
+        for slot in of
     }
 
 

@@ -16,6 +16,7 @@ from autolora.planning.cost import Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.rates import Rate, load_rates, machine
 from autolora.planning.workload import VALUE_BYTES, Workload, make_workload
+from autolora.stages import is_pipeline
 
 ESTIMATES: tuple[Callable[[Setting], StageCost], ...] = (
     data_stages.crawl, data_stages.pool, data_stages.captions, data_stages.dataset,
@@ -23,6 +24,10 @@ ESTIMATES: tuple[Callable[[Setting], StageCost], ...] = (
     model_stages.experiments, data_stages.report,
 )  # fmt: skip
 """in the order in which a refresh runs them"""
+ESTIMATES_OF_OWN_FILES = (
+    data_stages.pool, data_stages.captions, data_stages.dataset, model_stages.encoder, data_stages.index,
+)  # fmt: skip
+"""what `autolora index` runs, in a project without dvc.yaml"""
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -39,6 +44,8 @@ class Plan:
     server_gpu_memory: float
     """that a vLLM server on the same card keeps all the time"""
     rates: Mapping[str, Rate]
+    own_files: bool = False
+    """whether `autolora index` runs the stages, and no refresh"""
 
     @property
     def seconds(self) -> float:
@@ -83,10 +90,13 @@ def make_plan(
     return Plan(
         device=params.models.device,
         workload=setting.work,
-        stages=tuple(estimate(setting) for estimate in ESTIMATES),
+        stages=tuple(
+            estimate(setting) for estimate in (ESTIMATES_OF_OWN_FILES if setting.own_files else ESTIMATES)
+        ),
         models_disk=_downloads(setting),
         server_gpu_memory=card if setting.machine.is_gpu and has_server(params) else 0.0,
         rates=setting.rates,
+        own_files=setting.own_files,
     )
 
 
@@ -103,9 +113,11 @@ def make_setting(
     Raises ParamsError if the number of adapters is unknown, MissingArtifact or HubError if a model's config cannot be
     read.
     """
-    rates, pipeline = load_rates(), meta_models.pipeline(params.models)
+    own_files = root is not None and not is_pipeline(root)
+    parts = meta_models.PARTS_OF_SEARCH if own_files else meta_models.PARTS
+    rates, pipeline = load_rates(), meta_models.pipeline(params.models, parts)
     threads = params.models.threads or os.cpu_count() or 1
-    canonical = slots(pipeline.transformer.config)
+    canonical = slots(pipeline.configs["transformer"])
     return Setting(
         params=params,
         work=make_workload(
@@ -115,6 +127,7 @@ def make_setting(
         machine=machine(params.models, rates, threads),
         pipeline=pipeline,
         threads=threads,
+        own_files=own_files,
     )
 
 
@@ -131,11 +144,13 @@ def _downloads(setting: Setting) -> float:
     def in_16_bits(size: int, dtype: torch.dtype) -> float:
         return size / dtype.itemsize * VALUE_BYTES
 
-    sizes: dict[str, Callable[[], float]] = {
-        names.pipeline: lambda: in_16_bits(setting.pipeline.size, setting.pipeline.dtype),
-        judges.vlm: lambda: in_16_bits(weight_bytes(setting.judge), setting.judge.dtype),
-        judges.clip: lambda: weight_bytes(setting.judge_clip),
-    }
+    sizes: dict[str, Callable[[], float]] = {}
+    if not setting.own_files:
+        sizes = {
+            names.pipeline: lambda: in_16_bits(setting.pipeline.size, setting.pipeline.dtype),
+            judges.vlm: lambda: in_16_bits(weight_bytes(setting.judge), setting.judge.dtype),
+            judges.clip: lambda: weight_bytes(setting.judge_clip),
+        }
     if setting.params.captions.engine:
         sizes[names.vlm] = lambda: in_16_bits(weight_bytes(setting.captioner), setting.captioner.dtype)
     return sum(size() for name, size in sizes.items() if not Path(name).is_dir())

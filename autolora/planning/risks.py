@@ -1,13 +1,20 @@
 """What may go wrong if a plan is carried out: what does not fit, and what takes longest."""
 
+import math
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import torch
 
+from autolora.errors import ParamsError
+from autolora.gpu_memory import LOWER
 from autolora.params import Params
-from autolora.planning.plan import Plan
+from autolora.planning import model_stages
+from autolora.planning.cost import StageCost
+from autolora.planning.plan import Plan, make_setting
 from autolora.planning.workload import MIN_TRAINING_ADAPTERS
 from autolora.wording import counted
 
@@ -20,12 +27,50 @@ LARGE_SHARE = 0.25
 def find_risks(plan: Plan, params: Params, folder: Path) -> list[str]:
     """Return one sentence per risk, the gravest first. folder: where the pool will be, for the free space there."""
     return [
-        *_training(plan, params),
+        *(() if plan.own_files else _training(plan, params)),
         *_card(plan),
-        *_time(plan, params),
+        *_time(plan, math.inf if plan.own_files else params.refresh.timeout_h),
         *_requests(plan, params),
         *_space(plan, folder),
     ]
+
+
+def encoder_lack(params: Params, root: Path) -> str | None:
+    """Return what the training of the encoder's transformer needs and this machine does not have.
+
+    None if it has all, if no transformer is trained, or if the number of adapters is not known yet. Raises as
+    `make_setting`, and MismatchError if the heads do not divide the text encoder's width.
+    """
+    if params.encoder.from_ is not None or params.encoder.variant.model != "transformer":
+        return None
+    with suppress(ParamsError):
+        cost = model_stages.encoder(make_setting(params, root))
+        return "; ".join(_lacks(cost, _card_bytes(params.models.device), _memory_bytes())) or None
+    return None
+
+
+def _lacks(stage: StageCost, card: float, memory: float, server: float = 0.0) -> Iterator[str]:
+    """Yield what a stage needs and does not get. card, memory: bytes of the card and of the machine."""
+    if stage.gpu_memory and stage.gpu_memory + server > card:
+        beside = f" beside the vLLM server's {server / GB:.1f} GB" if server else ""
+        yield (
+            f"{stage.stage} needs {stage.gpu_memory / GB:,.1f} GB of GPU memory{beside}, but a card has "
+            f"{card / GB:.1f} GB ({stage.does})"
+        )
+    if stage.memory > memory:
+        yield (
+            f"{stage.stage} needs {stage.memory / GB:,.1f} GB of memory, but this machine has {memory / GB:.1f} GB "
+            f"({stage.does})"
+        )
+
+
+def _card_bytes(device: str) -> float:
+    """Return the memory of the GPU; that of no GPU is without limit, since nothing is put there."""
+    return float(torch.cuda.get_device_properties(device).total_memory) if device != "cpu" else math.inf
+
+
+def _memory_bytes() -> float:
+    return float(psutil.virtual_memory().total)
 
 
 def _training(plan: Plan, params: Params) -> Iterator[str]:
@@ -44,17 +89,14 @@ def _card(plan: Plan) -> Iterator[str]:
     """Yield the stages that do not fit on the card."""
     card, server = plan.rates["gpu_memory_bytes"].value, plan.server_gpu_memory
     for stage in plan.stages:
-        if stage.gpu_memory and stage.gpu_memory + server > card:
-            beside = f" beside the vLLM server's {server / GB:.1f} GB" if server else ""
-            yield (
-                f"{stage.stage} needs {stage.gpu_memory / GB:.1f} GB of GPU memory{beside}, but a card has "
-                f"{card / GB:.1f} GB: lower its batch, or give the server a card of its own"
-            )
+        for lack in _lacks(stage, card, math.inf, server):
+            alone = ", or give the server a card of its own" if server else ""
+            yield f"{lack}: lower {LOWER.get(stage.stage, 'its batch')}{alone}"
 
 
-def _time(plan: Plan, params: Params) -> Iterator[str]:
-    """Yield what exceeds a limit in days or hours, and the longest stage."""
-    work, hours, limit = plan.workload, plan.seconds / HOUR, params.refresh.timeout_h
+def _time(plan: Plan, limit: float) -> Iterator[str]:
+    """Yield what exceeds a limit in days or hours, and the longest stage. limit: hours of a refresh."""
+    work, hours = plan.workload, plan.seconds / HOUR
     days = work.days
     if days > 1:
         yield f"crawl.budget admits {work.per_day:,} adapters per day: {work.adapters:,} take {days} days"
@@ -86,8 +128,8 @@ def _requests(plan: Plan, params: Params) -> Iterator[str]:
 
 def _space(plan: Plan, folder: Path) -> Iterator[str]:
     """Yield what this machine does not have."""
-    free, memory = shutil.disk_usage(folder).free, psutil.virtual_memory().total
+    free = shutil.disk_usage(folder).free
     if plan.disk > free:
         yield f"{plan.disk / GB:,.1f} GB of disk, but {folder} has {free / GB:,.1f} GB free on this machine"
-    if plan.memory > memory:
-        yield f"{plan.memory / GB:.1f} GB of memory, but this machine has {memory / GB:.1f} GB"
+    largest = max(plan.stages, key=lambda stage: stage.memory)
+    yield from _lacks(largest, math.inf, _memory_bytes())

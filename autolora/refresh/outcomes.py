@@ -74,9 +74,11 @@ def outcomes(
     lost = {identity(listing): listing for listing in (*changes.withdrawn, *changes.removed)}
     remaining, takedowns = {identity(item): item for item in after.listings}, Takedowns(after.takedowns)
     rows = [(listing, _new(listing, adapters.get(listing.key), sources)) for listing in changes.added]
+    waiting = {identity(listing): waiting_reason(listing, failed) or BUDGET for listing in changes.queued}
     rows += [
-        (listing, _outcome("waiting", listing, adapters, waiting_reason(listing, failed) or BUDGET))
+        (listing, _outcome("waiting", listing, adapters, waiting[identity(listing)]))
         for listing in changes.queued
+        if identity(listing) not in lost
     ]
     rows += [
         (listing, _outcome("changed", listing, adapters, ", ".join(fields).replace("_", " ")))
@@ -85,7 +87,12 @@ def outcomes(
     rows += [
         (
             listing,
-            _outcome("removed", listing, adapters, _removal_reason(listing, remaining.get(name), takedowns)),
+            _outcome(
+                "removed",
+                listing,
+                adapters,
+                _removal_reason(listing, remaining.get(name), takedowns, waiting.get(name, "")),
+            ),
         )
         for name, listing in lost.items()
     ]
@@ -114,8 +121,8 @@ def _new(listing: Listing, adapter: Adapter | None, sources: Mapping[str, Source
     return Outcome(kind="accepted", name=name, sha256=adapter.sha256)
 
 
-def _removal_reason(listing: Listing, later: Listing | None, takedowns: Takedowns) -> str:
-    """Return why a file left; later: what the catalog now holds under its name."""
+def _removal_reason(listing: Listing, later: Listing | None, takedowns: Takedowns, waiting: str) -> str:
+    """Return why a file left. later: what the catalog now holds under its name. waiting: why that is queued."""
     takedown = takedowns.of_listing(listing)
     if takedown:
         return f"taken down ({takedown.reason})"
@@ -126,7 +133,7 @@ def _removal_reason(listing: Listing, later: Listing | None, takedowns: Takedown
     return {
         "withdrawn": "withdrawn by its hub",
         "rejected": "excluded by a rule in the section crawl of params.yaml",
-    }.get(later.status, "it waits to be admitted again")
+    }.get(later.status, waiting)
 
 
 def _outcome(kind: Kind, listing: Listing, adapters: Mapping[str, Adapter], reason: str) -> Outcome:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autolora.refresh.history import Release
+from autolora.releases.tags import PREFIX
 from autolora.report.headlines import percent
 
 WIDTH, HEIGHT, PADDING = 600.0, 80.0, 8.0
@@ -48,7 +49,11 @@ class Curve:
 
 
 def trends(releases: Sequence[Release]) -> list[Curve]:
-    """Return the charts of the numbers that at least two releases have; releases are evenly spaced."""
+    """Return the charts of the numbers that at least two releases have; releases are evenly spaced.
+
+    Releases without the tag of a refresh do not count: a clone has those of the people who wrote the repository.
+    """
+    releases = [release for release in releases if any(name.startswith(PREFIX) for name in release.tags)]
     sizes = {at: float(release.adapters) for at, release in enumerate(releases)}
     recalls = {at: release.recall for at, release in enumerate(releases) if release.recall}
     size = _trend(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autolora.errors import MissingArtifact
-from autolora.hubs.pages import page_of
+from autolora.hubs.pages import local_hub, page_of
 from autolora.params import Params
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
@@ -59,6 +59,8 @@ class Card:
     size: str
     page: str | None
     """URL on the hub"""
+    local_hub: str | None
+    """endpoint of its hub if that is on this machine, instead of a page"""
     images: list[str]
     """sha256"""
     does: str
@@ -218,6 +220,7 @@ def make_card(
         author=author,
         size=file_size(row["size"] or 0),
         page=page_of(params.hubs, row["hub"], row["id"]),
+        local_hub=local_hub(params.hubs, row["hub"]),
         images=gallery.of(row["sha256"], wanted.nsfw),
         does=opened.retriever.what_it_does(position),
     )

@@ -19,10 +19,12 @@ import torch
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
+from autolora import models
 from autolora.cli import app
 from autolora.clock import now, today
 from autolora.doctor import Trouble, examine, machine, project
 from autolora.params import Params, load
+from autolora.planning import risks
 from autolora.vlm import digest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -93,7 +95,6 @@ def params(root: Path, server: Answers, monkeypatch: pytest.MonkeyPatch) -> Para
     """Return params whose services are all the loopback server, with models of Hugging Face that are not here."""
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root.parent / "hub"))
-    monkeypatch.setattr(machine, "PORT", free_port())
     given = load(root / "params.yaml")
     models = replace(given.models, vlm="Qwen/Qwen2.5-VL-7B-Instruct", vlm_revision="c" * 40)
     hubs = replace(given.hubs, huggingface=replace(given.hubs.huggingface, endpoint=server.url))
@@ -244,9 +245,16 @@ def test_a_gpu_that_torch_does_not_find(
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(machine, "_driver_version", lambda: driver)
+    monkeypatch.setattr(models, "_driver_version", lambda: driver)
     trouble = found(root, replace(params, models=replace(params.models, device="cuda")))
     assert "torch finds no GPU" in trouble.what and remedy in trouble.remedy and trouble.stops
+
+
+def test_a_transformer_that_does_not_fit(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(risks, "encoder_lack", lambda *_: "encoder needs 294 GB of memory, but")
+    trouble = found(root, params)
+    assert trouble.what.startswith("encoder needs") and trouble.stops
+    assert trouble.remedy.startswith("lower encoder.overrides.batch")
 
 
 def test_a_full_disk(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,17 +266,6 @@ def test_a_full_disk(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_that_cannot_be_written(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_is_writable", lambda folder: folder != root)
     assert found(root, params).what == f"{root} cannot be written (the project)"
-
-
-def test_a_port_that_is_taken(
-    root: Path, params: Params, server: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port = int(server.url.rpartition(":")[2])
-    monkeypatch.setattr(machine, "PORT", port)
-    monkeypatch.setattr(machine, "HEALTH", f"{server.url}/health")
-    assert f"another program listens at port {port}" in found(root, params).what
-    server.by_path["/health"] = (200, {}, {"index": "0" * 64})
-    assert examine(root, params, {}) == [], "the page itself"
 
 
 def test_a_training_date_before_the_first_adapter(root: Path, params: Params) -> None:

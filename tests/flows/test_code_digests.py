@@ -81,6 +81,16 @@ def test_digest_covers_imported_modules_without_plumbing(root: Path) -> None:
     assert list(code_digest("pool")) == [CONSTANTS, "autolora/pool/numbers.py", "autolora/pool/stage.py"]
 
 
+def test_the_estimates_of_all_stages_are_code_of_none(root: Path) -> None:
+    before = code_digest("pool")
+    plan = root / "autolora/planning/risks.py"
+    plan.parent.mkdir()
+    plan.write_text("import autolora.presets.encoder\n")
+    stage = root / "autolora/pool/stage.py"
+    stage.write_text("import autolora.planning.risks\n" + stage.read_text())
+    assert code_digest("pool").keys() == before.keys()
+
+
 def test_digest_covers_the_constants_of_sections_and_no_other_code_of_theirs(root: Path) -> None:
     section = root / "autolora/params/pool.py"
     before, text = code_digest("pool"), section.read_text()

@@ -1,15 +1,20 @@
 """Plans: how the needs of a stage follow from params and numbers of adapters."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autolora.params import Params
+from autolora.errors import MismatchError
+from autolora.params import Params, load
 from autolora.planning import data_stages, passes
 from autolora.planning.cost import StageCost
 from autolora.planning.plan import ESTIMATES, Plan, has_server, make_plan, make_setting
+from autolora.planning.risks import find_risks
 from autolora.planning.tally import Tally
 from autolora.presets.encoder import ENCODER
 from flows.code_digests import STAGES
@@ -124,10 +129,51 @@ def test_experiments_have_at_most_the_pairs_that_there_are(params: Params) -> No
 
 
 def test_a_transformer_as_encoder_takes_its_steps(params: Params) -> None:
-    variants = [replace(ENCODER["paper"], steps=steps) for steps in (1000, 3000)]
+    variants = [replace(ENCODER["paper"], heads=2, steps=steps) for steps in (1000, 3000)]
     short, long = (
         estimate(replace(params, encoder=replace(params.encoder, variant=variant)), "encoder")
         for variant in variants
     )
-    assert short.does == "1,000 steps of 256 adapters"
+    assert short.does.startswith("1,000 steps of 56 adapters of ")  # of 100, not the 256 of the preset
     assert long.seconds > short.seconds
+    with pytest.raises(MismatchError, match="12 heads, which do not divide the text encoder's width, 16"):
+        estimate(replace(params, encoder=replace(params.encoder, variant=ENCODER["paper"])), "encoder")
+
+
+def of_flux(name: str, **fields: Any) -> StageCost:
+    """Return the estimate of one stage for 1,000 adapters of FLUX.1-dev, with fields of the preset `paper`."""
+    params = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
+    variant = replace(ENCODER["paper"], **fields)
+    return estimate(replace(params, encoder=replace(params.encoder, variant=variant)), name, 1000)
+
+
+def test_the_papers_encoder_of_flux_fits_on_no_card() -> None:
+    whole = of_flux("encoder")
+    assert whole.does == "20,000 steps of 256 adapters of 545.4 MB, 2,347,379,712 weights"
+    assert whole.disk == pytest.approx(4 * 2_347_379_712, rel=0.01)
+    assert (
+        whole.gpu_memory > 256 * 545e6 + 4 * 4 * 2.347e9
+    )  # the batch, the weights and AdamW's state of them
+    assert whole.memory > 2 * 256 * 545e6  # the adapters alone, and as a batch
+    assert whole.seconds > 30 * 24 * 3600
+    assert of_flux("index").disk < 1e9 < 9e9 < of_flux("index").memory  # which embeds by the same weights
+    small = of_flux("encoder", batch=16)
+    assert 4 * 4 * 2.347e9 < small.gpu_memory < 80e9 and small.memory < 64e9
+    assert of_flux("encoder", probe="sketch").gpu_memory < 24e9
+
+
+def test_own_files_need_no_more_of_a_pipeline_than_an_encoder_brings(params: Params, tmp_path: Path) -> None:
+    for part in ("transformer", "text_encoder"):
+        shutil.copytree(Path(params.models.pipeline) / part, tmp_path / "flux" / part)
+    small = replace(params, models=replace(params.models, pipeline=str(tmp_path / "flux")))
+    named, read = (
+        make_plan(replace(small, encoder=replace(params.encoder, from_=source)), tmp_path, 100, 2)
+        for source in (None, "folder")
+    )
+    assert [row.stage for row in named.stages] == ["pool", "captions", "dataset", "encoder", "index"]
+    assert stage(named, "encoder").does == "none: no encoder (encoder.from)"
+    assert stage(read, "encoder").does == "none: a pretrained one"
+    assert stage(read, "index").seconds > stage(named, "index").seconds
+    linked, downloaded = stage(named, "pool"), estimate(params, "pool")
+    assert linked.hub_requests == 0 and linked.disk < downloaded.disk
+    assert not [text for text in find_risks(named, small, tmp_path) if "fusion" in text or "refresh" in text]

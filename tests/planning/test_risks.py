@@ -1,16 +1,22 @@
 """What a plan warns of: a card that is too small, days, requests, space."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from autolora.errors import OutOfMemory
 from autolora.params import Params, load
+from autolora.planning import risks as risks_module
 from autolora.planning.cost import StageCost
 from autolora.planning.plan import Plan
 from autolora.planning.rates import load_rates
 from autolora.planning.risks import find_risks
 from autolora.planning.workload import Workload
+from autolora.presets.encoder import ENCODER
+from flows import encoder as flow
 
 PARAMS = load(Path(__file__).parents[2] / "profiles" / "flux.1-dev.yaml")
 WORK = Workload(
@@ -53,6 +59,31 @@ def test_a_stage_that_fits_only_without_the_server() -> None:
     )
 
 
+def test_a_transformer_that_does_not_fit_is_named_before_its_training(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_preset(**fields: Any) -> Params:
+        variant = replace(ENCODER["paper"], heads=2, **fields)
+        return replace(params, encoder=replace(params.encoder, variant=variant))
+
+    (tmp_path / "dvc.yaml").touch()
+    known = with_preset()
+    assert risks_module.encoder_lack(known, tmp_path) is None, "the number of adapters is unknown"
+    known = replace(known, crawl=replace(known.crawl, newest=100))
+    assert risks_module.encoder_lack(known, tmp_path) is None
+    monkeypatch.setattr(risks_module, "_memory_bytes", lambda: 1e8)
+    lack = risks_module.encoder_lack(known, tmp_path)
+    assert lack and re.fullmatch(
+        r"encoder needs 0\.\d GB of memory, but this machine has 0\.1 GB "
+        r"\(20,000 steps of 56 adapters of 0\.\d+ MB, \d+,\d+ weights\)",
+        lack,
+    )
+    monkeypatch.setattr(flow, "ROOT", tmp_path)
+    with pytest.raises(OutOfMemory, match=r"this machine has .*: lower encoder\.overrides\.batch, or set "):
+        flow.train(known)
+    assert risks_module.encoder_lack(replace(known, encoder=params.encoder), tmp_path) is None
+
+
 def test_a_plan_that_takes_longer_than_a_refresh_may() -> None:
     stage = replace(SMALL, stage="fusion", seconds=21 * 3600, does="8,000 steps")
     longer, longest = risks(stage)
@@ -81,4 +112,4 @@ def test_many_requests(many: int) -> None:
 def test_what_this_machine_does_not_have() -> None:
     disk, memory = risks(replace(SMALL, disk=1e18, memory=1e15))
     assert disk.startswith("1,000,000,000.0 GB of disk, but / has ")
-    assert memory.startswith("1000000.0 GB of memory, but this machine has ")
+    assert memory.startswith("pool needs 1,000,000.0 GB of memory, but this machine has ")

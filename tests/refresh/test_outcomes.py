@@ -171,3 +171,9 @@ def test_report_names_takedowns_and_deferred_downloads() -> None:
     )
     assert "- deferred: 2 more models" in text
     assert refresh_summary(compare(empty, empty), []).startswith("Nothing changed")
+
+
+def test_a_file_that_left_and_waits_again_is_one_outcome() -> None:
+    queued = listing(1, status="queued")
+    (found,) = results([listing(1)], [queued], []).values()
+    assert (found.kind, found.reason) == ("removed", BUDGET)

@@ -1,5 +1,7 @@
 """The small charts of pool size and recall over the releases."""
 
+from dataclasses import replace
+
 from autolora.refresh.history import Recall, Release
 from autolora.report.trends import HEIGHT, PADDING, WIDTH, trends
 from autolora.storage.git import Commit
@@ -17,13 +19,28 @@ def release(day: int, adapters: int, recall: float | None) -> Release:
             level="theme",
         )
     commit = Commit("a" * 40, f"2026-01-0{day}T00:00:00Z", "refresh")
-    return Release(commit=commit, tags=(), index="d" * 64, adapters=adapters, recall=measured)
+    return Release(
+        commit=commit,
+        tags=("v1", f"release/2026-01-0{day}"),
+        index="d" * 64,
+        adapters=adapters,
+        recall=measured,
+    )
 
 
 def test_trends_need_two_releases_that_have_the_number() -> None:
     assert trends([]) == [] and trends([release(1, 5, 0.5)]) == []
     (size,) = trends([release(1, 5, None), release(2, 10, 0.5)])
     assert size.title == "adapters in the index"
+
+
+def test_releases_of_those_who_wrote_the_repository_do_not_count() -> None:
+    theirs, ours = [replace(release(day, 5, 0.5), tags=("v2",)) for day in (1, 2)], [release(3, 5, 0.5)]
+    assert trends([*theirs, *ours]) == []
+    assert [point.label for point in trends([*theirs, *ours, release(4, 6, 0.5)])[0].points] == [
+        "2026-01-03",
+        "2026-01-04",
+    ]
 
 
 def test_points_lie_between_zero_and_the_top() -> None:

@@ -48,6 +48,13 @@ def test_cards_and_details_say_what_an_adapter_does(client: httpx2.Client, root:
         assert f"<p>{hit['does']}</p>" in unescape(client.get(f"/parts/adapters/{hit['sha256']}").text)
 
 
+def test_a_hub_of_this_machine_is_named_and_no_link(client: httpx2.Client) -> None:
+    sha256 = search(client, q="a rocket", k=1)[0]["sha256"]
+    drawer = client.get(f"/parts/adapters/{sha256}").text
+    assert "from a hub on this machine, http://127.0.0.1" in drawer and "open on the hub" not in drawer
+    assert "from a hub on this machine" in client.get("/", params={"adapter": sha256}).raise_for_status().text
+
+
 def test_without_a_prompt_the_newest_come_first(client: httpx2.Client) -> None:
     days = [hit["first_seen"] for hit in search(client, k=12)]
     assert days == sorted(days, reverse=True) and len(set(days)) == 2

@@ -1,0 +1,80 @@
+"""A training of the encoder's transformer on random files: `python -m tests.support.encoder_training PRESET`.
+
+It prints the growth of the process's memory, in bytes, until its peak.
+"""
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.contrastive import fit_transformer
+from autolora.encoder.examples import CaptionFeatures, TrainExample
+from autolora.encoder.inputs import AdapterBatch, keeping
+from autolora.encoder.transformer import TransformerEncoder
+from autolora.lora.factors import Factors
+from autolora.params import load
+from autolora.planning.passes import encoder_training
+from autolora.presets.encoder import ENCODER
+
+SMALL = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 8, "attention_head_dim": 64}
+ADAPTERS, BATCH, RANK, STEPS, KEPT = 24, 16, 16, 2, 20_000_000
+
+
+def config(preset: str, transformer: Mapping[str, Any], **fields: Any) -> EncoderConfig:
+    """Return the config of an encoder of a preset, with some fields changed."""
+    variant = replace(ENCODER[preset], **fields)
+    return EncoderConfig(
+        transformer={name: transformer[name] for name in TRANSFORMER_FIELDS},
+        variant=variant,
+        width=768,
+        sketch_size=32 if variant.probe == "sketch" else None,
+        sketch_key=None,
+        text_encoder="",
+    )
+
+
+def small(preset: str) -> EncoderConfig:
+    """Return the config of the encoder that is trained."""
+    return config(preset, SMALL, batch=BATCH, steps=STEPS)
+
+
+def planned_bytes(preset: str) -> float:
+    """Return what the plan says that the training adds to the process."""
+    training = encoder_training(small(preset), RANK, BATCH, is_gpu=False)
+    return training.weights + training.on_device + training.on_host(ADAPTERS, KEPT)
+
+
+def main(preset: str) -> None:
+    """Train, and print the growth."""
+    encoder_config = small(preset)
+
+    def read(_: str) -> AdapterBatch:
+        lora = {
+            slot.name: Factors(torch.ones(RANK, slot.d_in), torch.ones(slot.d_out, RANK), 1.0)
+            for slot in encoder_config.canonical
+        }
+        return encoder_config.lora_to_batch(lora)
+
+    examples = [TrainExample(f"{number}", f"{number}", (("",),)) for number in range(ADAPTERS)]
+    captions = CaptionFeatures(torch.rand(ADAPTERS, 768), tuple(torch.arange(ADAPTERS).split(1)))
+    section = replace(load(Path("params.yaml")).encoder, variant=encoder_config.variant)
+    before = peak()
+    encoder = TransformerEncoder(encoder_config)
+    for _ in fit_transformer(encoder, examples, captions, keeping(read, KEPT), section):
+        pass
+    print(peak() - before)
+
+
+def peak() -> int:
+    """Return the largest memory that the process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
