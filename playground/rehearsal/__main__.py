@@ -133,7 +133,8 @@ def rehearse(rehearsal: Rehearsal) -> None:
     hub = Hub(rehearsal.folder / "pool", day=1)
     with _servers(rehearsal, hub) as repository, watching(rehearsal.peaks):
         rehearsal.step("clone", lambda: _clone(rehearsal, repository))
-        rehearsal.step("first night", lambda: _first_night(rehearsal, repository))
+        rehearsal.step("first night", lambda: rehearsal.stages.update(_refresh(repository, day=1)))
+        rehearsal.step("plan", lambda: _compare_with_plan(rehearsal, repository))
         hub.change({"day": 2})
         rehearsal.step("second night", lambda: _second_night(rehearsal, repository))
         rehearsal.step("own collection", lambda: _own_collection(rehearsal, repository))
@@ -164,10 +165,10 @@ def _clone(rehearsal: Rehearsal, repository: Repository) -> None:
     _run(repository, rest)
 
 
-def _first_night(rehearsal: Rehearsal, repository: Repository) -> None:
-    """Refresh, and compare what the stages took with the plan of what the catalog now has."""
-    rehearsal.stages.update(_refresh(repository, day=1))
-    rehearsal.planned.extend(json.loads(repository.run("autolora", "plan", "--json").stdout)["stages"])
+def _compare_with_plan(rehearsal: Rehearsal, repository: Repository) -> None:
+    """Compare what the stages of the first refresh took with the plan of what the catalog now has."""
+    plan = repository.run("autolora", "plan", "--json", PYTHONPATH=str(rehearsal.clone)).stdout
+    rehearsal.planned.extend(json.loads(plan)["stages"])
     rehearsal.checks.extend(check_git(repository))
     rehearsal.checks.extend(compare(rehearsal.planned, rehearsal.stages, rehearsal.peaks.memory))
 
