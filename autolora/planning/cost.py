@@ -84,13 +84,14 @@ class Setting:
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether the stage `encoder` fits one."""
-        return self.params.encoder.from_ is None and not self.own_files
+        """Whether the stage `encoder` fits one: of own files if they have captions, by `autolora index --train`."""
+        is_captioned = not self.own_files or self.params.captions.engine is not None
+        return self.params.encoder.from_ is None and is_captioned
 
     @property
     def has_encoder(self) -> bool:
         """Whether an encoder reads the weights."""
-        return self.params.encoder.from_ is not None or not self.own_files
+        return self.params.encoder.from_ is not None or self.trains_encoder
 
     @cached_property
     def encoder_training(self) -> EncoderTraining | None:

@@ -158,9 +158,10 @@ def report(setting: Setting) -> StageCost:
     )
 
 
-def encode_all_texts(setting: Setting, texts: int) -> float:
-    """Return the seconds to encode texts by CLIP."""
-    batch = passes.clip_texts(setting.pipeline, max(1, min(texts, TEXTS_PER_BATCH)))
+def encode_all_texts(setting: Setting, texts: int, tokens: int | None = None) -> float:
+    """Return the seconds to encode texts by CLIP. tokens: of each text; None: those of a caption."""
+    length = tokens or math.ceil(setting.rate("caption_length") * setting.params.captions.max_tokens)
+    batch = passes.clip_texts(setting.pipeline, max(1, min(texts, TEXTS_PER_BATCH)), length)
     return math.ceil(texts / TEXTS_PER_BATCH) * setting.machine.seconds(batch)
 
 

@@ -23,6 +23,8 @@ from autolora.planning.passes import EncoderTraining
 from autolora.planning.tally import Tally
 from autolora.wording import counted
 
+CALIBRATION_TEXTS, CALIBRATION_TOKENS = 6000, 16
+"""everyday phrases and parts of prompts, by which relevance is fitted, as counted on the playground"""
 FORWARD_SHARE = 1 / 3
 """of a training step: a backward pass takes twice the time of a forward pass"""
 OPTIMIZER_NUMBERS = 4
@@ -55,8 +57,9 @@ def encoder(setting: Setting) -> StageCost:
     """Fit the encoder to the training adapters and their captions."""
     work = setting.work
     captions = round(work.training_adapters * work.images_per_adapter * work.lengths)
-    texts = encode_all_texts(setting, captions)
-    reason = "a pretrained one" if setting.has_encoder else "no encoder (encoder.from)"
+    texts = encode_all_texts(setting, captions) + encode_all_texts(setting, CALIBRATION_TEXTS, CALIBRATION_TOKENS)
+    texts += setting.rate("calibration_s")
+    reason = "a pretrained one" if setting.has_encoder else "no encoder (encoder.from, captions.engine)"
     fit = Fit(0.0, setting.encoder_bytes, f"none: {reason}")
     if setting.trains_encoder and not work.training_adapters:
         fit = replace(fit, does="none: no training adapter")

@@ -160,13 +160,13 @@ def denoising_step(
 def encode_texts(pipeline: MetaPipeline, texts: int, tokens: int) -> Tally:
     """Return what both text encoders do for a batch of texts, as a prompt of T5 tokens and for CLIP."""
     t5 = pipeline.text_encoder_2
-    return _no_grad(lambda: t5(torch.zeros(texts, tokens, dtype=torch.long))) + clip_texts(pipeline, texts)
+    return _no_grad(lambda: t5(torch.zeros(texts, tokens, dtype=torch.long))) + clip_texts(pipeline, texts, tokens)
 
 
-def clip_texts(pipeline: MetaPipeline, texts: int) -> Tally:
-    """Return what CLIP's text encoder does for a batch of texts."""
+def clip_texts(pipeline: MetaPipeline, texts: int, tokens: int) -> Tally:
+    """Return what CLIP's text encoder does for a batch of texts of so many tokens."""
     clip = pipeline.text_encoder
-    length = clip.config.max_position_embeddings
+    length = min(tokens, clip.config.max_position_embeddings)
     return _no_grad(lambda: clip(torch.zeros(texts, length, dtype=torch.long)))
 
 

@@ -10,7 +10,6 @@ With --resume, steps that were finished are not repeated. The whole size, for on
 """
 
 import argparse
-import io
 import json
 import shutil
 import subprocess
@@ -22,7 +21,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -144,9 +142,7 @@ def rehearse(rehearsal: Rehearsal) -> None:
 @contextmanager
 def _servers(rehearsal: Rehearsal, hub: Hub) -> Iterator[Repository]:
     """Serve hub, captions and Prefect while the block runs; yield the clone."""
-    captioner = CaptionServer(
-        load(ROOT / "params.yaml"), lambda content: loras.describe(Image.open(io.BytesIO(content)))
-    )
+    captioner = CaptionServer(load(ROOT / "params.yaml"), loras.describe)
     endpoint = start(hub, rehearsal.ports["hub"])
     try:
         with captioner.running(rehearsal.ports["captions"]), prefect_server() as api:

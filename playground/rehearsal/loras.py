@@ -4,7 +4,9 @@ A theme is a direction of the input and one of the output of every linear. All L
 common; the rest of their weights is noise of their own. Images have the color of the theme, and noise.
 """
 
+import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ IMAGES = 3
 THEME_SHARE, NOISE_SHARE = 1.2, 0.5
 """norms of a linear's update in the direction of the theme, and of the rest"""
 COLOR_NOISE = 12.0
+LIGHTS = ("soft", "hard", "warm", "cold", "dim", "bright")
+"""what captions of a theme differ by"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +134,11 @@ def picture(theme: str, px: int, seed: int) -> Image.Image:
     return Image.fromarray(noise.clip(0, 255).astype(np.uint8))
 
 
-def describe(image: Image.Image) -> str:
-    """Return the caption of an image: the theme whose color is nearest to its mean."""
-    mean = np.asarray(image.convert("RGB"), np.float64).mean((0, 1))
-    return min(THEMES, key=lambda theme: float(np.square(mean - THEMES[theme]).sum()))
+def describe(content: bytes) -> str:
+    """Return the caption of an image file: the theme whose color is nearest to its mean, in a light of its own."""
+    mean = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.float64).mean((0, 1))
+    theme = min(THEMES, key=lambda name: float(np.square(mean - THEMES[name]).sum()))
+    return f"{theme} in {LIGHTS[zlib.crc32(content) % len(LIGHTS)]} light"
 
 
 def _write_schedule(folder: Path) -> None:

@@ -16,6 +16,9 @@ from autolora.params import Params
 from autolora.vlm.captioning import Answer, CaptionRequest
 from autolora.vlm.in_process import InProcessModel
 
+MAX_WAITING = 128
+"""connections that wait to be answered; captions.batch is at most 64"""
+
 
 @dataclass
 class CaptionServer:
@@ -63,7 +66,10 @@ class CaptionServer:
             def log_message(handler, *_: object) -> None:
                 """Log nothing."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
+        server.request_queue_size = MAX_WAITING
+        server.server_bind()
+        server.server_activate()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield

@@ -83,7 +83,7 @@ def test_a_batch_costs_as_many_calls(params: Params, pipeline: MetaPipeline) -> 
 
 
 def test_texts_and_images(params: Params, pipeline: MetaPipeline) -> None:
-    assert passes.encode_texts(pipeline, 2, 12).flops > passes.clip_texts(pipeline, 2).flops > 0
+    assert passes.encode_texts(pipeline, 2, 12).flops > passes.clip_texts(pipeline, 2, 12).flops > 0
     assert passes.encode_images(pipeline, 3, 32).flops == 3 * passes.encode_images(pipeline, 1, 32).flops
     one, two = (passes.decode_images(pipeline, replace(params.generation, batch=batch)) for batch in (1, 2))
     assert two.peak == pytest.approx(2 * one.peak, rel=0.1)

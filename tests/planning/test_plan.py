@@ -166,12 +166,16 @@ def test_own_files_need_no_more_of_a_pipeline_than_an_encoder_brings(params: Par
     for part in ("transformer", "text_encoder"):
         shutil.copytree(Path(params.models.pipeline) / part, tmp_path / "flux" / part)
     small = replace(params, models=replace(params.models, pipeline=str(tmp_path / "flux")))
-    named, read = (
-        make_plan(replace(small, encoder=replace(params.encoder, from_=source)), tmp_path, 100, 2)
-        for source in (None, "folder")
+    captioned, uncaptioned = params.captions, replace(params.captions, engine=None)
+    named, read, trained = (
+        make_plan(
+            replace(small, encoder=replace(params.encoder, from_=source), captions=captions), tmp_path, 100, 2
+        )
+        for source, captions in ((None, uncaptioned), ("folder", captioned), (None, captioned))
     )
     assert [row.stage for row in named.stages] == ["pool", "captions", "dataset", "encoder", "index"]
-    assert stage(named, "encoder").does == "none: no encoder (encoder.from)"
+    assert stage(named, "encoder").does == "none: no encoder (encoder.from, captions.engine)"
+    assert stage(trained, "encoder").does.startswith("ridge regression of 56 adapters")  # by `index --train`
     assert stage(read, "encoder").does == "none: a pretrained one"
     assert stage(read, "index").seconds > stage(named, "index").seconds
     linked, downloaded = stage(named, "pool"), estimate(params, "pool")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from autolora.lora.fingerprint import fingerprint
 from autolora.lora.read import read_and_sketch
@@ -47,7 +46,7 @@ def test_files_of_a_theme_are_alike_whatever_their_layout(tmp_path: Path) -> Non
 def test_an_image_is_captioned_by_its_theme(theme: str) -> None:
     stream = io.BytesIO()
     loras.picture(theme, 64, seed=3).save(stream, "png")
-    assert loras.describe(Image.open(stream)) == theme
+    assert loras.describe(stream.getvalue()).startswith(f"{theme} in ")
 
 
 def test_the_commands_of_the_page_are_read() -> None:
