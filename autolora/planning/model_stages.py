@@ -57,7 +57,9 @@ def encoder(setting: Setting) -> StageCost:
     """Fit the encoder to the training adapters and their captions."""
     work = setting.work
     captions = round(work.training_adapters * work.images_per_adapter * work.lengths)
-    texts = encode_all_texts(setting, captions) + encode_all_texts(setting, CALIBRATION_TEXTS, CALIBRATION_TOKENS)
+    texts = encode_all_texts(setting, captions) + encode_all_texts(
+        setting, CALIBRATION_TEXTS, CALIBRATION_TOKENS
+    )
     texts += setting.rate("calibration_s")
     reason = "a pretrained one" if setting.has_encoder else "no encoder (encoder.from, captions.engine)"
     fit = Fit(0.0, setting.encoder_bytes, f"none: {reason}")

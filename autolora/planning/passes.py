@@ -160,7 +160,9 @@ def denoising_step(
 def encode_texts(pipeline: MetaPipeline, texts: int, tokens: int) -> Tally:
     """Return what both text encoders do for a batch of texts, as a prompt of T5 tokens and for CLIP."""
     t5 = pipeline.text_encoder_2
-    return _no_grad(lambda: t5(torch.zeros(texts, tokens, dtype=torch.long))) + clip_texts(pipeline, texts, tokens)
+    return _no_grad(lambda: t5(torch.zeros(texts, tokens, dtype=torch.long))) + clip_texts(
+        pipeline, texts, tokens
+    )
 
 
 def clip_texts(pipeline: MetaPipeline, texts: int, tokens: int) -> Tally:

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from autolora.interrupt import exit_on_interrupt
 from autolora.local.project import set_values
+from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.storage.files import write_atomic
 from bench.timing import name_processor, today
@@ -118,7 +119,12 @@ def main() -> None:
     _print(rehearsal)
     machine = {"processor": name_processor(), "date": today().isoformat()}
     write_atomic(RESULTS, json.dumps(machine | rehearsal.to_json(), indent=2) + "\n")
-    sys.exit(any(not check.is_right for check in rehearsal.checks))
+    faults = sum(not check.is_right for check in rehearsal.checks)
+    headline = Headline(
+        name="reach.rehearsal_faults", value=faults, n=len(rehearsal.checks), better="lower", goal=0
+    )
+    update(ROOT, "python -m playground.rehearsal", today(), [headline])
+    sys.exit(bool(faults))
 
 
 def rehearse(rehearsal: Rehearsal) -> None:
@@ -165,15 +171,15 @@ def _compare_with_plan(rehearsal: Rehearsal, repository: Repository) -> None:
     """Compare what the stages of the first refresh took with the plan of what the catalog now has."""
     plan = repository.run("autolora", "plan", "--json", PYTHONPATH=str(rehearsal.clone)).stdout
     rehearsal.planned.extend(json.loads(plan)["stages"])
-    rehearsal.checks.extend(check_git(repository))
+    rehearsal.checks.extend(check_git(repository, "first night"))
     rehearsal.checks.extend(compare(rehearsal.planned, rehearsal.stages, rehearsal.peaks.memory))
 
 
 def _second_night(rehearsal: Rehearsal, repository: Repository) -> None:
     """Refresh with newcomers."""
     _refresh(repository, day=2)
-    rehearsal.checks.extend(check_git(repository))
-    rehearsal.checks.extend(check_files(rehearsal.clone))
+    rehearsal.checks.extend(check_git(repository, "second night"))
+    rehearsal.checks.extend(check_files(rehearsal.clone, "pool"))
 
 
 def _refresh(repository: Repository, day: int) -> dict[str, float]:
@@ -192,7 +198,7 @@ def _own_collection(rehearsal: Rehearsal, repository: Repository) -> None:
     _run(project, [init])
     _overlay(rehearsal, rehearsal.own)
     _run(project, rest)
-    rehearsal.checks.extend(check_files(rehearsal.own))
+    rehearsal.checks.extend(check_files(rehearsal.own, "own collection"))
 
 
 def _overlay(rehearsal: Rehearsal, root: Path) -> None:

@@ -36,18 +36,20 @@ class Check:
     found: str
 
 
-def check_files(root: Path) -> Iterator[Check]:
+def check_files(root: Path, project: str) -> Iterator[Check]:
     """Check verdicts, themes of the nearest neighbors, and first hits of a project that has indexed all files."""
     verdicts = [row.verdict for row in pool.adapters(root).values()]
     accepted = verdicts.count("accepted")
-    yield Check("files are accepted", accepted == FILES, f"{accepted} of {FILES}")
+    yield Check(f"{project}: files are accepted", accepted == FILES, f"{accepted} of {FILES}")
     index = open_index(root)
     right = sum(_neighbor_has_theme(index, row) for row in range(len(index.rows)))
-    yield Check("nearest by weights has the theme", right >= FILES - 1, f"{right} of {len(index.rows)}")
+    yield Check(
+        f"{project}: nearest by weights has the theme", right >= FILES - 1, f"{right} of {len(index.rows)}"
+    )
     collection = autolora.open(root)
     first = {theme: collection.search(f"a {theme}", k=1) for theme in THEMES}
     found = sum(bool(hits) and theme_of(hits[0].id) == theme for theme, hits in first.items())
-    yield Check("first hit has the theme", found == len(THEMES), f"{found} of {len(THEMES)}")
+    yield Check(f"{project}: first hit has the theme", found == len(THEMES), f"{found} of {len(THEMES)}")
 
 
 def theme_of(id: str) -> str:
@@ -61,12 +63,12 @@ def _neighbor_has_theme(index: Index, row: int) -> bool:
     return theme_of(index.rows[row]["id"]) == theme_of(index.rows[int(nearest)]["id"])
 
 
-def check_git(repository: Repository) -> Iterator[Check]:
+def check_git(repository: Repository, night: str) -> Iterator[Check]:
     """Check that a refresh has committed what belongs to git, and nothing that DVC holds."""
     changed = repository.run("git", "status", "--porcelain").stdout
-    yield Check("git is clean after a refresh", not changed, changed.strip() or "no change")
+    yield Check(f"{night}: git is clean", not changed, changed.strip() or "no change")
     ignored = repository.run("git", "ls-files", "-ci", "--exclude-standard").stdout
-    yield Check("git holds no output of DVC", not ignored, ignored.strip() or "none")
+    yield Check(f"{night}: git holds no output of DVC", not ignored, ignored.strip() or "none")
 
 
 def check_fusion(root: Path, px: int) -> Iterator[Check]:

@@ -1,5 +1,6 @@
 """The peak memory of each command and stage that runs below this process."""
 
+import re
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -48,7 +49,7 @@ def name_of(command: Sequence[str]) -> str | None:
         if word.startswith("flows."):
             return word.removeprefix("flows.")
         if word.endswith("/autolora") or (word == "autolora" and command[position - 1] == "-m"):
-            return " ".join(part for part in command[position + 1 : position + 3] if "/" not in part)
+            return " ".join(part for part in command[position + 1 :] if re.fullmatch(r"[a-z-]+", part))
     return None
 
 

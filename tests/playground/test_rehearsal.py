@@ -63,7 +63,7 @@ def test_the_commands_of_the_page_are_read() -> None:
     [
         (["python", "-m", "flows.encoder"], "encoder"),
         (["/x/bin/python", "/x/bin/autolora", "index", "--train"], "index --train"),
-        (["python", "-m", "autolora", "search", "a/b"], "search"),
+        (["python", "-m", "autolora", "search", "a red fox"], "search"),
         (["python", "-m", "prefect", "server"], None),
     ],
 )
