@@ -161,7 +161,7 @@ def test_one_file_of_ten_that_cannot_be_read_is_deferred_and_nine_enter(
     """The eleventh file overflows: it is refused with its reason."""
     output = nights["third"]
     assert "11 new files: 9 accepted, 1 refused, 1 waiting" in output
-    assert f"refused (nan-or-inf): [`huggingface:{OVERFLOWING}/" in output
+    assert f"refused (nan-or-inf): `huggingface:{OVERFLOWING}/" in output
     assert "unexpected RuntimeError, whose traceback is in the log" in output and unreadable[0] in output
     assert "failed items  1" in nights["status"]
 
@@ -195,4 +195,4 @@ def test_a_repository_whose_git_tracks_outputs_is_mended(
     assert all(name.endswith(".dvc") for name in tracked(clone) if name.startswith("data/pool/batches/"))
     assert not clone.run("git", "status", "--porcelain").stdout
     assert "Running stage" not in clone.run("dvc", "repro").stdout
-    assert f"accepted: [`huggingface:{unreadable[0]}/" in output, "it is read in the next night"
+    assert f"accepted: `huggingface:{unreadable[0]}/" in output, "it is read in the next night"
