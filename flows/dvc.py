@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from autolora.errors import AutoLoraError
 from autolora.integrity.dvc_records import added_folders, declared_outputs, read_lists, sizes_in_remote
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
@@ -58,11 +59,11 @@ def push(lock_fd: int | None = None) -> int | None:
     wanted = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _versioned_paths()}
     done = record.get("targets", {}) if record.get("url") == url else {}
     elsewhere = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _evicted_paths()}
-    _check_remote([md5 for _, md5 in pending(elsewhere.items(), done.items()).add])
     targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _finished_stages() if start == 0 else []
         dvc_process.run(["push", "--quiet", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
+    _check_remote([md5 for _, md5 in pending(elsewhere.items(), done.items()).add])
     write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted | elsewhere}))
     return len(targets)
 
@@ -117,16 +118,19 @@ def _evicted_paths() -> Iterator[Path]:
 
 
 def _check_remote(lists: Sequence[str]) -> None:
-    """Raise AutoLoraError if a remote that is new to this machine lacks objects of evicted batches, given their lists."""
+    """Raise AutoLoraError if a remote that is new to this machine lacks objects of evicted batches.
+
+    lists: md5 of the lists of their files.
+    """
     if not lists:
         return
     found = read_lists(ROOT, lists)
     wanted = {*lists, *(md5 for files in found.values() for md5 in files.values())}
     if lacking := wanted - sizes_in_remote(ROOT, wanted).keys():
         raise AutoLoraError(
-            f"DVC's default remote lacks {len(lacking)} of {len(wanted)} objects of evicted batches, e.g. {min(lacking)}: "
-            "if the remote has changed, copy the folder of the former one into it, or name that one again (`dvc remote "
-            "default`); then push with `python -m flows.dvc`"
+            f"DVC's default remote lacks {len(lacking)} of {len(wanted)} objects of evicted batches, e.g. "
+            f"{min(lacking)}: if it is another remote than before, copy the objects of the former one into it, or name "
+            "the former one again (`dvc remote default NAME`); then run `python -m flows.dvc`"
         )
 
 

@@ -16,7 +16,6 @@ from autolora.integrity.dvc_records import Output, object_path, read_list, read_
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
-from autolora.storage.files import MB
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
 from autolora.wording import counted
@@ -45,7 +44,7 @@ def evict_batches() -> list[str]:
             excess -= sizes[name]
     finish_evictions()
     if left:
-        gigabytes = sum(sizes[name] for name in left) / MB / 1000
+        gigabytes = sum(sizes[name] for name in left) / evicted.GB
         print_and_log(
             f"[evict] {counted(len(left), 'batch', 'batches')} of {gigabytes:,.3g} GB, from {left[0]} on, are in DVC's "
             "remote only"
@@ -77,7 +76,9 @@ def _list_of(output: Output) -> Mapping[str, str]:
 
 def _local_size(name: str, output: Output) -> int:
     """Return the bytes of a batch in the working tree and DVC's cache, links counted once."""
-    files = [(batches_folder(ROOT) / name / path, object_path(ROOT, md5)) for path, md5 in _list_of(output).items()]
+    files = [
+        (batches_folder(ROOT) / name / path, object_path(ROOT, md5)) for path, md5 in _list_of(output).items()
+    ]
     inodes = {
         (status.st_dev, status.st_ino): status.st_size
         for status in (path.stat() for pair in files for path in pair if path.exists())
@@ -119,7 +120,10 @@ def _remove_objects(names: Collection[str]) -> None:
     objects, kept = set[str](), set[str]()
     for output in read_records(ROOT).outputs:
         if output.in_cache:
-            path, md5s = ROOT / output.path, {*_list_of(output).values()} if output.is_folder else {output.md5}
+            path, md5s = (
+                ROOT / output.path,
+                {*_list_of(output).values()} if output.is_folder else {output.md5},
+            )
             if path.parent == batches_folder(ROOT) and path.name in names:
                 objects |= md5s
             elif path.exists():

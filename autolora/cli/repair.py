@@ -44,7 +44,9 @@ def verify(
             f"{result.seconds:.1f} s ({result.mb_per_s:.0f} MB/s): {len(result.findings)} findings"
         )
         if result.remote_only:
-            print(f"{counted(result.remote_only, 'file')} of evicted batches: DVC's remote was asked for their sizes")
+            print(
+                f"{counted(result.remote_only, 'file')} of evicted batches: DVC's remote was asked for their sizes"
+            )
         if result.unasked:
             print(f"DVC's remote could not be asked for the files of evicted batches ({result.unasked})")
     if result.findings or result.unasked:

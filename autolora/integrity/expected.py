@@ -84,7 +84,7 @@ class Expectation:
     """batches and sketch packs that DVC has no version of"""
     remote_only: list[ExpectedFile] = field(default_factory=list)
     """files of evicted batches, and the lists of these files"""
-    unasked: str = ""
+    unasked: list[str] = field(default_factory=list)
     """why the files of evicted batches are not known; empty if they are"""
 
     def add(self, other: "Expectation") -> None:
@@ -94,7 +94,7 @@ class Expectation:
         self.unreadable.update(other.unreadable)
         self.unversioned.extend(other.unversioned)
         self.remote_only.extend(other.remote_only)
-        self.unasked = self.unasked or other.unasked
+        self.unasked.extend(other.unasked)
 
 
 def expect_all(root: Path) -> Expectation:
@@ -148,7 +148,7 @@ def _expect_evicted(root: Path, outputs: Mapping[str, Output], taken_down: Taken
     try:
         lists = read_lists(root, [output.md5 for output in outputs.values()])
     except MissingArtifact as error:
-        return Expectation(unasked=str(error))
+        return Expectation(unasked=[str(error)])
     files = []
     for output in outputs.values():
         files += _list_files(root, output)

@@ -118,7 +118,7 @@ def verify(
     try:
         findings += check.remote_only(expectation.remote_only)
     except MissingArtifact as error:
-        unasked = str(error)
+        unasked.append(str(error))
     return Report(
         files=dict(Counter(file.kind for file in expectation.files)),
         read=len(chosen),
@@ -128,7 +128,7 @@ def verify(
         unversioned=tuple(expectation.unversioned),
         changed_inputs=tuple(changed_inputs(root, load(root / "params.yaml").inputs)),
         remote_only=len(expectation.remote_only),
-        unasked=unasked,
+        unasked="; ".join(unasked),
     )
 
 
@@ -228,7 +228,12 @@ class _Check:
                 detail = NOT_ERASED if problem == EXTRA else "evicted here, and so in DVC's remote"
                 findings.append(
                     Finding(
-                        path=name, kind=REMOTE_ONLY, problem=problem, expected=expected, detail=detail, file=file
+                        path=name,
+                        kind=REMOTE_ONLY,
+                        problem=problem,
+                        expected=expected,
+                        detail=detail,
+                        file=file,
                     )
                 )
         return findings

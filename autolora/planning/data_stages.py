@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from autolora.crawl.budget import GB
 from autolora.planning import passes
 from autolora.planning.cost import Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
@@ -43,6 +44,11 @@ def pool(setting: Setting) -> StageCost:
     work, hubs = setting.work, setting.params.hubs
     files, images = work.adapters * work.file_bytes, work.images * work.image_px
     stored = images * setting.rate("png_bytes_per_px")
+    batches = files + stored
+    if (
+        keep := setting.params.storage.keep_local_gb
+    ) is not None:  # a refresh evicts when it has stored what is new
+        batches = min(batches, keep * GB + batches * work.per_day / work.adapters)
     requests = work.adapters + work.images
     speed = min(setting.rate("network_bytes_per_s"), (hubs.max_mb_per_s or math.inf) * 1e6)
     download = max(requests / hubs.requests_per_s, (files + stored) / speed)
@@ -51,7 +57,7 @@ def pool(setting: Setting) -> StageCost:
         stage="pool",
         does=f"{counted(work.adapters, 'file')} of {work.file_bytes / 1e6:.4g} MB, {counted(work.images, 'image')}",
         seconds=setting.start_s + max(download, compute / min(hubs.downloads, setting.threads)),
-        disk=files + stored + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
+        disk=batches + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
         memory=setting.rate("process_bytes") + hubs.downloads * work.file_bytes,
         hub_requests=requests,
     )

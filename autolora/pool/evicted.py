@@ -15,15 +15,27 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+import yaml
+
 from autolora.catalog import takedowns
 from autolora.errors import MissingArtifact
 from autolora.extras import check_installed
 from autolora.params import load
-from autolora.pool.batches import NAME, SUFFIXES, batches_folder, file_path, members, present_files
+from autolora.pool.batches import (
+    NAME,
+    SUFFIXES,
+    batch_names,
+    batches_folder,
+    file_path,
+    members,
+    present_files,
+)
 from autolora.storage.files import MB
+from autolora.wording import counted
 
 TAKEDOWN_KINDS = {"weights": "weights", "renderings": "rendering"}
 """kind of a file -> kind of its takedown"""
+GB = 1000 * MB
 FETCHED_SHARE = 0.25
 """of storage.keep_local_gb, for single files of evicted batches; the rest is for whole batches"""
 IN_USE_S = 60
@@ -50,6 +62,36 @@ def evicted_batches(root: Path) -> list[str]:
     """Return the names of the evicted batches, sorted."""
     names = (path.name.removesuffix(".dvc") for path in batches_folder(root).glob("*.dvc"))
     return sorted(name for name in names if NAME.fullmatch(name) and is_evicted(root, name))
+
+
+def storage_summary(root: Path) -> dict[str, float] | None:
+    """Return how many batches and GB are here and in the remote only, by their .dvc files; None if nothing is evicted.
+
+    GB here include files of evicted batches that were fetched.
+    """
+    if limit_bytes(root) is None:
+        return None
+    evicted = {*evicted_batches(root)}
+    here = {*batch_names(root)}
+    return {
+        "limit_gb": (limit_bytes(root) or 0) / GB,
+        "batches_here": len(here),
+        "gb_here": (_recorded_bytes(root, here) + sum(status.st_size for _, status in _fetched_files(root)))
+        / GB,
+        "batches_evicted": len(evicted),
+        "gb_evicted": _recorded_bytes(root, evicted) / GB,
+    }
+
+
+def describe_storage(root: Path) -> str:
+    """Return the same as a phrase; empty if nothing is evicted."""
+    if not (values := storage_summary(root)):
+        return ""
+    return (
+        f"{values['gb_here']:,.3g} GB here (storage.keep_local_gb: {values['limit_gb']:g}), "
+        f"{values['gb_evicted']:,.3g} GB in DVC's remote only ({counted(int(values['batches_evicted']), 'evicted batch', 'evicted batches')} of "
+        f"{int(values['batches_evicted'] + values['batches_here'])})"
+    )
 
 
 def stored_files(root: Path, kind: str) -> set[str]:
@@ -116,9 +158,9 @@ def fetched_path(root: Path, kind: str, sha256: str) -> Path:
 
 
 def last_use(root: Path, batch: str) -> float:
-    """Return the time of the last use of a batch on disk, in seconds; of one that was never used, that of its folder."""
-    times = [path.stat().st_mtime for path in (_marker(root, batch), batches_folder(root) / batch) if path.exists()]
-    return max(times, default=0.0)
+    """Return the time of the last use of a batch on disk, in seconds: at least that of its folder."""
+    paths = (_marker(root, batch), batches_folder(root) / batch)
+    return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
 
 
 def is_in_use(root: Path, batch: str) -> bool:
@@ -149,8 +191,8 @@ def _fetch(root: Path, wanted: dict[str, Path]) -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise MissingArtifact(
-            f"{min(wanted)} lies in DVC's remote only, because its batch was evicted (storage.keep_local_gb), and could "
-            f"not be fetched ({reason}): `autolora doctor` checks the remote; try again when it answers"
+            f"{min(wanted)} lies in DVC's remote only, because its batch was evicted (storage.keep_local_gb), and "
+            f"could not be fetched ({reason}): `autolora doctor` checks the remote; try again when it answers"
         )
 
 
@@ -175,7 +217,14 @@ def _fetched_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
 def _read_limit(path: Path, modified_ns: int, size: int) -> float | None:
     """Read params.yaml; modification time and size are part of the cache's key."""
     limit = load(path).storage.keep_local_gb
-    return None if limit is None else limit * 1000 * MB
+    return None if limit is None else limit * GB
+
+
+def _recorded_bytes(root: Path, names: Iterable[str]) -> int:
+    """Return the bytes of batches that DVC has recorded; without those that it has no version of yet."""
+    paths = [_dvc_file(batches_folder(root) / name) for name in names]
+    found = (yaml.safe_load(path.read_text())["outs"][0].get("size") for path in paths if path.exists())
+    return sum(size or 0 for size in found)
 
 
 def _dvc_file(folder: Path) -> Path:

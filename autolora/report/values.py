@@ -17,6 +17,7 @@ from autolora.index.served import copy_path, former_digest
 from autolora.lora.remedies import REMEDIES
 from autolora.params import Params
 from autolora.pool.batches import batches_folder
+from autolora.pool.evicted import describe_storage
 from autolora.records import Adapter, Listing
 from autolora.refresh.history import read_refresh, releases
 from autolora.refresh.last_refresh import read_last_refresh
@@ -65,6 +66,7 @@ def report_values(root: Path, params: Params | None) -> dict[str, Any]:
         "unmeasured": (measured.evaluation or {}).get("unmeasured"),
         "trends": trends(releases(root)),
         "is_pipeline": is_pipeline(root),
+        "batches": describe_storage(root),
     }
 
 

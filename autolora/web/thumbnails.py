@@ -70,7 +70,9 @@ class Thumbnails:
         try:
             is_evicted = is_remote_only(self.root, "renderings", image)
             path = (
-                reduced_path(self.root, image, CARD_PX) if is_evicted else pool.rendering_path(self.root, image)
+                reduced_path(self.root, image, CARD_PX)
+                if is_evicted
+                else pool.rendering_path(self.root, image)
             )
             with Image.open(path) as opened:
                 width, height = opened.size
