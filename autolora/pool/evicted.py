@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -64,7 +65,7 @@ def evicted_batches(root: Path) -> list[str]:
     return sorted(name for name in names if NAME.fullmatch(name) and is_evicted(root, name))
 
 
-def storage_summary(root: Path) -> dict[str, float] | None:
+def storage_summary(root: Path) -> dict[str, Any] | None:
     """Return how many batches and GB are here and in the remote only, by their .dvc files; None if nothing is evicted.
 
     GB here include files of evicted batches that were fetched.
@@ -87,10 +88,11 @@ def describe_storage(root: Path) -> str:
     """Return the same as a phrase; empty if nothing is evicted."""
     if not (values := storage_summary(root)):
         return ""
+    total = values["batches_evicted"] + values["batches_here"]
     return (
         f"{values['gb_here']:,.3g} GB here (storage.keep_local_gb: {values['limit_gb']:g}), "
-        f"{values['gb_evicted']:,.3g} GB in DVC's remote only ({counted(int(values['batches_evicted']), 'evicted batch', 'evicted batches')} of "
-        f"{int(values['batches_evicted'] + values['batches_here'])})"
+        f"{values['gb_evicted']:,.3g} GB in DVC's remote only ({values['batches_evicted']} of "
+        f"{counted(total, 'batch', 'batches')})"
     )
 
 
