@@ -38,6 +38,7 @@ PLUMBING = (
     "autolora/encoder/pretrained.py",  # as autolora/pretrained/; encoder/compact.py decides numbers
     "autolora/fusion/pretrained.py",
     "autolora/hubs/",  # a downloaded file is verified by its hash
+    "autolora/pool/evicted.py",  # what is fetched from DVC's remote is verified by its hash
     "autolora/pretrained/",  # so is a file of a pretrained model
     "autolora/storage/bounds.py",
     "autolora/storage/files.py",

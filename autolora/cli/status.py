@@ -24,10 +24,10 @@ def status(as_json: Json = False) -> None:
     refresh.stale_days days.
     """
     from autolora.clock import now
-    from autolora.pool.evicted import describe_storage, storage_summary
     from autolora.refresh.history import read_refresh
     from autolora.refresh.last_refresh import failure_notice, read_last_refresh
     from autolora.releases.state import read_state
+    from autolora.report.batches import describe_storage, storage_summary
 
     root, params = enter_repository()
     last, record = read_last_refresh(root), read_refresh(root)

@@ -14,9 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from autolora.catalog import takedowns
 from autolora.errors import MissingArtifact
@@ -25,14 +22,12 @@ from autolora.params import load
 from autolora.pool.batches import (
     NAME,
     SUFFIXES,
-    batch_names,
     batches_folder,
     file_path,
     members,
     present_files,
 )
 from autolora.storage.files import MB
-from autolora.wording import counted
 
 TAKEDOWN_KINDS = {"weights": "weights", "renderings": "rendering"}
 """kind of a file -> kind of its takedown"""
@@ -63,37 +58,6 @@ def evicted_batches(root: Path) -> list[str]:
     """Return the names of the evicted batches, sorted."""
     names = (path.name.removesuffix(".dvc") for path in batches_folder(root).glob("*.dvc"))
     return sorted(name for name in names if NAME.fullmatch(name) and is_evicted(root, name))
-
-
-def storage_summary(root: Path) -> dict[str, Any] | None:
-    """Return how many batches and GB are here and in the remote only, by their .dvc files; None if nothing is evicted.
-
-    GB here include files of evicted batches that were fetched.
-    """
-    if limit_bytes(root) is None:
-        return None
-    evicted = {*evicted_batches(root)}
-    here = {*batch_names(root)}
-    return {
-        "limit_gb": (limit_bytes(root) or 0) / GB,
-        "batches_here": len(here),
-        "gb_here": (_recorded_bytes(root, here) + sum(status.st_size for _, status in _fetched_files(root)))
-        / GB,
-        "batches_evicted": len(evicted),
-        "gb_evicted": _recorded_bytes(root, evicted) / GB,
-    }
-
-
-def describe_storage(root: Path) -> str:
-    """Return the same as a phrase; empty if nothing is evicted."""
-    if not (values := storage_summary(root)):
-        return ""
-    total = values["batches_evicted"] + values["batches_here"]
-    return (
-        f"{values['gb_here']:,.3g} GB here (storage.keep_local_gb: {values['limit_gb']:g}), "
-        f"{values['gb_evicted']:,.3g} GB in DVC's remote only ({values['batches_evicted']} of "
-        f"{counted(total, 'batch', 'batches')})"
-    )
 
 
 def stored_files(root: Path, kind: str) -> set[str]:
@@ -159,6 +123,13 @@ def fetched_path(root: Path, kind: str, sha256: str) -> Path:
     return fetched_folder(root) / kind / f"{sha256}{SUFFIXES[kind]}"
 
 
+def fetched_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files that were fetched from the remote, with their states."""
+    for path in fetched_folder(root).glob("*/*"):
+        with suppress(FileNotFoundError):
+            yield path, path.stat()
+
+
 def last_use(root: Path, batch: str) -> float:
     """Return the time of the last use of a batch on disk, in seconds: at least that of its folder."""
     paths = (_marker(root, batch), batches_folder(root) / batch)
@@ -200,7 +171,7 @@ def _fetch(root: Path, wanted: dict[str, Path]) -> None:
 
 def _remove_least_used(root: Path) -> None:
     """Remove fetched files, the least recently used first, until their share of the disk holds the others."""
-    used = sorted((status.st_mtime, status.st_size, path) for path, status in _fetched_files(root))
+    used = sorted((status.st_mtime, status.st_size, path) for path, status in fetched_files(root))
     excess = sum(size for _, size, _ in used) - FETCHED_SHARE * (limit_bytes(root) or 0)
     for modified, size, path in used:
         if excess <= 0 or modified > time.time() - IN_USE_S:
@@ -209,24 +180,11 @@ def _remove_least_used(root: Path) -> None:
         excess -= size
 
 
-def _fetched_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in fetched_folder(root).glob("*/*"):
-        with suppress(FileNotFoundError):
-            yield path, path.stat()
-
-
 @lru_cache(maxsize=4)
 def _read_limit(path: Path, modified_ns: int, size: int) -> float | None:
     """Read params.yaml; modification time and size are part of the cache's key."""
     limit = load(path).storage.keep_local_gb
     return None if limit is None else limit * GB
-
-
-def _recorded_bytes(root: Path, names: Iterable[str]) -> int:
-    """Return the bytes of batches that DVC has recorded; without those that it has no version of yet."""
-    paths = [_dvc_file(batches_folder(root) / name) for name in names]
-    found = (yaml.safe_load(path.read_text())["outs"][0].get("size") for path in paths if path.exists())
-    return sum(size or 0 for size in found)
 
 
 def _dvc_file(folder: Path) -> Path:

@@ -17,13 +17,13 @@ from autolora.index.served import copy_path, former_digest
 from autolora.lora.remedies import REMEDIES
 from autolora.params import Params
 from autolora.pool.batches import batches_folder
-from autolora.pool.evicted import describe_storage
 from autolora.records import Adapter, Listing
 from autolora.refresh.history import read_refresh, releases
 from autolora.refresh.last_refresh import read_last_refresh
 from autolora.refresh.outcomes import LABELS
 from autolora.refresh.waiting import read_waiting
 from autolora.releases.state import attention, notice, read_state
+from autolora.report.batches import describe_storage
 from autolora.report.headlines import headlines
 from autolora.report.measured import read_measured
 from autolora.report.trends import trends
