@@ -38,8 +38,7 @@ def evict_batches() -> list[str]:
     for name in sorted(sizes, key=lambda name: evicted.last_use(ROOT, name)):
         if excess <= 0:
             break
-        if not evicted.is_in_use(ROOT, name) and _is_held(name, outputs[name]):
-            _move_out(name)
+        if not evicted.is_in_use(ROOT, name) and _is_held(name, outputs[name]) and _move_out(name):
             left.append(name)
             excess -= sizes[name]
     finish_evictions()
@@ -104,15 +103,20 @@ def _is_held(name: str, output: Output) -> bool:
     return not lacking
 
 
-def _move_out(name: str) -> None:
-    """Begin the eviction of a batch; small copies of its images, which stay, are made before."""
+def _move_out(name: str) -> bool:
+    """Begin the eviction of a batch, and return whether it did: not if the batch is used by now.
+
+    Small copies of its images, which stay, are made before.
+    """
     folder, leaving = batches_folder(ROOT) / name, _leaving_folder() / name
     images, cards = [path.stem for path in (folder / "renderings").glob("*")], Thumbnails(ROOT)
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         for _ in executor.map(lambda image: cards.load(image, CARD_PX), images):
             pass
     leaving.parent.mkdir(exist_ok=True)
-    folder.rename(leaving)
+    if is_free := not evicted.is_in_use(ROOT, name):
+        folder.rename(leaving)
+    return is_free
 
 
 def _remove_objects(names: Collection[str]) -> None:

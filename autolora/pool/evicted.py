@@ -87,11 +87,11 @@ def local_path(root: Path, kind: str, sha256: str) -> Path:
     Raises MissingArtifact if it cannot be fetched.
     """
     batch = members(root)[kind].get(sha256)
+    if batch is not None:
+        _mark_used(root, batch)  # first, so that it is not evicted after the next line
     if batch is not None and is_evicted(root, batch):
         fetch(root, kind, [sha256])
         return fetched_path(root, kind, sha256)
-    if batch is not None:
-        _mark_used(root, batch)
     return file_path(root, kind, sha256)
 
 
@@ -143,7 +143,7 @@ def is_in_use(root: Path, batch: str) -> bool:
 
 
 def _mark_used(root: Path, batch: str) -> None:
-    """Record that a file of a batch on disk is used; without effect if nothing is evicted, or in a read-only folder."""
+    """Record that a file of a batch is used; without effect if nothing is evicted, or in a read-only folder."""
     if limit_bytes(root) is not None:
         with suppress(OSError):
             _marker(root, batch).parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from autolora.pool.batches import batch_names, batches_folder
-from autolora.pool.evicted import GB, evicted_batches, limit_bytes
+from autolora.pool.evicted import GB, evicted_batches, fetched_files, limit_bytes
 from autolora.wording import counted
 
 

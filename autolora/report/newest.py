@@ -12,6 +12,7 @@ from autolora.hubs.pages import page_of
 from autolora.index.tags import read_tags_of
 from autolora.params import HubsParams
 from autolora.pool import store as pool
+from autolora.pool.batches import file_path
 from autolora.pool.evicted import is_remote_only
 from autolora.records import Listing
 from autolora.refresh.history import RefreshRecord
@@ -93,6 +94,9 @@ def _image(root: Path, sources: Sources, images: dict[str, str]) -> str | None:
 
 
 def _path(root: Path, image: str) -> Path:
-    """Return the path of an image; of one in an evicted batch that of its card, which needs no remote."""
+    """Return the path of an image; of one in an evicted batch that of its card, which needs no remote.
+
+    To be on the page is no use of a batch.
+    """
     is_evicted = is_remote_only(root, "renderings", image)
-    return reduced_path(root, image, CARD_PX) if is_evicted else pool.rendering_path(root, image)
+    return reduced_path(root, image, CARD_PX) if is_evicted else file_path(root, "renderings", image)

@@ -10,6 +10,7 @@ from PIL.ExifTags import Base
 from autolora.catalog import takedowns
 from autolora.errors import MissingArtifact
 from autolora.pool import store as pool
+from autolora.pool.batches import file_path
 from autolora.pool.evicted import is_remote_only
 from autolora.report.images import CARD_PX as CARD_PX
 from autolora.report.images import FOLDER as FOLDER
@@ -50,7 +51,7 @@ class Thumbnails:
             return None
         if not path.exists():
             try:
-                reduced = reduce_image(pool.rendering_path(self.root, image), side)
+                reduced = reduce_image(self._source(image), side)
             except UNREADABLE:
                 return None
             except MissingArtifact:  # of an evicted batch, and the remote is away: the card stays
@@ -68,12 +69,8 @@ class Thumbnails:
         if not self._has(image):
             return None
         try:
-            is_evicted = is_remote_only(self.root, "renderings", image)
-            path = (
-                reduced_path(self.root, image, CARD_PX)
-                if is_evicted
-                else pool.rendering_path(self.root, image)
-            )
+            card = reduced_path(self.root, image, CARD_PX)
+            path = card if self._is_evicted(image) else self._source(image)
             with Image.open(path) as opened:
                 width, height = opened.size
                 is_turned = opened.getexif().get(Base.Orientation) in TURNED
@@ -83,3 +80,12 @@ class Thumbnails:
 
     def _has(self, image: str) -> bool:
         return image not in erased_images(self.root) and pool.has_rendering(self.root, image)
+
+    def _is_evicted(self, image: str) -> bool:
+        return is_remote_only(self.root, "renderings", image)
+
+    def _source(self, image: str) -> Path:
+        """Return the path of an image; one of an evicted batch is fetched. To be on the page is no use of a batch."""
+        if self._is_evicted(image):
+            return pool.rendering_path(self.root, image)
+        return file_path(self.root, "renderings", image)

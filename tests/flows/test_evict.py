@@ -85,7 +85,7 @@ def close_batch(root: Path, number: int, day: datetime.date) -> None:
     rng, wanted = random.Random(number), dict[str, list[str]](weights=[], renderings=[])
     for kind, number_of_files in (("weights", FILES_PER_BATCH), ("renderings", 1)):
         for _ in range(number_of_files):
-            content = rng.randbytes(BYTES) if kind == "weights" else encoded_image(40 * number + 20)
+            content = rng.randbytes(BYTES) if kind == "weights" else encoded_image(40, (16 + number, 12))
             sha256 = hashlib.sha256(content).hexdigest()
             path = batches.file_path(root, kind, sha256)
             path.parent.mkdir(parents=True, exist_ok=True)

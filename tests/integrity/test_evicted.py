@@ -1,6 +1,7 @@
 """Verification and repair of batches that lie in DVC's remote only."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,17 @@ import pytest
 from autolora.integrity.content import ContentReader
 from autolora.integrity.verification import EMPTY, EXTRA, MISSING
 from autolora.params import load
+from autolora.pool.batches import batch_names
 from autolora.pool.evicted import fetched_path, local_path, stored_files
 from autolora.pool.recipe import ReadRecipe
+from autolora.pool.sketch_packs import find_sketches
 from autolora.pool.stage import PoolSync
 from flows.dvc_objects import empty_file
+from playground.hubs.state import Hub
 from playground.repository import change_params
 from tests.integrity.versioned_repository import VersionedRepository, commit
 from tests.lora.writing import CONFIG
+from tests.pool.site import Site
 
 pytestmark = pytest.mark.slow
 
@@ -93,3 +98,15 @@ def test_the_pool_downloads_no_evicted_file_again(evicted: VersionedRepository) 
     assert sync.missing_adapters() == sync.missing_renderings() == []
     change_params(evicted.root / "params.yaml", {"storage": {"keep_local_gb": None}})
     assert sync.missing_adapters() and sync.missing_renderings()
+
+
+def test_sketches_of_another_size_are_made_of_fetched_files(evicted: VersionedRepository, hub: Hub) -> None:
+    params = load(evicted.root / "params.yaml")
+    recipe = ReadRecipe.for_base_model(CONFIG, replace(params.pool, sketch_size=params.pool.sketch_size * 2))
+    assert params.hubs.huggingface
+    site = Site(hub, params.hubs.huggingface.endpoint, evicted.root)
+    hub.change({"reset": True})
+    site.run_pool(recipe)
+    assert "weights" not in site.requests()
+    assert stored_files(evicted.root, "weights") == find_sketches(evicted.root, recipe.digest).keys()
+    assert not batch_names(evicted.root)
