@@ -107,6 +107,6 @@ def test_sketches_of_another_size_are_made_of_fetched_files(evicted: VersionedRe
     site = Site(hub, params.hubs.huggingface.endpoint, evicted.root)
     hub.change({"reset": True})
     site.run_pool(recipe)
-    assert "weights" not in site.requests()
+    assert site.requests() == {"weights": 1}, "the refused file, which the pool does not store"
     assert stored_files(evicted.root, "weights") == find_sketches(evicted.root, recipe.digest).keys()
     assert not batch_names(evicted.root)
