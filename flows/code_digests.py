@@ -43,6 +43,7 @@ PLUMBING = (
     "autolora/fusion/pretrained.py",
     PLANNING,
     "autolora/hubs/",  # a downloaded file is verified by its hash
+    "autolora/pool/evicted.py",  # what is fetched from DVC's remote is verified by its hash
     "autolora/pretrained/",  # so is a file of a pretrained model
     "autolora/storage/bounds.py",
     "autolora/storage/files.py",

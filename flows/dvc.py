@@ -7,15 +7,17 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from autolora.integrity.dvc_records import added_folders, declared_outputs
+from autolora.errors import AutoLoraError
+from autolora.integrity.dvc_records import added_folders, declared_outputs, read_lists, sizes_in_remote
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
+from autolora.pool.evicted import evicted_batches
 from autolora.storage.files import read_json, write_atomic
 from autolora.storage.git import restore_committed
 from autolora.storage.incremental import pending
@@ -56,11 +58,13 @@ def push(lock_fd: int | None = None) -> int | None:
     record = read_json(ROOT / PUSHED) or {}
     wanted = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _versioned_paths()}
     done = record.get("targets", {}) if record.get("url") == url else {}
+    elsewhere = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _evicted_paths()}
     targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _finished_stages() if start == 0 else []
         dvc_process.run(["push", "--quiet", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
-    write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted}))
+    _check_remote([md5 for _, md5 in pending(elsewhere.items(), done.items()).add])
+    write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted | elsewhere}))
     return len(targets)
 
 
@@ -107,6 +111,27 @@ def _versioned_paths() -> Iterator[Path]:
     """Yield the batches and the sketch packs on disk, each of which is a DVC output of its own."""
     yield from (batches.batches_folder(ROOT) / name for name in batches.batch_names(ROOT))
     yield from (sketch_packs.packs_folder(ROOT) / name for name in sketch_packs.pack_names(ROOT))
+
+
+def _evicted_paths() -> Iterator[Path]:
+    yield from (batches.batches_folder(ROOT) / name for name in evicted_batches(ROOT))
+
+
+def _check_remote(lists: Sequence[str]) -> None:
+    """Raise AutoLoraError if a remote that is new to this machine lacks objects of evicted batches.
+
+    lists: md5 of the lists of their files.
+    """
+    if not lists:
+        return
+    found = read_lists(ROOT, lists)
+    wanted = {*lists, *(md5 for files in found.values() for md5 in files.values())}
+    if lacking := wanted - sizes_in_remote(ROOT, wanted).keys():
+        raise AutoLoraError(
+            f"DVC's default remote lacks {len(lacking)} of {len(wanted)} objects of evicted batches, e.g. "
+            f"{min(lacking)}: if it is another remote than before, copy the objects of the former one into it, or name "
+            "the former one again (`dvc remote default NAME`); then run `python -m flows.dvc`"
+        )
 
 
 def _dvc_files() -> list[Path]:

@@ -394,7 +394,7 @@ def _judge(place: str, path: str, has_content: bool) -> tuple[str, str]:
     least, advice = next((kind, advice) for start, kind, advice in ADVICE if path.startswith(start))
     if place == GIT:
         least, advice = "name", REWRITE
-    elif has_content and path.startswith(("data/pool", "cache/web_images")):
+    elif has_content and path.startswith(("data/pool", "cache/web_images", "cache/fetched")):
         advice = APPLY
     return "content" if has_content else least, advice
 

@@ -43,6 +43,7 @@ from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
 from flows import dvc, dvc_process, git, promotion, stage
+from flows.evict import evict_batches
 from flows.stage import (
     ROOT,
     PromotionRefused,
@@ -250,9 +251,10 @@ def run_later_stages(lock_fd: int) -> list[str]:
 
 
 def save(summary: str, lock_fd: int) -> None:
-    """Commit, push and tag what has changed."""
+    """Commit, push and tag what has changed; then evict the batches that exceed their share of the disk."""
     promotion.commit(summary)
     promotion.push(summary, lock_fd)
+    evict_batches()
 
 
 def failure_text(error: AutoLoraError) -> str:

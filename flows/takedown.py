@@ -32,6 +32,7 @@ from autolora.index.served import num_left_out, open_index
 from autolora.integrity.dvc_records import folder_md5
 from autolora.pool import batches
 from autolora.pool import store as pool
+from autolora.pool.evicted import fetched_folder
 from autolora.pool.takedown import Scope, find_scope, orphaned_images
 from autolora.records import Listing
 from autolora.releases.checks import GATE, record
@@ -175,6 +176,9 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
         if path.name in names and path.is_file() and (size := path.stat().st_size):
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
+    for path in fetched_folder(ROOT).rglob("*"):
+        if path.name in names:
+            yield Copy("cache/fetched", path.stat().st_size, path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
     for path in (ROOT / WEB_IMAGES).rglob("*"):
         if path.stem in images:

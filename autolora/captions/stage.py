@@ -20,6 +20,7 @@ from autolora.catalog.sources import ImageSource, image_sources
 from autolora.catalog.store import read_active
 from autolora.errors import CaptionError
 from autolora.params import CaptionsParams
+from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.records import Caption, PooledRendering
 from autolora.storage.files import append_rows, write_rows
@@ -92,6 +93,7 @@ def caption_batch(
     Raises CaptionError if the engine itself fails. The captions that it returned before the error are stored.
     """
     images = list(batch.images)
+    evicted.fetch(root, "renderings", images)
     requests = [
         CaptionRequest(
             image=pool.rendering_path(root, image),

@@ -70,6 +70,10 @@ class Takedowns:
         """The sha256 of the files."""
         return frozenset(row.sha256 for row in self.rows if row.kind == "weights" and row.sha256)
 
+    def lists(self, kind: str, sha256: str) -> bool:
+        """Return whether a file or image was taken down. kind: one of KINDS."""
+        return (kind, sha256) in self._by_sha256
+
     def of_listing(self, listing: Listing) -> Takedown | None:
         """Return the takedown of a listed file: by its sha256, or by its name if hub or list have no sha256."""
         named = self._by_name.get((listing.hub, listing.id, listing.file))

@@ -43,7 +43,13 @@ def verify(
             f"{result.read} of {sum(result.files.values())} files read, {result.bytes / 1e6:.1f} MB in "
             f"{result.seconds:.1f} s ({result.mb_per_s:.0f} MB/s): {len(result.findings)} findings"
         )
-    if result.findings:
+        if result.remote_only:
+            print(
+                f"{counted(result.remote_only, 'file')} of evicted batches: DVC's remote was asked for their sizes"
+            )
+        if result.unasked:
+            print(f"DVC's remote could not be asked for the files of evicted batches ({result.unasked})")
+    if result.findings or result.unasked:
         raise typer.Exit(1)
 
 

@@ -27,6 +27,7 @@ def status(as_json: Json = False) -> None:
     from autolora.refresh.history import read_refresh
     from autolora.refresh.last_refresh import failure_notice, read_last_refresh
     from autolora.releases.state import read_state
+    from autolora.report.batches import describe_storage, storage_summary
 
     root, params = enter_repository()
     last, record = read_last_refresh(root), read_refresh(root)
@@ -38,11 +39,13 @@ def status(as_json: Json = False) -> None:
         "index": _index(root, last),
         "release": release.to_json(time),
         "waiting": _waiting(root),
+        "storage": storage_summary(root),
     }
     if as_json:
         print(to_json(state))
     else:
         facts = _facts(last, state, " ".join(failure_notice(root, last)[1:]), release)
+        facts["batches"] = describe_storage(root)
         print_facts({label: printable(text) for label, text in facts.items() if text})
     if last.problem or release.stale:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from autolora.catalog import store as catalog
 from autolora.clock import today
 from autolora.doctor import Setting, Trouble
 from autolora.extras import LIBRARIES
+from autolora.integrity.dvc_records import dvc_setting
 from autolora.storage.files import read_rows
 
 ANSWER_S = 8.0
@@ -116,6 +117,16 @@ def _git(setting: Setting, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def evictions(setting: Setting) -> Iterator[Trouble]:
+    """Yield that nothing can be evicted."""
+    keep = setting.params.storage.keep_local_gb
+    if setting.is_pipeline and keep is not None and not dvc_setting(setting.root, "core.remote"):
+        yield Trouble(
+            f"storage.keep_local_gb is {keep:g}, but DVC has no default remote: nothing is evicted",
+            "`dvc remote add --default NAME URL`, or set it to null",
+        )
+
+
 def dvc_remote(setting: Setting) -> Iterator[Trouble]:
     """Yield that DVC's default remote does not take a file (flows.remote_check writes and removes one)."""
     if not (setting.root / ".dvc" / "config").exists() or not setting.is_pipeline:
@@ -134,4 +145,4 @@ def dvc_remote(setting: Setting) -> Iterator[Trouble]:
         yield Trouble(f"DVC's remote takes no file ({problem})", REMOTE_REMEDY, stops)
 
 
-CHECKS = (libraries, own_files, training_date, git, dvc_remote)
+CHECKS = (libraries, own_files, training_date, git, evictions, dvc_remote)

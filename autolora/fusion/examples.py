@@ -21,6 +21,7 @@ from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.lora.factors import Lora
 from autolora.lora.slots import slots
 from autolora.params import PoolParams
+from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.storage.hashes import hash_value
@@ -102,6 +103,7 @@ class ExampleReader:
         return stored["states"], stored["pooled"]
 
     def _read_images(self, adapter: CaptionedAdapter) -> Tensor:
+        evicted.fetch(self._root, "renderings", adapter.images)
         images = [_open(pool.rendering_path(self._root, image)) for image in adapter.images]
         return encode_images(self._pipeline, images, self._size)
 

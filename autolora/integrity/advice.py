@@ -16,7 +16,7 @@ from autolora.index.served import commit_of, copies_folder, former_digest, serve
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import Output, folder_md5
 from autolora.integrity.index_sources import working_digest
-from autolora.integrity.verification import EXTRA, MISSING, RECORDS, Finding
+from autolora.integrity.verification import EXTRA, MISSING, RECORDS, REMOTE_ONLY, Finding
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.stages import STAGES
 from autolora.storage.git import read_committed
@@ -71,7 +71,7 @@ class _Adviser:
         Empty if the finding is mended alone, or not at all.
         """
         output = finding.file.output if finding.file else None
-        if finding.problem == EXTRA or is_unfinished(self._root, finding):
+        if finding.problem == EXTRA or finding.kind == REMOTE_ONLY or is_unfinished(self._root, finding):
             return ""
         if self._is_in_git(finding):
             return GIT

@@ -34,6 +34,15 @@ with Repo() as repo:
     print(json.dumps({oid: row["size"] for oid, row in zip(oids, rows)}))
 """
 """program that prints the sizes of those objects in its input that the default remote holds"""
+READ_REMOTE = """
+import json, sys
+from dvc.repo import Repo
+with Repo() as repo:
+    remote = repo.cloud.get_remote_odb()
+    oids = remote.oids_exist(json.load(sys.stdin))
+    print(json.dumps({oid: remote.fs.cat_file(remote.oid_to_path(oid)).decode() for oid in oids}))
+"""
+"""program that prints those objects in its input that the default remote holds; they are texts"""
 FOLDER_SUFFIX = ".dir"
 """end of the md5 of a folder: its object is a JSON list of the md5 and the path of each file"""
 
@@ -106,9 +115,26 @@ def added_folders(root: Path) -> tuple[Path, Path]:
 def read_list(path: Path, md5: str) -> dict[str, str] | None:
     """Return path -> md5 of the files of a folder from the folder's object; None if it is missing or damaged."""
     try:
-        content = path.read_bytes()
+        return _parse_list(path.read_bytes(), md5)
     except OSError:
         return None
+
+
+def read_lists(root: Path, md5s: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return md5 -> list of a folder, of those that DVC's cache or its default remote holds; writes nothing.
+
+    Raises MissingArtifact if the cache lacks one, and the remote cannot be asked.
+    """
+    cached = {md5: read_list(object_path(root, md5), md5) for md5 in md5s}
+    lists = {md5: found for md5, found in cached.items() if found is not None}
+    if missing := sorted(cached.keys() - lists.keys()):
+        texts = json.loads(_run(root, ["-c", READ_REMOTE], "remote", json.dumps(missing)))
+        parsed = {md5: _parse_list(text.encode(), md5) for md5, text in texts.items()}
+        lists |= {md5: found for md5, found in parsed.items() if found is not None}
+    return lists
+
+
+def _parse_list(content: bytes, md5: str) -> dict[str, str] | None:
     if hashlib.md5(content).hexdigest() + FOLDER_SUFFIX != md5:
         return None
     return {row["relpath"]: row["md5"] for row in json.loads(content)}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from autolora.integrity.dvc_records import (
     folder_md5,
     object_path,
     read_list,
+    read_lists,
     read_records,
 )
 from autolora.integrity.index_sources import working_digest
 from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
+from autolora.pool.evicted import evicted_batches
 from autolora.storage.git import committed_blobs, read_committed
 from autolora.storage.hashes import hash_files
 
@@ -44,6 +46,12 @@ class ExpectedFile:
     """the output of DVC that the file belongs to"""
     is_taken_down: bool = False
     """whether data/takedowns.jsonl of any branch lists the file, which is empty then"""
+
+    @property
+    def oid(self) -> str:
+        """The md5 that names the object in the cache and in remotes; of a list it ends with .dir."""
+        assert self.object is not None
+        return f"{self.object.parent.name}{self.object.name}"
 
     @property
     def shown_path(self) -> Path:
@@ -74,6 +82,10 @@ class Expectation:
     """Records.unreadable, and the same of takedowns, copies of the index and cache/served"""
     unversioned: list[str] = field(default_factory=list)
     """batches and sketch packs that DVC has no version of"""
+    remote_only: list[ExpectedFile] = field(default_factory=list)
+    """files of evicted batches, and the lists of these files"""
+    unasked: list[str] = field(default_factory=list)
+    """why the files of evicted batches are not known; empty if they are"""
 
     def add(self, other: "Expectation") -> None:
         """Add what another part of the repository should hold."""
@@ -81,6 +93,8 @@ class Expectation:
         self.folders.extend(other.folders)
         self.unreadable.update(other.unreadable)
         self.unversioned.extend(other.unversioned)
+        self.remote_only.extend(other.remote_only)
+        self.unasked.extend(other.unasked)
 
 
 def expect_all(root: Path) -> Expectation:
@@ -122,9 +136,24 @@ def _expect_batches(root: Path, records: Records, taken_down: TakenDown) -> Expe
         for sha256, batch in files.items():
             members[batch].add(f"{kind}/{sha256}{batches.SUFFIXES[kind]}")
     outputs = _added_outputs(root, records, batches.batches_folder(root))
-    for name in sorted({*members, *outputs, *batches.batch_names(root)}):
+    evicted = {name: outputs[name] for name in evicted_batches(root) if name in outputs}
+    expectation.add(_expect_evicted(root, evicted, taken_down))
+    for name in sorted({*members, *outputs, *batches.batch_names(root)} - evicted.keys()):
         expectation.add(_expect_batch(root, name, members[name], outputs.get(name), taken_down))
     return expectation
+
+
+def _expect_evicted(root: Path, outputs: Mapping[str, Output], taken_down: TakenDown) -> Expectation:
+    """Return the files of evicted batches, of which this machine needs none. outputs: name of the batch -> output."""
+    try:
+        lists = read_lists(root, [output.md5 for output in outputs.values()])
+    except MissingArtifact as error:
+        return Expectation(unasked=[str(error)])
+    files = []
+    for output in outputs.values():
+        files += _list_files(root, output)
+        files += _files_of_batch(root, root / output.path, output, lists.get(output.md5, {}), taken_down)
+    return Expectation(remote_only=files)
 
 
 def _expect_batch(
@@ -139,20 +168,26 @@ def _expect_batch(
     )
     if output is None:
         expectation.unversioned.append(str(folder.relative_to(root)))
-    for name in sorted(names):
-        sha256, md5 = Path(name).stem, (listed or {}).get(name)
-        expectation.files.append(
-            ExpectedFile(
-                kind=name.partition("/")[0],
-                path=folder / name,
-                object=object_path(root, md5) if md5 else None,
-                md5=md5,
-                sha256=sha256,
-                output=output,
-                is_taken_down=sha256 in taken_down.sha256 or md5 in taken_down.md5,
-            )
-        )
+    files = {name: (listed or {}).get(name) for name in sorted(names)}
+    expectation.files.extend(_files_of_batch(root, folder, output, files, taken_down))
     return expectation
+
+
+def _files_of_batch(
+    root: Path, folder: Path, output: Output | None, files: Mapping[str, str | None], taken_down: TakenDown
+) -> Iterator[ExpectedFile]:
+    """Yield the files of a batch. files: relative path -> md5, None if DVC has not recorded it."""
+    for name, md5 in files.items():
+        sha256 = Path(name).stem
+        yield ExpectedFile(
+            kind=name.partition("/")[0],
+            path=folder / name,
+            object=object_path(root, md5) if md5 else None,
+            md5=md5,
+            sha256=sha256,
+            output=output,
+            is_taken_down=sha256 in taken_down.sha256 or md5 in taken_down.md5,
+        )
 
 
 def _expect_packs(root: Path, records: Records) -> Expectation:

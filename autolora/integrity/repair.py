@@ -92,11 +92,11 @@ def _sources(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> 
                 wanted[_key(finding)] = file
     remote = dvc_setting(root, "core.remote")
     if remote and wanted:
-        sizes = sizes_in_remote(root, {_name(file) for file in wanted.values()})
+        sizes = sizes_in_remote(root, {file.oid for file in wanted.values()})
         sources |= {
             key: f"DVC's remote {remote}"
             for key, file in wanted.items()
-            if _is_held(file, sizes.get(_name(file)))
+            if _is_held(file, sizes.get(file.oid))
         }
     return sources
 
@@ -157,12 +157,6 @@ def _target(root: Path, file: ExpectedFile) -> str:
     """Return what DVC fetches or checks out: the file, or the output whose list is damaged."""
     assert file.output is not None
     return str(file.path.relative_to(root)) if file.path else file.output.target
-
-
-def _name(file: ExpectedFile) -> str:
-    """Return the md5 that names an object in the cache; of a list it ends with .dir."""
-    assert file.object is not None
-    return f"{file.object.parent.name}{file.object.name}"
 
 
 def _key(finding: Finding) -> FindingKey:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autolora.errors import MissingArtifact
 from autolora.integrity.content import ContentReader
+from autolora.integrity.dvc_records import sizes_in_remote
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
 from autolora.params import load
 from autolora.progress import Progress
@@ -21,8 +23,9 @@ from autolora.storage.inputs import changed_inputs
 
 MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
-OBJECTS, RECORDS = "objects", "records"
-"""kinds of findings besides those of ExpectedFile: objects in DVC's cache, and files that record versions"""
+OBJECTS, RECORDS, REMOTE_ONLY = "objects", "records", "evicted"
+"""kinds of findings besides those of ExpectedFile: objects in DVC's cache, files that record versions, and files of
+evicted batches, which DVC's remote must have"""
 NOT_ERASED = "taken down, but not empty: run `autolora takedown --apply` on a branch that lists the takedown"
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
@@ -65,6 +68,10 @@ class Report:
     """batches and sketch packs that DVC has no version of"""
     changed_inputs: tuple[str, ...]
     """phrases on inputs outside the repository that are not as a stage has read them"""
+    remote_only: int = 0
+    """files of evicted batches and their lists, which DVC's remote was asked for, with their sizes"""
+    unasked: str = ""
+    """why it was not; empty if it was, or nothing is evicted"""
 
     @property
     def mb_per_s(self) -> float:
@@ -82,6 +89,8 @@ class Report:
             "findings": [finding.to_row() for finding in self.findings],
             "unversioned": list(self.unversioned),
             "changed_inputs": list(self.changed_inputs),
+            "remote_only": self.remote_only,
+            "unasked": self.unasked,
         }
 
 
@@ -105,6 +114,11 @@ def verify(
     check = _Check(root, reader, {id(file) for file in chosen})
     findings = [*check.records(expectation), *check.extra_files(expectation)]
     findings += check.files(expectation.files)
+    unasked = expectation.unasked
+    try:
+        findings += check.remote_only(expectation.remote_only)
+    except MissingArtifact as error:
+        unasked.append(str(error))
     return Report(
         files=dict(Counter(file.kind for file in expectation.files)),
         read=len(chosen),
@@ -113,6 +127,8 @@ def verify(
         findings=_without_repetition(findings),
         unversioned=tuple(expectation.unversioned),
         changed_inputs=tuple(changed_inputs(root, load(root / "params.yaml").inputs)),
+        remote_only=len(expectation.remote_only),
+        unasked="; ".join(unasked),
     )
 
 
@@ -192,6 +208,34 @@ class _Check:
             for found in executor.map(self._file, files):
                 findings += found
                 num_files += 1
+        return findings
+
+    def remote_only(self, files: Sequence[ExpectedFile]) -> list[Finding]:
+        """Return the findings of evicted files: what the remote lacks, or has empty, or not erased.
+
+        Raises MissingArtifact if it cannot be asked.
+        """
+        sizes = sizes_in_remote(self._root, {file.oid for file in files}) if files else {}
+        findings = []
+        for file in files:
+            size, problem = sizes.get(file.oid), ""
+            if file.is_taken_down:
+                problem = EXTRA if size else ""
+            elif size is None or (size == 0 and file.md5 != EMPTY_MD5):
+                problem = MISSING if size is None else EMPTY
+            if problem:
+                name, expected = self._name(file.shown_path), f"md5:{file.md5}"
+                detail = NOT_ERASED if problem == EXTRA else "evicted here, and so in DVC's remote"
+                findings.append(
+                    Finding(
+                        path=name,
+                        kind=REMOTE_ONLY,
+                        problem=problem,
+                        expected=expected,
+                        detail=detail,
+                        file=file,
+                    )
+                )
         return findings
 
     def _file(self, file: ExpectedFile) -> list[Finding]:

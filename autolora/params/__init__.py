@@ -32,6 +32,7 @@ from autolora.params.use import (
     RefreshParams,
     RetrievalParams,
     RuleParams,
+    StorageParams,
 )
 from autolora.presets.encoder import EncoderVariant
 
@@ -39,7 +40,7 @@ __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
-    "RefreshParams", "RetrievalParams", "RuleParams", "VllmParams", "load",
+    "RefreshParams", "RetrievalParams", "RuleParams", "StorageParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
 
@@ -65,6 +66,7 @@ class Params:
     evaluation: EvaluationParams
     experiments: ExperimentsParams
     refresh: RefreshParams
+    storage: StorageParams
 
     def __post_init__(self) -> None:
         """Raise ParamsError if two values contradict each other."""

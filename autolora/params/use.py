@@ -97,3 +97,11 @@ class RefreshParams:
     """hours after which a refresh, or a stage, fails"""
     stale_days: Count | None
     """days without a release after which an alarm is raised; null: never"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageParams:
+    """Where the files of the pool are kept."""
+
+    keep_local_gb: Positive | None
+    """10^9 bytes of batches on this disk; a refresh evicts what exceeds them; null: nothing is evicted"""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from autolora.crawl.budget import GB
 from autolora.planning import passes
 from autolora.planning.cost import NUMBER_BYTES, Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
@@ -41,7 +42,6 @@ def pool(setting: Setting) -> StageCost:
     work, hubs = setting.work, setting.params.hubs
     files, images = work.adapters * work.file_bytes, work.images * work.image_px
     stored = images * setting.rate("png_bytes_per_px")
-    copied = 0 if setting.own_files else files
     requests = 0 if setting.own_files else work.adapters + work.images
     speed = min(setting.rate("network_bytes_per_s"), (hubs.max_mb_per_s or math.inf) * 1e6)
     download = max(requests / hubs.requests_per_s, (files + stored) / speed) if requests else 0.0
@@ -50,10 +50,24 @@ def pool(setting: Setting) -> StageCost:
         stage="pool",
         does=f"{counted(work.adapters, 'file')} of {work.file_bytes / 1e6:.4g} MB, {counted(work.images, 'image')}",
         seconds=setting.start_s + max(download, compute / min(hubs.downloads, setting.threads)),
-        disk=copied + stored + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
+        disk=_batch_bytes(setting, files, stored)
+        + work.adapters * (setting.sketch_bytes + setting.rate("catalog_adapter_bytes")),
         memory=setting.rate("process_bytes") + hubs.downloads * work.file_bytes,
         hub_requests=requests,
     )
+
+
+def _batch_bytes(setting: Setting, files: float, images: float) -> float:
+    """Return the bytes of batches on this disk: of own files the images alone, else what eviction leaves."""
+    work, keep = setting.work, setting.params.storage.keep_local_gb
+    if setting.own_files:
+        return images
+    batches = files + images
+    if keep is None:
+        return batches
+    return min(
+        batches, keep * GB + batches * work.per_day / work.adapters
+    )  # a refresh evicts after it stores
 
 
 def captions(setting: Setting) -> StageCost:

@@ -8,7 +8,7 @@ from pathlib import Path
 from autolora.catalog.sources import ImageSource, group_sources, image_sources
 from autolora.crawl.budget import Cost, cost
 from autolora.params import CrawlParams
-from autolora.pool.batches import present_files
+from autolora.pool.evicted import stored_files
 from autolora.pool.near_duplicates import should_be_stored
 from autolora.pool.tables import PoolTables
 from autolora.records import Adapter, Listing
@@ -21,7 +21,7 @@ def forecast(root: Path, rows: Iterable[Listing], rules: CrawlParams) -> dict[st
     images count. A file on several hubs counts for the hub of its primary listing.
     """
     active = [row for row in rows if row.is_active]
-    tables, weights = PoolTables(root), present_files(root, "weights")
+    tables, weights = PoolTables(root), stored_files(root, "weights")
     costs: defaultdict[str, Cost] = defaultdict(Cost)
     for key, sources in group_sources(active).items():
         if _needs_download(sources.primary, tables.adapters.get(key), weights):
@@ -41,7 +41,7 @@ def _needs_download(listing: Listing, row: Adapter | None, weights: Container[st
 
 def _missing_images(tables: PoolTables, active: Sequence[Listing]) -> list[ImageSource]:
     """Return the images of accepted and unread files that are neither refused nor present."""
-    adapters, stored = tables.adapters, present_files(tables.root, "renderings")
+    adapters, stored = tables.adapters, stored_files(tables.root, "renderings")
     wanted = image_sources(row for row in active if row.key not in adapters or adapters[row.key].accepted)
     present = {key for key, row in tables.renderings.items() if row["sha256"] in stored}
     return [image for key, image in wanted.items() if key not in tables.refused and key not in present]

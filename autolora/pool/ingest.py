@@ -17,7 +17,9 @@ from autolora.hubs import Hub
 from autolora.lora.read import Reading, read_and_sketch
 from autolora.lora.sketch import Sketch
 from autolora.params import PoolParams
+from autolora.pool import evicted
 from autolora.pool import store as pool
+from autolora.pool.batches import file_path
 from autolora.pool.images import NOT_AN_IMAGE, reencode_image
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.tables import PoolTables
@@ -68,6 +70,8 @@ class Ingest:
 
         Raises DownloadsFailed at the end of the batch if files could not be downloaded or read, DiskFull at once.
         """
+        stored = (self._stored_sha256(sources.primary) for sources in batch)
+        evicted.fetch(self._root, "weights", filter(None, stored))  # in one process, not one for each
         return self._fetch((sources.primary.key, partial(self._adapter, sources)) for sources in batch)
 
     def fetch_renderings(self, batch: Sequence[ImageSource]) -> int:
@@ -113,8 +117,7 @@ class Ingest:
 
     def _read_stored(self, listing: Listing) -> Adapter | None:
         """Read a file that is stored but has no row of this recipe; None if it is not stored, or damaged."""
-        former = self._tables.adapters.get(listing.key)
-        sha256 = listing.sha256 or (former.sha256 if former else None)
+        sha256 = self._stored_sha256(listing)
         path = pool.weights_path(self._root, sha256) if sha256 else None
         if sha256 is None or path is None or not path.exists() or hash_file(path) != sha256:
             return None
@@ -123,6 +126,11 @@ class Ingest:
         if sketch:
             pool.save_sketch(self._root, sha256, sketch)
         return row
+
+    def _stored_sha256(self, listing: Listing) -> str | None:
+        """Return the sha256 by which the pool may have a file; None if neither hub nor pool know it."""
+        former = self._tables.adapters.get(listing.key)
+        return listing.sha256 or (former.sha256 if former else None)
 
     def _file(self, listing: Listing) -> TableRow:
         hub = self._hubs[listing.hub]
@@ -210,7 +218,8 @@ def _fetch_adapter(root: Path, listing: Listing, hub: Hub, recipe: ReadRecipe, m
         row, sketch = read_adapter(path, listing.key, sha256, recipe)
         if sketch:
             pool.save_sketch(root, sha256, sketch)
-            target = pool.weights_path(root, sha256)
+        if sketch and not evicted.is_remote_only(root, "weights", sha256):
+            target = file_path(root, "weights", sha256)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
     return row
@@ -244,7 +253,8 @@ def _fetch_rendering(root: Path, rendering: ListedRendering, hub: Hub, bounds: P
                     f"hub {hub.name}: {rendering.url} returned other content, or the download was corrupted: {error}"
                 ) from error
             raise
-    write_atomic(pool.rendering_path(root, sha256), content)
+    if not evicted.is_remote_only(root, "renderings", sha256):
+        write_atomic(file_path(root, "renderings", sha256), content)
     return PooledRendering(key=rendering.key, sha256=sha256, width=width, height=height)
 
 

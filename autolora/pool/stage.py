@@ -13,7 +13,7 @@ from autolora.catalog.sources import ImageSource, Sources, group_sources, image_
 from autolora.catalog.store import read_active
 from autolora.errors import DownloadsFailed, HubError, ReadingFailed
 from autolora.hubs.http.partial import prune_downloads
-from autolora.pool import batches, sketch_packs
+from autolora.pool import batches, evicted, sketch_packs
 from autolora.pool import store as pool
 from autolora.pool.near_duplicates import (
     NEAR_DUPLICATE,
@@ -187,7 +187,7 @@ class PoolSync:
 
     def _done_adapters(self) -> set[tuple[str, str]]:
         """Return key and recipe of each file that was refused, or whose weights and sketch are present."""
-        weights = batches.present_files(self._root, "weights")
+        weights = evicted.stored_files(self._root, "weights")
         sketches = pool.find_sketches(self._root, self._recipe_digest)
         return {
             (key, row.recipe)
@@ -197,7 +197,7 @@ class PoolSync:
 
     def _done_renderings(self) -> set[str]:
         """Return the keys of the images that were refused or are present."""
-        images = batches.present_files(self._root, "renderings")
+        images = evicted.stored_files(self._root, "renderings")
         stored = {key for key, row in self.tables.renderings.items() if row["sha256"] in images}
         return self.tables.refused.keys() | stored
 

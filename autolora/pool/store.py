@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolora.pool.batches import file_path, open_folder
+from autolora.pool.evicted import has_content, local_path
 from autolora.pool.sketch_packs import find_sketches, load_fingerprints, load_sketch, save_sketch
 from autolora.records import Adapter, PooledRendering
 from autolora.storage.files import Row, read_rows
@@ -38,13 +39,16 @@ def folder(root: Path) -> Path:
 
 
 def weights_path(root: Path, sha256: str) -> Path:
-    """Return the path of a stored LoRA file."""
-    return file_path(root, "weights", sha256)
+    """Return the path from which a stored LoRA file is read; one of an evicted batch is fetched first.
+
+    Raises MissingArtifact if it cannot be fetched.
+    """
+    return local_path(root, "weights", sha256)
 
 
 def has_weights(root: Path, sha256: str) -> bool:
     """Return whether the pool has the content of a LoRA file; that of a file that was taken down is empty."""
-    return _has_content(weights_path(root, sha256))
+    return has_content(root, "weights", sha256)
 
 
 def is_link_outside(root: Path, sha256: str) -> bool:
@@ -52,18 +56,18 @@ def is_link_outside(root: Path, sha256: str) -> bool:
 
     Links of DVC are in closed batches.
     """
-    path = weights_path(root, sha256)
+    path = file_path(root, "weights", sha256)
     return path.is_symlink() and path.is_relative_to(open_folder(root))
 
 
 def has_rendering(root: Path, sha256: str) -> bool:
     """Return whether the pool has the content of an image, as `has_weights` does."""
-    return _has_content(rendering_path(root, sha256))
+    return has_content(root, "renderings", sha256)
 
 
 def rendering_path(root: Path, sha256: str) -> Path:
-    """Return the path of a re-encoded image, given the sha256 of its download."""
-    return file_path(root, "renderings", sha256)
+    """Return the path from which a re-encoded image is read, as `weights_path`, given the sha256 of its download."""
+    return local_path(root, "renderings", sha256)
 
 
 def incoming(root: Path) -> Path:
@@ -84,10 +88,6 @@ def adapters(root: Path) -> dict[str, Adapter]:
 def renderings(root: Path) -> dict[str, PooledRendering]:
     """Return the active rows of the stored images by ListedRendering.key."""
     return {row["key"]: PooledRendering(**row) for row in _active_rows(root, "renderings")}
-
-
-def _has_content(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
 
 
 def _active_rows(root: Path, name: str) -> Iterator[Row]:

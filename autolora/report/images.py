@@ -5,13 +5,21 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+FOLDER = Path("cache", "web_images")
 SMALL_PX = 128
 """shorter side up to which an image keeps its pixels, if its longer side fits"""
+CARD_PX = 320
+"""largest side of an image on a card"""
 LOSSY_QUALITY = 84
 LOSSLESS_EFFORT = 50
 """of compression, 0 to 100"""
 METHOD = 2
 """of WebP, 0 (fast) to 6"""
+
+
+def reduced_path(root: Path, image: str, side: int) -> Path:
+    """Return the path of the copy of an image (sha256) in a size of the page: cache/web_images/<side>/."""
+    return root / FOLDER / str(side) / image[:2] / f"{image}.webp"
 
 
 def reduce_image(path: Path, max_side: int) -> bytes | None:

@@ -12,9 +12,11 @@ from autolora.hubs.pages import page_of
 from autolora.index.tags import read_tags_of
 from autolora.params import HubsParams
 from autolora.pool import store as pool
+from autolora.pool.batches import file_path
+from autolora.pool.evicted import is_remote_only
 from autolora.records import Listing
 from autolora.refresh.history import RefreshRecord
-from autolora.report.images import reduce_image
+from autolora.report.images import CARD_PX, reduce_image, reduced_path
 from autolora.show.naming import display_name
 
 MIN_SHOWN, MAX_SHOWN = 8, 16
@@ -86,8 +88,15 @@ def _newcomer(
 
 def _image(root: Path, sources: Sources, images: dict[str, str]) -> str | None:
     """Return the first image of an adapter's listings that the pool holds."""
-    paths = (
-        pool.rendering_path(root, images[image.key]) for image in sources.renderings if image.key in images
-    )
+    paths = (_path(root, images[image.key]) for image in sources.renderings if image.key in images)
     reduced = next(filter(None, (reduce_image(path, IMAGE_PX) for path in paths)), None)
     return f"data:image/webp;base64,{b64encode(reduced).decode()}" if reduced else None
+
+
+def _path(root: Path, image: str) -> Path:
+    """Return the path of an image; of one in an evicted batch that of its card, which needs no remote.
+
+    To be on the page is no use of a batch.
+    """
+    is_evicted = is_remote_only(root, "renderings", image)
+    return reduced_path(root, image, CARD_PX) if is_evicted else file_path(root, "renderings", image)

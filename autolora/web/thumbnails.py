@@ -8,13 +8,15 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from autolora.catalog import takedowns
+from autolora.errors import MissingArtifact
+from autolora.pool import store as pool
 from autolora.pool.batches import file_path
-from autolora.report.images import has_content, reduce_image
+from autolora.pool.evicted import is_remote_only
+from autolora.report.images import CARD_PX as CARD_PX
+from autolora.report.images import FOLDER as FOLDER
+from autolora.report.images import reduce_image, reduced_path
 from autolora.storage.files import write_atomic
 
-FOLDER = Path("cache", "web_images")
-CARD_PX = 320
-"""largest side of an image on a card"""
 DETAILS_PX = 1024
 """largest side of an image among the details of an adapter"""
 NAME = re.compile(r"[0-9a-f]{64}")
@@ -43,30 +45,47 @@ class Thumbnails:
         """Return an image as WebP, at most `side` px per side; None without a readable one, or if it was taken down."""
         if side not in self.sides or not NAME.fullmatch(image):
             return None
-        path = self.root / FOLDER / str(side) / image[:2] / f"{image}.webp"
-        source = file_path(self.root, "renderings", image)
-        if image in erased_images(self.root) or not has_content(source):
+        path = reduced_path(self.root, image, side)
+        if not self._has(image):
             path.unlink(missing_ok=True)
             return None
         if not path.exists():
             try:
-                reduced = reduce_image(source, side)
+                reduced = reduce_image(self._source(image), side)
             except UNREADABLE:
                 return None
+            except MissingArtifact:  # of an evicted batch, and the remote is away: the card stays
+                return self.load(image, CARD_PX) if side != CARD_PX else None
             if reduced is None:
                 return None
             write_atomic(path, reduced)
         return path.read_bytes()
 
     def size(self, image: str) -> tuple[int, int] | None:
-        """Return the width and height of an upright image in px, read from its header; None if there is none."""
-        path = file_path(self.root, "renderings", image)
-        if image in erased_images(self.root) or not has_content(path):
+        """Return the width and height of an upright image in px, read from its header; None if there is none.
+
+        Of an image of an evicted batch, those of its card.
+        """
+        if not self._has(image):
             return None
         try:
+            card = reduced_path(self.root, image, CARD_PX)
+            path = card if self._is_evicted(image) else self._source(image)
             with Image.open(path) as opened:
                 width, height = opened.size
                 is_turned = opened.getexif().get(Base.Orientation) in TURNED
         except UNREADABLE:
             return None
         return (height, width) if is_turned else (width, height)
+
+    def _has(self, image: str) -> bool:
+        return image not in erased_images(self.root) and pool.has_rendering(self.root, image)
+
+    def _is_evicted(self, image: str) -> bool:
+        return is_remote_only(self.root, "renderings", image)
+
+    def _source(self, image: str) -> Path:
+        """Return the path of an image; one of an evicted batch is fetched. To be on the page is no use of a batch."""
+        if self._is_evicted(image):
+            return pool.rendering_path(self.root, image)
+        return file_path(self.root, "renderings", image)

@@ -14,13 +14,17 @@ from autolora.catalog import failed_items
 from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
+from autolora.params import load
+from autolora.pool.batches import batches_folder
 from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import record_failure, record_release, record_start, record_success
 from autolora.releases.checks import Check, Decision, record
 from autolora.releases.pin import Pin, write_pin
+from autolora.report.values import report_values
 from autolora.storage.files import write_atomic
 from autolora.storage.incremental import write_digest
 from autolora.storage.lock import exclusive_lock
+from playground.repository import change_params
 from tests.support.report_root import make_listing
 from tests.test_core import imported
 
@@ -135,6 +139,19 @@ def test_items_that_wait_are_counted(root: Path) -> None:
     text = run()[1]
     assert "failed items 1, next attempt on 2026-11-28" in text
     assert "queued 2 files for the daily budget" in text
+
+
+def test_batches_that_lie_in_the_remote_only_are_counted(root: Path) -> None:
+    assert "batches" not in run()[1] and run_json()["storage"] is None
+    change_params(root / "params.yaml", {"storage": {"keep_local_gb": 1.5}})
+    folder = batches_folder(root)
+    (folder / "2026-01-05").mkdir(parents=True)
+    for name, size in (("2026-01-05", 10**9), ("2026-01-06", 3 * 10**9), ("2026-01-06-2", 10**9)):
+        (folder / f"{name}.dvc").write_text(f"outs:\n- md5: x.dir\n  size: {size}\n  path: {name}\n")
+    phrase = "1 GB here (storage.keep_local_gb: 1.5), 4 GB in DVC's remote only (2 of 3 batches)"
+    assert f"batches {phrase}" in run()[1]
+    assert run_json()["storage"]["gb_evicted"] == 4
+    assert report_values(root, load(root / "params.yaml"))["batches"] == phrase
 
 
 @pytest.mark.slow

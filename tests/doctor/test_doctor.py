@@ -23,7 +23,7 @@ from autolora import models
 from autolora.cli import app
 from autolora.clock import now, today
 from autolora.doctor import Trouble, examine, machine, project
-from autolora.params import Params, load
+from autolora.params import Params, StorageParams, load
 from autolora.planning import risks
 from autolora.vlm import digest
 
@@ -331,6 +331,12 @@ def test_a_dvc_remote_that_takes_nothing(root: Path, params: Params) -> None:
     (root.parent / "remote").write_text("a file")
     trouble = found(root, params)
     assert "DVC's remote takes no file" in trouble.what and "dvc remote list" in trouble.remedy
+
+
+def test_nothing_can_be_evicted_without_a_remote(root: Path, params: Params) -> None:
+    kept = replace(params, storage=StorageParams(keep_local_gb=1.5))
+    (root / ".dvc/config").write_text("")
+    assert "keep_local_gb is 1.5, but DVC has no default remote" in found(root, kept).what
 
 
 def test_a_library_that_is_not_installed(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ DECIDE_NO_NUMBER = {
     "hubs.*": "how hubs are asked; files are verified by their hashes, and only a refresh asks for lists",
     "vllm.*": "which servers answer",
     "refresh.timeout_h": "how long a stage may take",
+    "storage.*": "where batches are kept",
 }
 """params that no stage declares"""
 NEED_NO_DECLARATION = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autolora.errors import MismatchError
-from autolora.params import Params, load
+from autolora.params import Params, StorageParams, load
 from autolora.planning import data_stages, passes
 from autolora.planning.cost import StageCost
 from autolora.planning.plan import ESTIMATES, Plan, has_server, make_plan, make_setting
@@ -76,6 +76,16 @@ def test_requests_follow_from_adapters_and_images(plan: Plan, params: Params) ->
     assert estimate(served, "captions").vlm_requests == 600
     none = replace(params, captions=replace(params.captions, engine=None))
     assert "captions.engine is null" in estimate(none, "captions").does
+
+
+def test_batches_that_are_evicted_need_no_disk_but_those_of_one_refresh_do(
+    plan: Plan, params: Params
+) -> None:
+    everything = stage(plan, "pool").disk
+    kept = replace(params, storage=StorageParams(keep_local_gb=everything / 4 / 1e9))
+    assert estimate(kept, "pool").disk == everything, "one refresh brings all"
+    daily = replace(kept, crawl=replace(kept.crawl, budget=replace(kept.crawl.budget, files=10)))
+    assert everything / 4 < estimate(daily, "pool").disk < everything  # sketches stay
 
 
 @pytest.mark.parametrize("name", ["crawl", "pool", "captions", "dataset", "index"])

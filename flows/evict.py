@@ -1,0 +1,152 @@
+"""Eviction: batches that the remote holds leave this disk, the least recently used first (`storage.keep_local_gb`).
+
+A refresh evicts after each push; `python -m flows.evict` does it by hand. A batch leaves only if DVC's default remote
+has each of its objects with the size of the file here. Its folder is first moved to data/pool/evicting/, from which a
+run completes what a killed one has left; so a batch is either here as a whole, or evicted. The list of its files stays
+in DVC's cache.
+"""
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from autolora.integrity.dvc_records import Output, object_path, read_list, read_records, sizes_in_remote
+from autolora.pool import evicted
+from autolora.pool import store as pool
+from autolora.pool.batches import batches_folder
+from autolora.storage.lock import exclusive_lock
+from autolora.web.thumbnails import CARD_PX, Thumbnails
+from autolora.wording import counted
+from flows import dvc, dvc_process
+from flows.stage import ROOT, print_and_log, run
+
+
+def evict_batches() -> list[str]:
+    """Evict batches until the others are within their share of the disk, and return the names of those that left.
+
+    Raises MissingArtifact if the remote cannot be asked.
+    """
+    limit = evicted.limit_bytes(ROOT)
+    finish_evictions()
+    if limit is None or not dvc_process.output(["config", "core.remote"]):
+        return []
+    outputs = dict(_batches_here())
+    sizes = {name: _local_size(name, output) for name, output in outputs.items()}
+    excess, left = sum(sizes.values()) - limit * (1 - evicted.FETCHED_SHARE), []
+    for name in sorted(sizes, key=lambda name: evicted.last_use(ROOT, name)):
+        if excess <= 0:
+            break
+        if not evicted.is_in_use(ROOT, name) and _is_held(name, outputs[name]) and _move_out(name):
+            left.append(name)
+            excess -= sizes[name]
+    finish_evictions()
+    if left:
+        gigabytes = sum(sizes[name] for name in left) / evicted.GB
+        print_and_log(
+            f"[evict] {counted(len(left), 'batch', 'batches')} of {gigabytes:,.3g} GB, from {left[0]} on, are in DVC's "
+            "remote only"
+        )
+    return left
+
+
+def finish_evictions() -> None:
+    """Complete the evictions that a killed process has left; a batch that was fetched again since stays."""
+    folders = [*_leaving_folder().glob("*")]
+    if names := {folder.name for folder in folders if not (batches_folder(ROOT) / folder.name).exists()}:
+        _remove_objects(names)
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def _batches_here() -> Iterator[tuple[str, Output]]:
+    """Yield name and version of the closed batches on disk that DVC has a version of."""
+    for output in read_records(ROOT).outputs:
+        path = ROOT / output.path
+        if path.parent == batches_folder(ROOT) and path.is_dir():
+            yield path.name, output
+
+
+def _list_of(output: Output) -> Mapping[str, str]:
+    """Return path -> md5 of the files of a folder; empty if DVC's cache lacks its list."""
+    return read_list(object_path(ROOT, output.md5), output.md5) or {}
+
+
+def _local_size(name: str, output: Output) -> int:
+    """Return the bytes of a batch in the working tree and DVC's cache, links counted once."""
+    files = [
+        (batches_folder(ROOT) / name / path, object_path(ROOT, md5)) for path, md5 in _list_of(output).items()
+    ]
+    inodes = {
+        (status.st_dev, status.st_ino): status.st_size
+        for status in (path.stat() for pair in files for path in pair if path.exists())
+    }
+    return sum(inodes.values())
+
+
+def _is_held(name: str, output: Output) -> bool:
+    """Return whether a batch is whole, and the remote has each of its objects with the size that its file has here."""
+    folder, files = batches_folder(ROOT) / name, _list_of(output)
+    try:
+        wanted = {md5: (folder / path).stat().st_size for path, md5 in files.items()}
+        wanted[output.md5] = object_path(ROOT, output.md5).stat().st_size
+    except FileNotFoundError as error:
+        print_and_log(f"[evict] batch {name} stays: {error.filename} is missing, see `autolora verify`")
+        return False
+    found = sizes_in_remote(ROOT, wanted)
+    if lacking := sum(found.get(md5) != size for md5, size in wanted.items()):
+        print_and_log(
+            f"[evict] batch {name} stays: DVC's remote lacks {lacking} of its {counted(len(wanted), 'object')}, or has "
+            f"them with another size; delete {dvc.PUSHED}, and the next refresh sends them again"
+        )
+    return not lacking
+
+
+def _move_out(name: str) -> bool:
+    """Begin the eviction of a batch, and return whether it did: not if the batch is used by now.
+
+    Small copies of its images, which stay, are made before.
+    """
+    folder, leaving = batches_folder(ROOT) / name, _leaving_folder() / name
+    images, cards = [path.stem for path in (folder / "renderings").glob("*")], Thumbnails(ROOT)
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        for _ in executor.map(lambda image: cards.load(image, CARD_PX), images):
+            pass
+    leaving.parent.mkdir(exist_ok=True)
+    if is_free := not evicted.is_in_use(ROOT, name):
+        folder.rename(leaving)
+    return is_free
+
+
+def _remove_objects(names: Collection[str]) -> None:
+    """Remove the objects of batches from DVC's cache; those that an output needs which is kept here stay."""
+    objects, kept = set[str](), set[str]()
+    for output in read_records(ROOT).outputs:
+        if output.in_cache:
+            path, md5s = (
+                ROOT / output.path,
+                {*_list_of(output).values()} if output.is_folder else {output.md5},
+            )
+            if path.parent == batches_folder(ROOT) and path.name in names:
+                objects |= md5s
+            elif path.exists():
+                kept |= md5s
+    for md5 in objects - kept:
+        object_path(ROOT, md5).unlink(missing_ok=True)
+
+
+def _leaving_folder() -> Path:
+    return pool.folder(ROOT) / "evicting"
+
+
+def evict() -> None:
+    """Evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
+    with exclusive_lock(ROOT) as lock_fd:
+        dvc.repair_files()
+        dvc.push(lock_fd)
+        evict_batches()
+
+
+if __name__ == "__main__":
+    run(evict, guard=False)

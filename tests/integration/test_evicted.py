@@ -1,0 +1,97 @@
+"""A pool larger than its share of the disk, in real refreshes: batches lie in the remote only, and all goes on."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autolora.pool import batches
+from playground.repository import IDENTITY, Repository, change_params
+from tests.support.s3 import S3Server, s3_server
+
+PROMPT = "a cat in watercolour style"
+KEEP_GB = 1e-6
+"""less than any batch"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("server"), "pool") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def evicted(repository: Repository, server: S3Server) -> Repository:
+    """The repository after two more refreshes, each of which commits, pushes to S3 and evicts."""
+    changes = {"refresh": {"commit": True}, "storage": {"keep_local_gb": KEEP_GB}}
+    change_params(repository.root / "params.yaml", changes)
+    repository.run("dvc", "remote", "add", "-q", "-d", "cloud", "s3://pool/store")
+    set_access(repository, server)
+    repository.commit("params")
+    for day in (2, 3):
+        repository.hub({"day": day})
+        repository.committed_refresh(day)
+    return repository
+
+
+def set_access(repository: Repository, server: S3Server) -> None:
+    for name, value in server.remote_settings().items():
+        repository.run("dvc", "remote", "modify", "--local", "cloud", name, value)
+
+
+def autolora(repository: Repository, *arguments: str, day: int = 3) -> str:
+    return repository.run("python", "-m", "autolora", *arguments, day=day).stdout
+
+
+def test_batches_leave_and_are_neither_missing_nor_downloaded_again(evicted: Repository) -> None:
+    assert "2026-01-05" not in batches.batch_names(evicted.root)
+    assert not evicted.run("git", "status", "--porcelain").stdout
+    evicted.requests()
+    assert "nothing to promote" in evicted.committed_refresh(3)
+    assert not [path for path in evicted.requests() if "resolve" in path]
+    assert ": 0 findings" in autolora(evicted, "verify")
+    assert "in DVC's remote only" in autolora(evicted, "status")
+    assert "in DVC&#39;s remote only" in (evicted.root / "reports/index.html").read_text()
+
+
+def test_images_are_drawn_with_fetched_weights_and_not_while_the_remote_is_away(
+    evicted: Repository, server: S3Server
+) -> None:
+    first = evicted.search(PROMPT)[0]["sha256"]
+    generate = ("python", "-m", "autolora", "generate", PROMPT, "--adapter", first, "-o", "images/a.png")
+    shutil.rmtree(evicted.root / "cache/fetched", ignore_errors=True)
+    evicted.run("dvc", "remote", "modify", "--local", "cloud", "endpointurl", "http://127.0.0.1:9")
+    away = evicted.run(*generate, check=False)
+    if not (folder := batches.file_path(evicted.root, "weights", first).parent).exists():
+        assert away.returncode == 1 and "lies in DVC's remote only" in away.stderr, folder
+    assert evicted.search(PROMPT)[0]["sha256"] == first
+    set_access(evicted, server)
+    evicted.run(*generate)
+    assert (evicted.root / "images/a.png").exists()
+
+
+def test_going_back_and_a_clone_need_no_batch(evicted: Repository, server: S3Server, tmp_path: Path) -> None:
+    tags = evicted.run("git", "tag", "--list", "release/*").stdout.split()
+    autolora(evicted, "versions", "rollback", tags[0], "--reason", "test")
+    autolora(evicted, "versions", "lift")
+    branch = evicted.run("git", "rev-parse", "--abbrev-ref", "HEAD").stdout.strip()
+    evicted.run("git", "stash", "-q", "-u")
+    evicted.run("git", "checkout", "-q", tags[0])
+    evicted.run("bash", "-c", "dvc checkout -q dvc.yaml data/pool/sketches/*.dvc")
+    assert evicted.search(PROMPT)
+    evicted.run("git", "checkout", "-q", branch)
+    evicted.run("bash", "-c", "dvc checkout -q dvc.yaml data/pool/sketches/*.dvc")
+
+    evicted.run("git", "clone", "-q", str(evicted.root), str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone", evicted.endpoint, evicted.api)
+    set_access(clone, server)
+    clone.run("bash", "-c", "dvc pull -q dvc.yaml data/pool/sketches/*.dvc")
+    assert clone.search(PROMPT) == evicted.search(PROMPT)
+    evicted.requests()
+    report = json.loads(autolora(clone, "verify", "--json"))
+    assert report["findings"] == [] and report["remote_only"]
+    assert "nothing to promote" in clone.run("python", "-m", "flows.refresh", day=3, **IDENTITY).stdout
+    assert not batches.batch_names(clone.root)
+    assert not [path for path in evicted.requests() if "resolve" in path]
