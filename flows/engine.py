@@ -37,6 +37,7 @@ MAX_BLOCKS = 1000
 """Ray schedules a block of batches as one task, and needs milliseconds for each"""
 OBJECT_STORE_BYTES = 200_000_000
 """of a Ray that starts here; only batches' descriptions go through it"""
+CONNECT_S = 10.0
 RUN = "run"
 """file beside the shards that names the run, by which a worker sees that it shares the folder"""
 
@@ -181,8 +182,9 @@ def _cluster() -> Iterator[Any]:
     address = os.environ.get(ADDRESS)
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
+        _check_answers(address)
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise MismatchError(
             f"no Ray cluster answers at {address or 'this machine'} ({error}): start one (`ray start --head`), or "
             f"correct {ADDRESS}, or set operation.engine: local"
@@ -193,6 +195,13 @@ def _cluster() -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Raise OSError if nothing listens at HOST:PORT, for which Ray would wait for eight minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.rpartition("/")[2], int(port)), CONNECT_S).close()
 
 
 def _size(ray: Any, on_gpu: bool) -> int:
