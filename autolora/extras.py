@@ -10,10 +10,9 @@ from typing import Literal
 
 from autolora.errors import MissingLibrary
 
-Extra = Literal["pipeline", "ray", "serve", "weights"]
+Extra = Literal["pipeline", "serve", "weights"]
 
 WEIGHTS = frozenset({"torch"})
-RAY = frozenset({"ray"})
 SERVE = frozenset({"PIL", "fastapi", "jinja2", "uvicorn"})
 LIBRARIES = (
     WEIGHTS
@@ -21,8 +20,8 @@ LIBRARIES = (
     | {"ahocorasick_rs", "diffusers", "dvc", "lance", "lancedb", "openai", "peft", "prefect", "psutil"}
     | {"ruamel", "scipy", "transformers"}
 )
-EXTRAS: dict[Extra, frozenset[str]] = {"pipeline": LIBRARIES, "ray": RAY, "serve": SERVE, "weights": WEIGHTS}
-"""extra -> modules that autolora and flows import from its libraries; `pipeline` has those of all but `ray`"""
+EXTRAS: dict[Extra, frozenset[str]] = {"pipeline": LIBRARIES, "serve": SERVE, "weights": WEIGHTS}
+"""extra -> modules that autolora imports from its libraries"""
 
 
 @contextmanager
@@ -35,7 +34,7 @@ def libraries_for(user: str, extra: Extra = "pipeline") -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library not in LIBRARIES | RAY:
+        if library not in LIBRARIES:
             raise
         raise _missing(user, library, extra) from error
 

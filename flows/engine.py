@@ -25,8 +25,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
-from autolora.extras import libraries_for
+from autolora.errors import AutoLoraError, MismatchError, MissingArtifact, MissingLibrary
 from autolora.storage.files import Row, replacing, write_atomic
 
 B = TypeVar("B")
@@ -176,9 +175,12 @@ def _cluster() -> Iterator[Any]:
     """Yield Ray, connected to the cluster of RAY_ADDRESS or to one that is started here, and disconnect."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it warns of actors that restart
-    with libraries_for(SETTING, "ray"):
+    try:
         import ray
         import ray.data
+    except ModuleNotFoundError as error:
+        message = f"{SETTING} needs {error.name}, which is not installed here: pip install 'autolora[ray]'"
+        raise MissingLibrary(message) from error
     address = os.environ.get(ADDRESS)
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:

@@ -74,6 +74,16 @@ def caption_all(root: Path, name: str) -> None:
         stage.store(root, rows)
 
 
+def asked(root: Path) -> int:
+    """Return how many images the captioners have been asked about."""
+    return len((root / "asked").read_text().splitlines()) if (root / "asked").exists() else 0
+
+
+def wait_for(condition: Callable[[], bool], stopped: threading.Event) -> None:
+    while not condition() and not stopped.wait(0.02):
+        pass
+
+
 def check_complete(root: Path) -> str:
     """Check that each caption is stored once; return the digest of the stage."""
     stored = Counter((row["image"], row["length"]) for row in read_rows(captions_path(root)))
@@ -210,15 +220,21 @@ def test_a_killed_node_costs_nothing_but_its_batch(
         nodes.add_node(**NODE)
     root = tmp_path / "root"
     shutil.copytree(images, root)
-    killer = threading.Timer(random.Random(seed).uniform(0, 6), kill_node, [nodes])
+    moment, stopped = random.Random(seed).randrange(NUM_IMAGES), threading.Event()
+
+    def kill() -> None:
+        wait_for(lambda: asked(root) >= moment, stopped)
+        kill_node(nodes)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     try:
         caption_all(root, "ray")
     finally:
-        killer.cancel()
+        stopped.set()
         killer.join()
     assert check_complete(root) == digest
-    assert len((root / "asked").read_text().splitlines()) <= NUM_IMAGES + PARAMS.batch  # the killed batch
+    assert asked(root) <= NUM_IMAGES + PARAMS.batch  # the killed batch
     assert not (root / "cache/shards/captions").exists()
 
 
@@ -229,7 +245,9 @@ def test_a_killed_run_continues_from_its_shards(
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(images, root)
-    killing.kill(caption_all, root, "ray", after_s=random.Random(seed).uniform(3, 12))
+    moment = random.Random(seed).randrange(1, NUM_IMAGES)
+    assert killing.kill(caption_all, root, "ray", until=lambda: asked(root) >= moment)
     caption_all(root, "ray")
+    assert asked(root) <= NUM_IMAGES + 2 * PARAMS.batch  # the killed batches
     assert check_complete(root) == digest
     assert read_digest(root, "captions")["rows"] == NUM_CAPTIONS
