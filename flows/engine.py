@@ -26,14 +26,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact, MissingLibrary
-from autolora.storage.files import Row, replacing, write_atomic
+from autolora.storage.files import Row, raising_disk_full, replacing, write_atomic
 
 B = TypeVar("B")
 Work = Callable[[B], Iterable[Row]]
 """returns the rows of a batch; rows before an error count"""
 ADDRESS, SETTING = "RAY_ADDRESS", "operation.engine: ray"
-MAX_BLOCKS = 1000
-"""Ray schedules a block of batches as one task, and needs milliseconds for each"""
+BLOCKS_PER_WORKER = 32
+"""Ray schedules a block of batches as one task, which costs it about 12 ms; so many level out unequal batches"""
 OBJECT_STORE_BYTES = 200_000_000
 """of a Ray that starts here; only batches' descriptions go through it"""
 CONNECT_S = 10.0
@@ -101,7 +101,7 @@ def _run_on_ray(job: Job[B]) -> Iterator[tuple[B, list[Row]]]:
     with _cluster() as ray:
         size = _size(ray, job.on_gpu)
         rows = [{"name": name, "batch": data} for name, (_, data) in batches.items()]
-        done = ray.data.from_items(rows, override_num_blocks=min(len(rows), MAX_BLOCKS)).map(
+        done = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS_PER_WORKER * size)).map(
             _Worker,
             fn_constructor_args=(job.root, folder, token, job.open_work),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size, max_tasks_in_flight_per_actor=2),
@@ -110,9 +110,12 @@ def _run_on_ray(job: Job[B]) -> Iterator[tuple[B, list[Row]]]:
         )
         for row in done.iter_rows():
             batch, _ = batches.pop(row["name"])
-            path = folder / f"{row['name']}.parquet"
-            yield from _with_rows(batch, _read(path), pickle.loads(row["error"]))
-            path.unlink()
+            error = pickle.loads(row["error"])
+            path = _shard(folder, row["name"], error)
+            yield batch, [] if error and not path.exists() else _read(path)
+            path.unlink(missing_ok=True)
+            if error:
+                raise error
     if batches:
         raise MismatchError(
             f"Ray has not returned {len(batches)} batches of the stage {job.stage}: run it again"
@@ -130,12 +133,13 @@ class _Worker:
 
     def __call__(self, row: Row) -> Row:
         """Write the shard of one batch, unless it exists; return its name and the error, pickled."""
-        path, error = self._folder / f"{row['name']}.parquet", None
+        error = None
         try:
-            work = self._work = self._work or self._open()
-            if not path.exists():
-                rows, error = _collect(work, pickle.loads(row["batch"]))
-                _write(path, rows)
+            with raising_disk_full(self._folder):
+                work = self._work = self._work or self._open()
+                if not _shard(self._folder, row["name"]).exists():
+                    rows, error = _collect(work, pickle.loads(row["batch"]))
+                    _write(_shard(self._folder, row["name"], error), rows)
         except AutoLoraError as caught:
             error = caught
         return {"name": row["name"], "error": pickle.dumps(error)}
@@ -219,6 +223,11 @@ def _size(ray: Any, on_gpu: bool) -> int:
 
 def _shards(root: Path, stage: str) -> Path:
     return root / "cache" / "shards" / stage
+
+
+def _shard(folder: Path, name: str, error: AutoLoraError | None = None) -> Path:
+    """Return the path of a shard; that of a batch with an error has another name, so that it is worked on again."""
+    return folder / f"{name}{'-incomplete' if error else ''}.parquet"
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
