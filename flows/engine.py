@@ -78,18 +78,35 @@ def leftovers(root: Path, stage: str) -> Iterator[list[Row]]:
 
 def _run_here(job: Job[B], threads: int) -> Iterator[tuple[B, list[Row]]]:
     work = job.opened or job.open_work()
-    if threads == 1:
-        for batch in job.batches:
-            yield from _with_rows(batch, *_collect(work, batch))
+    if threads > 1:
+        yield from _run_in_threads(job.batches, work, threads)
         return
-    pool = ThreadPoolExecutor(threads)
+    for batch in job.batches:
+        rows, error = _collect(work, batch)
+        yield batch, rows
+        if error:
+            raise error
+
+
+def _run_in_threads(batches: Sequence[B], work: Work[B], threads: int) -> Iterator[tuple[B, list[Row]]]:
+    pool, errors = ThreadPoolExecutor(threads), []
     try:
         # a copy of the context, so that log lines reach the Prefect run
-        futures = {pool.submit(copy_context().run, _collect, work, batch): batch for batch in job.batches}
+        futures = {pool.submit(copy_context().run, _collect, work, batch): batch for batch in batches}
         for future in as_completed(futures):
-            yield from _with_rows(futures.pop(future), *future.result())
+            batch = futures.pop(future)
+            if future.cancelled():
+                continue
+            rows, error = future.result()
+            yield batch, rows
+            if error:  # batches that run are awaited, so that the work on them is not lost
+                errors.append(error)
+                for waiting in futures:
+                    waiting.cancel()
     finally:
         pool.shutdown(cancel_futures=True)
+    if errors:
+        raise errors[0]
 
 
 def _run_on_ray(job: Job[B]) -> Iterator[tuple[B, list[Row]]]:
@@ -166,12 +183,6 @@ def _collect(work: Work[B], batch: B) -> tuple[list[Row], AutoLoraError | None]:
     except AutoLoraError as error:
         return rows, error
     return rows, None
-
-
-def _with_rows(batch: B, rows: list[Row], error: AutoLoraError | None) -> Iterator[tuple[B, list[Row]]]:
-    yield batch, rows
-    if error:
-        raise error
 
 
 @contextmanager

@@ -137,6 +137,24 @@ def test_rows_come_with_their_batch_and_those_before_an_error_first(tmp_path: Pa
     assert not (tmp_path / "cache").exists()
 
 
+def test_batches_that_run_beside_an_error_are_kept_and_no_other_begins(tmp_path: Path) -> None:
+    failed, finished = threading.Event(), []
+
+    def work(number: int) -> Iterator[Row]:
+        if number == 0:
+            failed.set()
+            raise CaptionError("the server is down")
+        failed.wait(10)
+        time.sleep(0.2)
+        yield {"number": number}
+
+    job = Job(root=tmp_path, stage="counting", batches=range(50), open_work=open_counting, opened=work)
+    with pytest.raises(CaptionError, match="the server is down"):
+        for batch, rows in engine.run(job, "local", threads=2):
+            finished += [batch] * len(rows)
+    assert 1 in finished and len(finished) <= 3
+
+
 def test_a_shard_has_the_same_values_and_is_removed_once_it_is_stored(tmp_path: Path) -> None:
     path = engine._shards(tmp_path, "counting") / "a.parquet"
     engine._write(path, [*count_up(2)])
