@@ -1,9 +1,8 @@
 """Stage `captions`: caption the renderings that have no caption yet."""
 
 import time
-
-import prefect
-from prefect.task_runners import ThreadPoolTaskRunner
+from functools import partial
+from pathlib import Path
 
 from autolora import vlm
 from autolora.captions import stage
@@ -12,18 +11,18 @@ from autolora.clock import today
 from autolora.params import Params
 from autolora.progress import Progress
 from autolora.storage.files import read_rows
+from flows import engine
+from flows.engine import Job, Work
 from flows.stage import ROOT, flow, params, print_and_log, report, run, task
 
 CONCURRENT_BATCHES = 4
 """the engine limits how many images of these are captioned at once"""
 
 
-def plan(values: Params) -> list[stage.CaptionBatch]:
-    """Return the batches; if there are any, load the model or check the server before the first batch."""
-    batches = stage.plan(ROOT, values.captions, vlm.digest(values.models))
-    if batches:
-        vlm.captioner(values.models, values.captions, values.vllm)
-    return batches
+def open_captioner(root: Path, values: Params) -> Work[stage.CaptionBatch]:
+    """Load the model or check the server, and return what captions a batch."""
+    captioner = vlm.captioner(values.models, values.captions, values.vllm)
+    return partial(stage.caption, root, values.captions, engine=captioner)
 
 
 def stored_captions() -> int:
@@ -32,21 +31,31 @@ def stored_captions() -> int:
 
 
 @task()
-def describe(batch: stage.CaptionBatch, values: Params, progress: Progress) -> stage.BatchResult:
-    """Caption one batch of images."""
-    engine = vlm.captioner(values.models, values.captions, values.vllm)
-    result = stage.caption_batch(ROOT, values.captions, batch, engine)
-    progress.advance(len(batch.images))
-    return result
+def describe(values: Params) -> list[stage.BatchResult]:
+    """Caption all images that have no caption, and store the captions of each batch as soon as it is finished."""
+    batches, results = stage.plan(ROOT, values.captions, vlm.digest(values.models)), []
+    job = Job(
+        root=ROOT,
+        stage="captions",
+        batches=batches,
+        open_work=partial(open_captioner, ROOT, values),
+        on_gpu=values.captions.engine == "transformers" and values.models.device == "cuda",
+    )
+    with Progress("captions", sum(len(batch.images) for batch in batches), "images") as progress:
+        for batch, rows in engine.run(job, values.operation.engine, CONCURRENT_BATCHES):
+            results.append(stage.store(ROOT, rows))
+            progress.advance(len(batch.images))
+    return results
 
 
-@flow(name="captions", task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_BATCHES))
+@flow(name="captions")
 def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
-    batches, before = plan(values), stored_captions()
-    with Progress("captions", sum(len(batch.images) for batch in batches), "images") as progress:
-        results = describe.map(batches, prefect.unmapped(values), prefect.unmapped(progress)).result()
+    for rows in engine.leftovers(ROOT, "captions"):
+        stage.store(ROOT, rows)
+    before = stored_captions()
+    results = describe(values)
     seconds, count = time.perf_counter() - started, sum(result.captions for result in results)
     print_and_log(
         f"[captions] {count} captions written by {values.captions.engine}, {count / max(seconds, 1e-3):.1f}/s"

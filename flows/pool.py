@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,20 @@ from autolora.catalog.sources import ImageSource, Sources
 from autolora.clock import today
 from autolora.errors import DiskFull
 from autolora.hubs.registry import open_hub, tokens_from_environment
+from autolora.params import ModelsParams
 from autolora.pool import store as pool_store
-from autolora.pool.ingest import Ingest, batches
+from autolora.pool.ingest import Ingest, StoredFile, batches, read_again
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from autolora.progress import Progress
 from autolora.storage.files import MB
+from flows import engine
+from flows.engine import Job, Work
 from flows.stage import ROOT, Task, flow, params, print_and_log, report, run, task
 
 ADAPTERS_PER_TASK = 8
+FILES_PER_BATCH = 16
+"""stored files that a worker of Ray reads before it writes their rows"""
 RENDERINGS_PER_TASK = 32
 
 
@@ -61,6 +67,11 @@ def pool() -> None:
     sync, tokens = open_pool(recipe), tokens_from_environment(os.environ)
     hubs = {name: open_hub(name, values.hubs, tokens) for name in sync.hubs()}
     ingest, workers = Ingest(sync.tables, hubs, recipe, values.crawl.max_file_mb), values.hubs.downloads
+    for rows in engine.leftovers(ROOT, "pool"):
+        ingest.append_read(rows)
+    if values.operation.engine == "ray":
+        stored = [file for sources in sync.missing_adapters() if (file := ingest.stored(sources))]
+        read_on_ray(ingest, stored, recipe, values.models)
     files = by_hub(sync.missing_adapters(), lambda sources: sources.primary.hub)
     failures = fetch(fetch_adapters, ingest, files, ADAPTERS_PER_TASK, workers, "files")
     sync.compare_new_adapters()  # near-duplicates need no images
@@ -69,6 +80,29 @@ def pool() -> None:
     sync.finish(today(), failures)
     after = sync.rows().keys()
     report(added=len(after - before), removed=len(before - after))
+
+
+def open_reader(root: Path, recipe: ReadRecipe, values: ModelsParams) -> Work[Sequence[StoredFile]]:
+    """Return what reads a batch of stored files."""
+    models.set_threads(values)
+    return partial(read_again, root, recipe)
+
+
+@task()
+def read_on_ray(
+    ingest: Ingest, files: Sequence[StoredFile], recipe: ReadRecipe, values: ModelsParams
+) -> None:
+    """Read the files that the pool stores by another recipe; those that fail stay for `fetch_adapters`."""
+    job = Job(
+        root=ROOT,
+        stage="pool",
+        batches=batches(files, FILES_PER_BATCH),
+        open_work=partial(open_reader, ROOT, recipe, values),
+    )
+    with Progress("pool", len(files), "stored files") as progress:
+        for batch, rows in engine.run(job, "ray"):
+            ingest.append_read(rows)
+            progress.advance(len(batch))
 
 
 def by_hub(wanted: Sequence[Any], hub: Callable[[Any], str]) -> dict[str, list[Any]]:

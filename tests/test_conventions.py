@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = ("crawl", *stages.STAGES)
 SEED = "seed"
-SECTIONS_WITHOUT_STAGE = {"models", "hubs", "vllm", "retrieval", "generation", "judges", "refresh", "storage"}
+SECTIONS_WITHOUT_STAGE = {
+    "models",
+    "hubs",
+    "vllm",
+    "retrieval",
+    "generation",
+    "judges",
+    "operation",
+    "refresh",
+    "storage",
+}
 
 
 def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:

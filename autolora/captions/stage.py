@@ -7,7 +7,7 @@ image is part of the prompt only if the image exceeds it.
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,7 @@ from autolora.params import CaptionsParams
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.records import Caption, PooledRendering
-from autolora.storage.files import append_rows, write_rows
+from autolora.storage.files import Row, append_rows, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import Pending, pending, write_digest
 from autolora.vlm.captioning import LONGER, CaptionRequest, FailedImage
@@ -88,9 +88,14 @@ def plan(root: Path, params: CaptionsParams, vlm: str) -> list[CaptionBatch]:
 def caption_batch(
     root: Path, params: CaptionsParams, batch: CaptionBatch, engine: "Captioner"
 ) -> BatchResult:
-    """Caption one batch, append its captions to the file, and return their number and the images that failed.
+    """Caption one batch and store its captions. Raises as `caption`; the captions before the error are stored."""
+    return store(root, caption(root, params, batch, engine))
 
-    Raises CaptionError if the engine itself fails. The captions that it returned before the error are stored.
+
+def caption(root: Path, params: CaptionsParams, batch: CaptionBatch, engine: "Captioner") -> Iterator[Row]:
+    """Yield the captions of one batch, and the `image` and the `reason` of each image that failed.
+
+    Raises CaptionError if the engine itself fails, after the captions that it returned before the error.
     """
     images = list(batch.images)
     evicted.fetch(root, "renderings", images)
@@ -101,25 +106,34 @@ def caption_batch(
         )
         for image in images
     ]
+    for result in engine.describe(requests, params.max_tokens, params.max_image_side):
+        image = images[result.position]
+        if isinstance(result, FailedImage):
+            yield {"image": image, "reason": result.reason}
+            continue
+        prompt = next(item for item in batch.images[image] if item.instruction == result.instruction)
+        yield asdict(
+            Caption(
+                image=image,
+                prompt=prompt.digest,
+                vlm=batch.vlm,
+                length=prompt.length,
+                text=result.text,
+                cut=result.cut,
+            )
+        )
+
+
+def store(root: Path, rows: Iterable[Row]) -> BatchResult:
+    """Append the captions among the rows of `caption` to the file; return their number and the images that failed."""
     captions: list[Caption] = []
     failures: dict[str, str] = {}
     try:
-        for result in engine.describe(requests, params.max_tokens, params.max_image_side):
-            image = images[result.position]
-            if isinstance(result, FailedImage):
-                failures[image] = result.reason
-                continue
-            prompt = next(item for item in batch.images[image] if item.instruction == result.instruction)
-            captions.append(
-                Caption(
-                    image=image,
-                    prompt=prompt.digest,
-                    vlm=batch.vlm,
-                    length=prompt.length,
-                    text=result.text,
-                    cut=result.cut,
-                )
-            )
+        for row in rows:
+            if reason := row.pop("reason", None):
+                failures[row["image"]] = reason
+            else:
+                captions.append(Caption(**row))
     finally:
         _append(root, captions)
     return BatchResult(captions=len(captions), failures=failures)

@@ -72,6 +72,8 @@ from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 NO_ENCODER = {"text_encoder": "", "width": 0, "relevance": None, "agreement_margin": None}
 """what meta.json states if no encoder reads the weights"""
+KEY = "key"
+"""field of a computed row: the hash of what identifies its vector"""
 BATCH = 64
 """adapters that are embedded per write"""
 
@@ -149,7 +151,11 @@ class IndexSync:
         return difference
 
     def embed(self, batch: Sequence[str]) -> int:
-        """Embed these adapters, write their rows, and return their number.
+        """Embed these adapters, write their rows, and return their number. Raises as `compute`."""
+        return self.store(self.compute(batch))
+
+    def compute(self, batch: Sequence[str]) -> list[Row]:
+        """Return the computed columns of these adapters, with their sha256 and the KEY of what they follow from.
 
         Raises MismatchError if the encoder was trained on sketches of another kind, MissingArtifact if weights are
         missing.
@@ -163,8 +169,19 @@ class IndexSync:
                 row | {CAPTIONS_VECTOR: self._speak(sha256, row)}
                 for sha256, row in zip(batch, computed, strict=True)
             ]
-        self._write(batch, computed)
-        return len(batch)
+        return [
+            {"sha256": sha256, KEY: self._key(sha256), **row}
+            for sha256, row in zip(batch, computed, strict=True)
+        ]
+
+    def store(self, rows: Sequence[Row]) -> int:
+        """Write rows of `compute` and return their number; those of what is not current any more are left out."""
+        current = [
+            row for row in rows if row["sha256"] in self.expected and row[KEY] == self._key(row["sha256"])
+        ]
+        computed = [{name: row[name] for name in row if name != KEY} for row in current]
+        self._write([row["sha256"] for row in current], computed)
+        return len(current)
 
     def _combine(self, encoder: Encoder, batch: Sequence[str], weights: Float32Array) -> list[Row]:
         """Return the computed columns of adapters from the vectors of their weights (N, d) and from their captions."""
@@ -281,6 +298,9 @@ class IndexSync:
         captions = row["captions_digest"] if self.text_encoder or self.sentences else ""
         said = "" if self.encoder else hash_value(texts_of(row))
         return row["sha256"], row["recipe"], row["encoder_weights"], captions, said
+
+    def _key(self, sha256: str) -> str:
+        return hash_value(self._vector_key(self.expected[sha256]))
 
     def _sum_captions(self, encoder: Encoder, sha256: str) -> tuple[Float64Array, int]:
         """Return the sum (d,) of the vectors of an adapter's captions, and the number of renderings that have some.

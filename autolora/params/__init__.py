@@ -29,6 +29,7 @@ from autolora.params.use import (
     EvaluationParams,
     ExperimentsParams,
     GenerationParams,
+    OperationParams,
     RefreshParams,
     RetrievalParams,
     RuleParams,
@@ -39,8 +40,8 @@ from autolora.presets.encoder import EncoderVariant
 __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
-    "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "Params", "PoolParams",
-    "RefreshParams", "RetrievalParams", "RuleParams", "StorageParams", "VllmParams", "load",
+    "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "OperationParams", "Params",
+    "PoolParams", "RefreshParams", "RetrievalParams", "RuleParams", "StorageParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
 
@@ -65,6 +66,7 @@ class Params:
     judges: JudgesParams
     evaluation: EvaluationParams
     experiments: ExperimentsParams
+    operation: OperationParams
     refresh: RefreshParams
     storage: StorageParams
 

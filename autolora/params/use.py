@@ -86,6 +86,14 @@ class ExperimentsParams:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OperationParams:
+    """On what the stages run."""
+
+    engine: Literal["local", "ray"]
+    """what captions images, reads stored files again and embeds adapters: this process, or the workers of Ray"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RefreshParams:
     """The nightly refresh."""
 

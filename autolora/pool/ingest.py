@@ -4,8 +4,8 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,16 @@ logger = logging.getLogger(__name__)
 def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Return consecutive slices of at most `size` items."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """A LoRA file of the pool that has no row of the current recipe."""
+
+    key: str
+    """Listing.key"""
+    url: str
+    sha256: str
 
 
 class Ingest:
@@ -110,22 +120,25 @@ class Ingest:
 
     def _adapter(self, sources: Sources) -> TableRow | None:
         """Return the row of a file that the pool stores already, or download it from the first source that succeeds."""
-        if row := self._read_stored(sources.primary):
+        if (file := self.stored(sources)) and (row := read_stored(self._root, file, self._recipe)):
             return "adapters", row.to_row()
         downloads = [(listing.hub, partial(self._file, listing)) for listing in sources.listings]
         return self._first_success("files", downloads)
 
-    def _read_stored(self, listing: Listing) -> Adapter | None:
-        """Read a file that is stored but has no row of this recipe; None if it is not stored, or damaged."""
+    def stored(self, sources: Sources) -> StoredFile | None:
+        """Return the file of a listing if the pool stores it, on disk or in the remote only."""
+        listing = sources.primary
         sha256 = self._stored_sha256(listing)
-        path = pool.weights_path(self._root, sha256) if sha256 else None
-        if sha256 is None or path is None or not path.exists() or hash_file(path) != sha256:
+        if sha256 is None:
             return None
-        with raising_reading_failed(listing.url):
-            row, sketch = read_adapter(path.resolve(), listing.key, sha256, self._recipe)
-        if sketch:
-            pool.save_sketch(self._root, sha256, sketch)
-        return row
+        is_here = file_path(self._root, "weights", sha256).exists()
+        if not is_here and not evicted.is_remote_only(self._root, "weights", sha256):
+            return None
+        return StoredFile(key=listing.key, url=listing.url, sha256=sha256)
+
+    def append_read(self, rows: Sequence[Row]) -> None:
+        """Append rows of `read_again`, but those of another recipe."""
+        self._append("adapters", [row for row in rows if row["recipe"] == self._recipe.digest])
 
     def _stored_sha256(self, listing: Listing) -> str | None:
         """Return the sha256 by which the pool may have a file; None if neither hub nor pool know it."""
@@ -193,6 +206,27 @@ class Ingest:
         except DiskFull as error:
             self._disk_full = error
             raise
+
+
+def read_again(root: Path, recipe: ReadRecipe, files: Sequence[StoredFile]) -> Iterator[Row]:
+    """Yield the rows of stored files; a file that is damaged or cannot be read is left out."""
+    evicted.fetch(root, "weights", [file.sha256 for file in files])  # in one process, not one for each
+    for file in files:
+        with suppress(ReadingFailed):
+            if row := read_stored(root, file, recipe):
+                yield row.to_row()
+
+
+def read_stored(root: Path, file: StoredFile, recipe: ReadRecipe) -> Adapter | None:
+    """Read a stored file, save its sketch, and return its row; None if it is damaged. Raises ReadingFailed."""
+    path = pool.weights_path(root, file.sha256)
+    if not path.exists() or hash_file(path) != file.sha256:
+        return None
+    with raising_reading_failed(file.url):
+        row, sketch = read_adapter(path.resolve(), file.key, file.sha256, recipe)
+    if sketch:
+        pool.save_sketch(root, file.sha256, sketch)
+    return row
 
 
 def read_adapter(path: Path, key: str, sha256: str, recipe: ReadRecipe) -> tuple[Adapter, Sketch | None]:

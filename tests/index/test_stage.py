@@ -155,6 +155,16 @@ def test_another_encoder_embeds_all_adapters_again(root: Path, text_encoder: Cli
     assert all(after[sha256]["vector"] != before[sha256]["vector"] for sha256 in before)
 
 
+def test_computed_rows_of_another_encoder_are_not_stored(root: Path, text_encoder: ClipTextEncoder) -> None:
+    former = stage.open_sync(root, BOUNDS, no_text_encoder)
+    computed = former.compute([*former.expected])
+    write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
+    before = rows_by_adapter(root)
+    assert stage.open_sync(root, BOUNDS, no_text_encoder).store(computed) == 0
+    assert rows_by_adapter(root) == before
+    assert former.store(computed) == 9
+
+
 @pytest.mark.slow
 def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
     stored, (names, vectors) = rows_by_adapter(root), index.read_vectors(root)

@@ -42,6 +42,7 @@ DECIDE_NO_NUMBER = {
     "models.threads": "the same",
     "hubs.*": "how hubs are asked; files are verified by their hashes, and only a refresh asks for lists",
     "vllm.*": "which servers answer",
+    "operation.engine": "on what it is computed: rows are equal",
     "refresh.timeout_h": "how long a stage may take",
     "storage.*": "where batches are kept",
 }

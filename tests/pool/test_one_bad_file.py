@@ -12,6 +12,7 @@ from autolora.catalog import store as catalog
 from autolora.errors import HubError, ReadingFailed
 from autolora.pool import ingest
 from autolora.pool import store as pool
+from autolora.pool.stage import PoolSync
 from autolora.records import ACCEPTED
 from autolora.storage.hashes import hash_file
 from autolora.storage.incremental import digest_path
@@ -155,6 +156,25 @@ def test_a_stored_file_that_cannot_be_read_again_is_named(
         with pytest.raises(HubError, match=rf"1 files or images .*: new/3/.*{bad.url} {UNEXPECTED}"):
             site.run_pool(OTHER_RECIPE)
     assert [row.recipe == OTHER_RECIPE.digest for row in site.adapters().values()].count(False) == 1
+    site.run_pool(OTHER_RECIPE)
+    assert {row.recipe for row in site.adapters().values()} == {OTHER_RECIPE.digest}
+
+
+def test_stored_files_are_read_by_batches_of_which_a_bad_file_is_left_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.crawl()
+    site.run_pool()
+    sync = PoolSync(site.root, OTHER_RECIPE)
+    reader = ingest.Ingest(sync.tables, {}, OTHER_RECIPE, RULES.max_file_mb)
+    files = [file for sources in sync.missing_adapters() if (file := reader.stored(sources))]
+    with monkeypatch.context() as patched:
+        fail_on(patched, "read_and_sketch", lambda sha256: sha256 == files[0].sha256, RuntimeError)
+        rows = [*ingest.read_again(site.root, OTHER_RECIPE, files)]
+    assert [row["key"] for row in rows] == [file.key for file in files[1:]]
+    reader.append_read([*rows, rows[0] | {"recipe": RECIPE.digest}])
+    assert sync.tables.adapters[rows[0]["key"]].recipe == OTHER_RECIPE.digest
+    assert {sources.primary.key for sources in sync.missing_adapters()}.isdisjoint(row["key"] for row in rows)
     site.run_pool(OTHER_RECIPE)
     assert {row.recipe for row in site.adapters().values()} == {OTHER_RECIPE.digest}
 
