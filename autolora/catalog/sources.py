@@ -49,8 +49,10 @@ class Sources:
 
     @property
     def description(self) -> tuple[str, ...]:
-        """What the sources say that the adapter does, each text once."""
-        return tuple(dict.fromkeys(text for listing in self.listings for text in listing.description))
+        """What the sources say that the adapter does, each text once, and the names of copies of one's own file."""
+        copies = (f"also {listing.id}" for listing in self.listings[1:] if listing.hub == FOLDER_HUB)
+        texts = (text for listing in self.listings for text in listing.description)
+        return tuple(dict.fromkeys((*texts, *copies)))
 
     @property
     def permissions(self) -> Permissions:
@@ -112,7 +114,7 @@ def group_sources(
 ) -> dict[str, Sources]:
     """Return key -> the sources of one file, ordered by first_seen, within a day in the order of the listings.
 
-    Of one's own files of a day, those come first about which something is said.
+    Of one's own files of a day, those come first about which something is said, then the least recently changed.
 
     key: returns the group of a listing. The groups are ordered by their first source.
     """
@@ -122,10 +124,12 @@ def group_sources(
     return {group: Sources(tuple(members)) for group, members in groups.items()}
 
 
-def precedence(listing: Listing) -> tuple[date, bool]:
-    """Return what is sorted by: the day, and whether nothing is said about one of one's own files."""
+def precedence(listing: Listing) -> tuple[date, bool, str]:
+    """Return what is sorted by: the day; of one's own files whether nothing is said about it, and its last change."""
+    if listing.hub != FOLDER_HUB:
+        return listing.first_seen, False, ""
     is_silent = not listing.trigger_words and not listing.description
-    return listing.first_seen, listing.hub == FOLDER_HUB and is_silent
+    return listing.first_seen, is_silent, listing.updated or ""
 
 
 def image_sources(listings: Iterable[Listing]) -> dict[str, ImageSource]:

@@ -73,7 +73,7 @@ def index(
             )
         elif former and former != _read_params():
             former[0].write_text(former[1], encoding="utf-8")
-            announce(f"{former[0]} is again as it was before, because the run failed")
+            announce(f"{former[0]} has again the values from before this command, because it failed")
         raise
     print("\n".join(describe(report, time.perf_counter() - started)))
 

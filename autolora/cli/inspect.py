@@ -17,7 +17,7 @@ from autolora.cli.output import print_facts
 from autolora.cli.own_files import absolute_folder, enter_project
 from autolora.cli.row_printer import RowPrinter
 from autolora.progress import track
-from autolora.wording import printable
+from autolora.wording import counted, printable
 
 if TYPE_CHECKING:
     from autolora.inspection.base_model import BaseModel
@@ -86,7 +86,7 @@ def summarize(totals: "Totals", seconds: float) -> list[str]:
     """Return the lines below the table of a folder: totals, and what to do about refused files."""
     rate = totals.files / max(seconds, 1e-3)
     lines = [
-        f"{totals.files} files in {seconds:.1f} s ({rate:.0f} per s): {totals.accepted} accepted, "
+        f"{counted(totals.files, 'file')} in {seconds:.1f} s ({rate:.0f} per s): {totals.accepted} accepted, "
         f"{totals.files - totals.accepted} refused"
     ]
     lines += [

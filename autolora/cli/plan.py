@@ -120,7 +120,11 @@ def _computed(planned: "Plan") -> list[str]:
 
 def _not_computed(planned: "Plan") -> list[str]:
     """Return the rates that were published or assumed, and how many were measured."""
-    rows = planned.rates.values()
+    rows = [
+        rate
+        for name, rate in planned.rates.items()
+        if planned.device != "cpu" or not name.startswith(("gpu_", "server_gpu_"))
+    ]
     others = [
         f"{rate.basis}: {rate.value:.3g} {rate.unit} ({rate.source}; {rate.date})"
         for rate in rows

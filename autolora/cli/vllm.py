@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
 from autolora.cli.command import announce, enter_repository
+from autolora.errors import ParamsError
 
 if TYPE_CHECKING:
     from autolora.vlm.server import Extra
@@ -38,6 +40,11 @@ def vllm(
     root, params = enter_repository()
     served, folder = params.models, root / server.FOLDER
     extra: Extra = "vllm-cpu" if cpu else "vllm"
+    if not cpu and which("nvidia-smi") is None:
+        raise ParamsError(
+            "this machine has no NVIDIA driver (nvidia-smi is not found), and vLLM needs a GPU: install the driver, or "
+            "run `autolora vllm --cpu`, which serves small models only"
+        )
     if not server.is_installed(folder, extra):
         announce(f"installing {extra} into {folder}: minutes, and gigabytes")
         server.install(folder, extra)

@@ -29,6 +29,7 @@ def licenses(setting: Setting) -> Iterator[Trouble]:
 
 def _ask_for(model: Model) -> Trouble | None:
     """Return why a model cannot be downloaded; None if it can."""
+    from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
@@ -40,7 +41,7 @@ def _ask_for(model: Model) -> Trouble | None:
             f"do so at https://huggingface.co/{model.id}, and export HF_TOKEN, a token of the same account"
         )
         return Trouble(f"{name} asks to accept its license", remedy, model.is_needed)
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HTTPError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
             what = f"{name} does not exist on Hugging Face, or HF_TOKEN may not read it"

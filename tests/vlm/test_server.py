@@ -106,6 +106,15 @@ def test_the_server_leaves_the_base_model_its_memory(extra: Extra, expected: dic
     assert options["--revision"] == "0123" and options["--served-model-name"] == "owner/name@0123"
 
 
+def test_a_machine_without_gpu_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(app, ["vllm"])
+    assert result.exit_code == 1 and "no NVIDIA driver" in result.output and "--cpu" in result.output
+    assert not (tmp_path / server.FOLDER).exists()
+
+
 class Started(Exception):
     """Ends a command in place of the program that it becomes."""
 
