@@ -73,7 +73,7 @@ def repair_files() -> None:
 
     DVC writes dvc.lock, .dvc files and its list of locks in place. A damaged dvc.lock is replaced by its state at the
     last call, or the committed one, after which DVC runs the stages that have changed since; a damaged .dvc file is
-    written again by `add_batches`.
+    written again by `add_batches`, and that of an evicted batch is the committed one.
     """
     lock, kept, rwlock = ROOT / "dvc.lock", ROOT / KEPT_LOCK, ROOT / ".dvc" / "tmp" / "rwlock"
     if lock.exists() and _is_mapping(lock):
@@ -89,6 +89,8 @@ def repair_files() -> None:
     for path in _dvc_files():
         if not _is_mapping(path):
             path.unlink()
+            if not path.with_suffix("").exists():
+                restore_committed(ROOT, str(path.relative_to(ROOT)))
     restore_links()
 
 

@@ -16,6 +16,7 @@ from autolora.integrity.dvc_records import Output, object_path, read_list, read_
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
+from autolora.storage.git import blob_hash, committed_blobs
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
 from autolora.wording import counted
@@ -86,8 +87,14 @@ def _local_size(name: str, output: Output) -> int:
 
 
 def _is_held(name: str, output: Output) -> bool:
-    """Return whether a batch is whole, and the remote has each of its objects with the size that its file has here."""
+    """Return whether the remote has each object of a batch, with the size of the file here, and git the .dvc file."""
     folder, files = batches_folder(ROOT) / name, _list_of(output)
+    committed = committed_blobs(ROOT, output.target).get(output.target)
+    if committed is None or blob_hash((ROOT / output.target).read_bytes(), committed) != committed:
+        print_and_log(
+            f"[evict] batch {name} stays: commit {output.target} first, which alone says what the remote has"
+        )
+        return False
     try:
         wanted = {md5: (folder / path).stat().st_size for path, md5 in files.items()}
         wanted[output.md5] = object_path(ROOT, output.md5).stat().st_size

@@ -199,6 +199,18 @@ def files_of(root: Path, name: str) -> Iterator[Path]:
     yield from sorted(path for path in (batches.batches_folder(root) / name).rglob("*") if path.is_file())
 
 
+def test_a_batch_whose_version_git_does_not_know_stays(root: Path) -> None:
+    run(root, "git", "rm", "-q", "--cached", f"data/pool/batches/{NAMES[0]}.dvc")
+    run(root, "git", "commit", "-q", "-m", "without one")
+    dvc.push()
+    assert evict.evict_batches() == NAMES[1:3]
+    path = root / f"data/pool/batches/{NAMES[1]}.dvc"
+    content = path.read_text()
+    path.write_text(content[:20])
+    dvc.repair_files()
+    assert path.read_text() == content and evicted.is_evicted(root, NAMES[1])
+
+
 def test_without_a_remote_nothing_leaves(root: Path) -> None:
     run(root, "dvc", "remote", "remove", "store")
     assert evict.evict_batches() == []
