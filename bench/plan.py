@@ -46,6 +46,8 @@ LIMIT = 2.0
 MIN_BYTES = 100_000
 """outputs smaller than this are not compared one by one"""
 RUNS = "SELECT name, start_time, end_time FROM flow_run WHERE state_name = 'Completed' ORDER BY start_time"
+FOLDERS = {"catalog": "crawl"}
+"""of outputs that are not named as their stage"""
 REPETITIONS = 5
 
 
@@ -77,7 +79,7 @@ def measure(root: Path) -> dict[str, Any]:
         "date": today().isoformat(),
         "seconds": read_seconds(root / "cache" / "prefect" / "prefect.db"),
         "bytes": {
-            folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            FOLDERS.get(folder.name, folder.name): sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             for folder in sorted((root / "data").iterdir())
             if folder.is_dir()
         },

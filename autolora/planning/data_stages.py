@@ -17,6 +17,8 @@ PAGES_OF_NEWS = 2
 INSTRUCTION_TOKENS = 40
 """of an instruction with the chat's template"""
 TEXTS_PER_BATCH = 128
+TEXTS_SAID = 2
+"""by names, headers and sidecars about one of one's own files"""
 
 
 def crawl(setting: Setting) -> StageCost:
@@ -130,12 +132,15 @@ def index(setting: Setting) -> StageCost:
     embed = setting.machine.seconds(Tally(flops, traffic)) + read + encode_all_texts(setting, work.captions)
     weights = setting.encoder_bytes + setting.text_encoder_bytes
     memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
-    write = work.adapters * setting.rate("index_adapter_s")
+    said = work.captions + (0 if setting.has_encoder else TEXTS_SAID * work.adapters)
+    language = setting.params.encoder.has_language
+    write = work.adapters * setting.rate("index_adapter_s") + language * said * setting.rate("language_text_s")
+    size = work.adapters * (2 * vector * NUMBER_BYTES + setting.rate("index_adapter_bytes"))
     return StageCost(
         stage="index",
         does=f"{counted(embedded, 'vector')} of {vector} numbers, {counted(work.captions, 'caption')}",
         seconds=setting.start_s + setting.load_s(weights) + embed + write,
-        disk=work.adapters * (2 * vector * NUMBER_BYTES + setting.rate("index_adapter_bytes")),
+        disk=size + language * setting.rate("sentence_encoder_bytes"),
         memory=memory,
         gpu_memory=gpu_memory,
     )
