@@ -79,7 +79,9 @@ def measure(root: Path) -> dict[str, Any]:
         "date": today().isoformat(),
         "seconds": read_seconds(root / "cache" / "prefect" / "prefect.db"),
         "bytes": {
-            FOLDERS.get(folder.name, folder.name): sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            FOLDERS.get(folder.name, folder.name): sum(
+                path.stat().st_size for path in folder.rglob("*") if path.is_file()
+            )
             for folder in sorted((root / "data").iterdir())
             if folder.is_dir()
         },

@@ -32,7 +32,7 @@ def crawl(setting: Setting) -> StageCost:
         stage="crawl",
         does=f"{counted(work.listed, 'listed model')}, {work.adapters:,} of them requested in "
         f"{counted(work.days, 'crawl')}, the first of {counted(pages + work.per_day, 'request')}",
-        seconds=setting.start_s + requests / hubs.requests_per_s,
+        seconds=setting.start_s + setting.rate("doctor_s") + requests / hubs.requests_per_s,
         disk=work.adapters * setting.rate("catalog_adapter_bytes"),
         memory=setting.rate("process_bytes"),
         hub_requests=requests,
@@ -134,7 +134,9 @@ def index(setting: Setting) -> StageCost:
     memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
     said = work.captions + (0 if setting.has_encoder else TEXTS_SAID * work.adapters)
     language = setting.params.encoder.has_language
-    write = work.adapters * setting.rate("index_adapter_s") + language * said * setting.rate("language_text_s")
+    write = work.adapters * setting.rate("index_adapter_s") + language * said * setting.rate(
+        "language_text_s"
+    )
     size = work.adapters * (2 * vector * NUMBER_BYTES + setting.rate("index_adapter_bytes"))
     return StageCost(
         stage="index",
