@@ -137,6 +137,7 @@ def measure_rates(params: Params, repetitions: int = REPETITIONS) -> dict[str, f
         return {
             "call_s": time_call(params, repetitions),
             "cpu_flops_per_s": time_products(repetitions),
+            "cpu_bfloat16_flops_per_s": time_products(repetitions, torch.bfloat16),
             "cpu_bytes_per_s": time_sums(repetitions),
             "memory_bytes_per_s": time_copies(repetitions),
             "cpu_decomposition_flops_per_s": time_decomposition(repetitions),
@@ -158,9 +159,9 @@ def time_call(params: Params, repetitions: int) -> float:
     return seconds_each(lambda: run(transformer), repetitions) / calls
 
 
-def time_products(repetitions: int, size: int = 1024) -> float:
+def time_products(repetitions: int, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
     """Return the operations per second of a matrix product."""
-    matrix = torch.rand(size, size)
+    matrix = torch.rand(size, size).to(dtype)
     return 2 * size**3 / seconds_each(lambda: matrix @ matrix, repetitions)
 
 

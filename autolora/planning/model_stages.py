@@ -23,7 +23,7 @@ from autolora.planning.passes import EncoderTraining
 from autolora.planning.tally import Tally
 from autolora.wording import counted
 
-CALIBRATION_TEXTS, CALIBRATION_TOKENS = 6000, 16
+CALIBRATION_TEXTS, CALIBRATION_TOKENS = 6000, 12
 """everyday phrases and parts of prompts, by which relevance is fitted, as counted on the playground"""
 FORWARD_SHARE = 1 / 3
 """of a training step: a backward pass takes twice the time of a forward pass"""

@@ -55,5 +55,6 @@ def machine(params: ModelsParams, rates: Mapping[str, Rate], threads: int) -> Ma
         wide = "gpu_float32_flops_per_s" if params.dtype == "float32" else "gpu_flops_per_s"
         flops, speed = rates[wide].value, rates["gpu_bytes_per_s"].value
     else:
-        flops, speed = rates["cpu_flops_per_s"].value * threads, rates["cpu_bytes_per_s"].value
+        wide = "cpu_bfloat16_flops_per_s" if params.dtype == "bfloat16" else "cpu_flops_per_s"
+        flops, speed = rates[wide].value * threads, rates["cpu_bytes_per_s"].value
     return Machine(is_gpu=is_gpu, flops_per_s=flops, bytes_per_s=speed, call_s=rates["call_s"].value)
