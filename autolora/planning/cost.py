@@ -51,7 +51,7 @@ class Setting:
     pipeline: MetaPipeline
     threads: int
     own_files: bool
-    """whether the plan is of `autolora index`, which trains nothing and links to files instead of downloading them"""
+    """whether the plan is of `autolora index`, which links to files instead of downloading them"""
 
     def rate(self, name: str) -> float:
         """Return the value of a rate."""
