@@ -82,7 +82,7 @@ def test_the_captioner_answers_as_the_model_does(pool: Path) -> None:
         client.check()
         answers = [*client.describe([request], 48, 1024)]
         assert answers == [*engine.describe([request], 48, 1024)]
-        server.text = "the same"
+        server.reply = lambda _: "the same"
         assert {
             answer.text for answer in client.describe([request], 48, 1024) if isinstance(answer, Answer)
         } == {"the same"}
