@@ -33,6 +33,7 @@ def evicted(repository: VersionedRepository, tmp_path: Path) -> VersionedReposit
     repository.add_remote()
     change_params(repository.root / "params.yaml", {"storage": {"keep_local_gb": 0.001}})
     commit(repository.root)
+    (repository.root / "flows").symlink_to(Path(__file__).parents[2] / "flows")
     for batch in (repository.root / "data/pool/batches").iterdir():
         if batch.is_dir():
             for path in batch.rglob("*"):
