@@ -3,12 +3,16 @@
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from types import FrameType
 
 STATUS = 128 + signal.SIGINT
 GRACE_S = 10.0
 """after this long, threads and servers that have not ended are abandoned; files are written atomically"""
+CHILDREN_S = 2.0
+"""for ending the children of a process that is abandoned: its import of psutil may wait for ever, if a thread that is
+stuck holds the lock of imports"""
 WAKE_S = 0.1
 """so often a main thread that does not notice Ctrl-C is woken"""
 
@@ -62,6 +66,8 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 def _wake_on_interrupt() -> None:
     """Start a thread that sends SIGURG to the main thread after SIGINT, until SystemExit has been raised there.
 
+    It ends a process that the watchdog could not end.
+
     Python runs handlers in the main thread between two instructions. If SIGINT comes after the last check before a
     blocking call, such as the wait for a lock, that call does not notice it, and would block for as long as it takes.
     """
@@ -74,8 +80,11 @@ def _wake_on_interrupt() -> None:
     def wake() -> None:
         while signal.SIGINT not in os.read(reader, 1):
             pass
-        while not _raised.wait(WAKE_S):
+        end = time.monotonic() + GRACE_S + CHILDREN_S
+        while time.monotonic() < end and not _raised.wait(WAKE_S):
             signal.pthread_kill(main, signal.SIGURG)
+        time.sleep(max(0.0, end - time.monotonic()))
+        os._exit(STATUS)
 
     threading.Thread(target=wake, name="wake on interrupt", daemon=True).start()
 

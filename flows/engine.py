@@ -4,6 +4,7 @@ Under both engines the same function returns the rows of a batch, and the caller
 stage's own tables. A worker of Ray writes the rows of its batch to a **shard**, a Parquet file that no process sees
 before it is complete and that goes away once its rows are stored. So a lost worker costs its batch, a batch whose shard
 exists is not worked on again, and a killed run leaves its shards for the next one (`leftovers`).
+Descriptions of batches and errors are pickled between this process and its own workers, as Ray does with all it sends.
 Ray gets its cluster from RAY_ADDRESS; without it, Ray starts on this machine.
 """
 

@@ -134,6 +134,22 @@ def test_threads_that_do_not_end_are_abandoned(before: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_an_import_that_hangs_does_not_keep_an_abandoned_process(tmp_path: Path) -> None:
+    code = (
+        "import autolora.interrupt, sys, threading, time\n"
+        "autolora.interrupt.GRACE_S = autolora.interrupt.CHILDREN_S = 0.5\n"
+        "class Hanging:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'psutil': threading.Event().wait()\n"
+        "sys.meta_path.insert(0, Hanging())\n"
+        f"try: print('ready'); {WAIT}\n"
+        "except SystemExit: threading.Event().wait()\n"
+    )
+    process = start_python(code, tmp_path)
+    interrupt(process)
+    assert process.returncode == STATUS
+
+
 def test_a_slow_import_can_be_interrupted(tmp_path: Path) -> None:
     process = start_python("print('ready'); import torch, transformers, time; " + WAIT, tmp_path)
     _, errors = interrupt(process, after_s=0.3)

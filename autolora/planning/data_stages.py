@@ -60,10 +60,10 @@ def pool(setting: Setting) -> StageCost:
 
 
 def _batch_bytes(setting: Setting, files: float, images: float) -> float:
-    """Return the bytes of batches on this disk: of own files the images alone, else what eviction leaves."""
+    """Return the bytes of batches on this disk: none of own files, which are linked, else what eviction leaves."""
     work, keep = setting.work, setting.params.storage.keep_local_gb
     if setting.own_files:
-        return images
+        return 0.0
     batches = files + images
     if keep is None:
         return batches

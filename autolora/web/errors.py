@@ -60,7 +60,7 @@ def _describe(error: dict[str, object]) -> str:
     location = error["loc"]
     name = ".".join(str(part) for part in location[1:]) if isinstance(location, tuple) else ""
     if error["type"] == "string_too_long":
-        limit = error["ctx"]["max_length"]  # type: ignore[index]
+        limit = error["ctx"]["max_length"]  # type: ignore[index]  # pydantic gives it with this type
         return f"{name}: the text has more than {limit:,} characters: shorten it"
     return f"{name or 'the request'}: {error['msg']}"
 

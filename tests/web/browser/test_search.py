@@ -32,7 +32,7 @@ HOLD_CLOSE_EVENT = """() => {
         return goesBack;
     };
 }"""
-"""a drawer is told of its closing one frame later; `release` tells it now and returns whether it goes back.
+"""a drawer gets the event of its closing one frame later; `release` sends it now and returns whether it goes back.
 
 The promise `held` waits for it: page.wait_for_function evaluates a text in the page, which the page forbids."""
 FORWARD_AND_RELEASE = """() => new Promise((done) => {
