@@ -34,7 +34,7 @@ NSFW = "author1/neon"
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project with releases of 8 and of 12 adapters, each a commit; author1/neon is not safe for work."""
+    """Return a project with releases of 8 and of 12 adapters, each a tagged commit; author1/neon is not safe for work."""
     root = tmp_path_factory.mktemp("served")
     base = small_root.base(root)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=root, check=True)
@@ -42,6 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small_root.build(root, base, authors, nsfw=[NSFW])
         release(root, content_digest(root))
         commit(root, f"release of {authors} authors")
+        subprocess.run(["git", "tag", f"release/{authors}"], cwd=root, check=True)
     write_params(root)
     return root
 
