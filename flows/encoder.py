@@ -1,6 +1,7 @@
 """Stage `encoder`: train the encoder on the adapters of the training lock, or take a pretrained one as it is."""
 
 from contextlib import ExitStack
+from functools import partial
 
 from autolora.encoder import stage
 from autolora.errors import OutOfMemory
@@ -8,7 +9,8 @@ from autolora.gpu_memory import LOWER
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import Params
 from autolora.planning.risks import encoder_lack
-from autolora.progress import track
+from autolora.processes import launch
+from autolora.progress import Progress
 from autolora.storage.inputs import recording_input
 from autolora.text_encoder.sentences import open_language
 from flows.stage import ROOT, flow, params, print_and_log, run
@@ -33,9 +35,11 @@ def train(values: Params) -> str:
         models.device,
         sentences,
     )
-    total = section.variant.steps if section.variant.model == "transformer" else 1
-    *_, last = track(steps, "encoder", total, "steps")
-    return ", ".join(f"{name} {value:.3f}" for name, value in last.values.items())
+    with Progress("encoder", noun="steps") as progress:
+        for step in steps:
+            progress.total = step.total
+            progress.advance(step.number - progress.done)  # more than one step if a killed training continues
+    return ", ".join(f"{name} {value:.3f}" for name, value in step.values.items())
 
 
 def use_pretrained(values: Params) -> str:
@@ -51,8 +55,10 @@ def use_pretrained(values: Params) -> str:
 def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
     values = params()
-    make = train if values.encoder.from_ is None else use_pretrained
     section = values.encoder
+    make = partial(train if section.from_ is None else use_pretrained, values)
+    trains_transformer = section.from_ is None and section.variant.model == "transformer"
+    number = values.operation.processes if trains_transformer else 1
     inputs = {
         "encoder.from": section.from_,
         "encoder.language": section.language if section.has_language else None,
@@ -60,7 +66,7 @@ def encoder() -> None:
     with ExitStack() as recording:
         for name, path in inputs.items():
             recording.enter_context(recording_input(ROOT, name, path))
-        print_and_log(f"[encoder] {make(values)}")
+        print_and_log(f"[encoder] {launch(make, number, values.models.device, 'encoder')}")
 
 
 if __name__ == "__main__":

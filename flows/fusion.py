@@ -1,7 +1,10 @@
 """Stage `fusion`: train the gates on the adapters of the training lock, or take pretrained ones as they are."""
 
+from functools import partial
+
 from autolora.fusion import stage
 from autolora.params import Params
+from autolora.processes import launch
 from autolora.progress import Progress
 from autolora.storage.inputs import recording_input
 from flows.stage import ROOT, flow, params, print_and_log, run
@@ -9,12 +12,12 @@ from flows.stage import ROOT, flow, params, print_and_log, run
 
 def train(values: Params) -> str:
     """Train the gates, save them and their digest; return a line on the training."""
-    tokens, finished, last = values.generation.max_sequence_length, 0, ""
+    tokens, last = values.generation.max_sequence_length, ""
 
     def record(done: int, steps: int, loss: float) -> None:
-        nonlocal finished, last
-        progress.advance(done - finished)  # more than one step if a killed training continues
-        finished, last = done, f"loss {loss:.3f}"
+        nonlocal last
+        progress.advance(done - progress.done)  # more than one step if a killed training continues
+        last = f"loss {loss:.3f}"
 
     with Progress("fusion", values.fusion.steps, "steps", detail=lambda: last) as progress:
         state = stage.train(ROOT, values.fusion, values.models, values.pool, tokens, record)
@@ -33,7 +36,8 @@ def fusion() -> None:
     values = params()
     with recording_input(ROOT, "fusion.from", values.fusion.from_):
         if values.fusion.from_ is None:
-            print_and_log(f"[fusion] {train(values)}")
+            number, device = values.operation.processes, values.models.device
+            print_and_log(f"[fusion] {launch(partial(train, values), number, device, 'fusion')}")
         else:
             print_and_log(f"[fusion] pretrained, from {use_pretrained(values)}")
 

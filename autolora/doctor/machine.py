@@ -19,7 +19,7 @@ SPARE_GB = 2
 
 
 def gpu(setting: Setting) -> Iterator[Trouble]:
-    """Yield that the device of params.yaml cannot be used, or that the base model does not fit on the card."""
+    """Yield that the device of params.yaml cannot be used, too few GPUs, or a base model that does not fit on one."""
     models = setting.params.models
     try:
         check_device(models)
@@ -31,6 +31,13 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
         return
     import torch
 
+    processes, cards = setting.params.operation.processes, torch.cuda.device_count()
+    if processes > cards:
+        yield Trouble(
+            f"operation.processes is {processes}, each needs a GPU, and there are {cards}",
+            "lower it in params.yaml",
+            stops=True,
+        )
     memory = torch.cuda.get_device_properties(models.device).total_memory
     needed = next((model.size for model in models_of(setting.params, True) if model.id == models.pipeline), 0)
     if needed > memory:

@@ -1,5 +1,7 @@
-"""Checks of what answers over the network: models and their licenses, hubs, captioning servers, Prefect, the clock."""
+"""Checks of what answers over the network: models and licenses, hubs, captioning servers, Prefect, Ray, the clock."""
 
+import importlib.util
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -118,6 +120,26 @@ def prefect(setting: Setting) -> Iterator[Trouble]:
         )
 
 
+def ray(setting: Setting) -> Iterator[Trouble]:
+    """Yield that Ray is not installed, or that the cluster which the environment names does not answer."""
+    if setting.params.operation.engine != "ray":
+        return
+    local, address = "or set operation.engine: local", setting.environment.get("RAY_ADDRESS", "")
+    if importlib.util.find_spec("ray") is None:
+        what = "operation.engine is ray, and Ray is not installed here"
+        yield Trouble(what, f"pip install 'autolora[ray]', {local}", stops=True)
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.rpartition("/")[2], int(port)), ANSWER_S).close()
+        except OSError as error:
+            yield Trouble(
+                f"no Ray cluster answers at RAY_ADDRESS ({address}): {_reason(error)}",
+                f"start it (`ray start --head --port {port}`), correct the variable, {local}",
+                stops=True,
+            )
+
+
 def _ask(url: str, token: str | None = None) -> tuple[int | None, str]:
     """Return status and date of an answer; None and the reason if there is none."""
     headers = {"User-Agent": "autolora"} | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -146,4 +168,4 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(getattr(error, "reason", None) or error).split())[:200] or type(error).__name__
 
 
-CHECKS = (licenses, hubs, captioning_servers, prefect)
+CHECKS = (licenses, hubs, captioning_servers, prefect, ray)

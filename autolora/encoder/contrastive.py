@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from autolora import processes
+from autolora.checkpoint import STEPS_BETWEEN, Checkpoint, Stateful
 from autolora.encoder.examples import CaptionFeatures, TrainExample
 from autolora.encoder.inputs import AdapterBatch, concatenate, norms
 from autolora.encoder.loss import Temperature, contrastive_loss, shares_label
@@ -26,39 +28,58 @@ def fit_transformer(
     captions: CaptionFeatures,
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
-) -> Iterator[dict[str, float]]:
-    """Train the encoder in place by Eq. 3, with the text encoder frozen; yield loss and temperature after each step.
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Train the encoder in place by Eq. 3, with the text encoder frozen.
 
-    captions: of the examples. read: adapter sha256 -> a batch of one. The seed determines the weights on one kind of
-    CPU.
+    Yields the number of finished steps after each step, with its loss and temperature.
+    captions: of the examples. read: adapter sha256 -> a batch of one. checkpoint: from which a killed training
+    continues. The seed determines the weights on one kind of CPU. Processes train together (`autolora.processes`),
+    each with noise and dropout of its own.
     """
     variant = encoder.config.variant
     generator = torch.Generator().manual_seed(params.seed)
     families = torch.tensor(_numbers([example.family for example in train_examples]))
     device = encoder.positions.device
     temperature = Temperature(variant.temperature, variant.temperature_learned).to(device)
-    optimizer, schedule = _optimizer([*encoder.parameters(), *temperature.parameters()], variant)
+    weights = [*encoder.parameters(), *temperature.parameters()]
+    optimizer, schedule = _optimizer(weights, variant)
+    parts: dict[str, Stateful] = {
+        "encoder": encoder,
+        "temperature": temperature,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
+    start = 0
+    if checkpoint and (stored := checkpoint.restore(parts)):
+        start = stored["step"]
+        generator.set_state(stored["generator"])
     encoder.train()
-    for _ in range(variant.steps):
+    for step in range(start + 1, variant.steps + 1):
         adapters, texts = _sample(captions, variant, variant.batch, generator)
-        batch = concatenate([read(train_examples[int(i)].sha256) for i in adapters])
+        own = adapters[processes.part(len(adapters))]
+        batch = concatenate([read(train_examples[int(i)].sha256) for i in own])
         if variant.regularize:
-            batch = _augment(batch, variant, generator)
+            torch.manual_seed(processes.own_seed(generator))
+            batch = _augment(batch, variant, torch.default_generator)
         batch = batch.to(device)
         loss = contrastive_loss(
             encoder.text_map(captions.features[texts].to(device)),
-            encoder.embed(batch.values, batch.present),
+            processes.gather(encoder.embed(batch.values, batch.present)),
             temperature(),
             _ignore_pairs(variant, families[adapters], texts).to(device),
             variant.loss_factor,
         )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        processes.average_gradients(weights)
         if variant.clip_grad_norm:
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         schedule.step()
-        yield {"loss": loss.item(), "temperature": temperature().item()}
+        if checkpoint and step % STEPS_BETWEEN == 0 and step < variant.steps:
+            checkpoint.save(parts, {"step": step, "generator": generator.get_state()})
+        yield step, {"loss": loss.item(), "temperature": temperature().item()}
     encoder.eval()
 
 

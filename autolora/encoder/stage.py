@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from autolora.checkpoint import Checkpoint
 from autolora.encoder.examples import TrainExample, load_examples
 from autolora.encoder.inputs import KEPT_BYTES, keeping
 from autolora.encoder.model import TextEncoder
@@ -29,6 +30,7 @@ def train(
 ) -> Iterator[Step]:
     """Train on the locked adapters; save data/encoder and then its digest; yield after each step.
 
+    Of several processes, the first one saves.
     transformer: config of the base model's FluxTransformer2DModel. sentences: the sentence encoder of encoder.language.
     bounds: limits on files of weights, which the probe `full` reads.
     Raises MissingArtifact if there are no training examples, MismatchError if params, pool and models do not fit.
@@ -38,12 +40,18 @@ def train(
     if params.variant.model == "transformer":  # the regression reads each adapter once
         read = keeping(read, KEPT_BYTES)
     examples = load_examples(root)
-    learned = yield from fit(encoder, examples, read, text_encoder, params, sentences)
+    trained_from = _trained_from(examples, params, sentences)
+    checkpoint = Checkpoint(
+        root / "cache" / "encoder_training.pt", hash_value([trained_from, transformer, text_encoder.digest])
+    )
+    learned = yield from fit(encoder, examples, read, text_encoder, params, sentences, checkpoint)
+    if learned is None:
+        return
     save_encoder(folder(root), encoder, learned.tags, learned.language)
     write_libraries(folder(root))
     texts = sum(len(example.captions) for example in examples)
-    trained_from = _trained_from(examples, params, sentences)
     write_encoder_digest(root, encoder, trained_from, learned.language, adapters=len(examples), texts=texts)
+    checkpoint.remove()
 
 
 def use_pretrained(

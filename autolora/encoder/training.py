@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autolora import processes
+from autolora.checkpoint import Checkpoint
 from autolora.encoder.calibration import CalibrationSet, calibrate
 from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
@@ -98,11 +100,14 @@ def fit(
     text_encoder: TextEncoder,
     params: EncoderParams,
     sentences: TextEncoder | None = None,
-) -> Generator[Step, None, Learned]:
+    checkpoint: Checkpoint | None = None,
+) -> Generator[Step, None, Learned | None]:
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
-    read: adapter sha256 -> a batch of one. sentences: the sentence encoder of the language, if there is to be one. The
-    seed determines the weights on one kind of CPU. Raises MissingArtifact if the regression has too few families.
+    Returns what is learned beside it, in the first of several processes; None in the others.
+    read: adapter sha256 -> a batch of one. sentences: the sentence encoder of the language, if there is to be one.
+    checkpoint: from which a killed training of the transformer continues. The seed determines the weights on one kind
+    of CPU. Raises MissingArtifact if the regression has too few families.
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
@@ -112,8 +117,11 @@ def fit(
         vectors, values = _fit_ridge(encoder, train_examples, captions, read, params)
         yield Step(1, 1, values)
     else:
-        for number, values in enumerate(fit_transformer(encoder, train_examples, captions, read, params), 1):
+        trained = fit_transformer(encoder, train_examples, captions, read, params, checkpoint)
+        for number, values in trained:
             yield Step(number, params.variant.steps, values)
+        if not processes.is_first():
+            return None
         vectors = _embed(encoder, train_examples, read)
     embed = partial(embed_texts, encoder, text_encoder)
     project = partial(project_texts, encoder, text_encoder)

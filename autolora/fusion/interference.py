@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autolora import processes
 from autolora.fusion.flow_matching import NoisedBatch, add_noise, predict_velocity
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
@@ -40,6 +41,7 @@ class Interference:
         clean = self.adapters.encode_images(active[0])[[image for image, _ in captions]]
         batch = self._noise(clean, texts, generator)
         relevance = sample_relevance(1, len(active), size, self.params.relevance_noise, generator)
+        relevance = relevance[:, processes.part(size)]
         loras = [self.adapters.load_lora(adapter.sha256) for adapter in active]
         with fused(self.transformer, loras, gates=gates, relevance=relevance):
             yield self._error(batch)
@@ -51,12 +53,14 @@ class Interference:
                 yield (variant.hinge - self._error(batch)).clamp_min(0)
 
     def _noise(self, clean: Tensor, texts: Sequence[str], generator: torch.Generator) -> NoisedBatch:
-        """Return latents (B, T, C), each with random noise of a random level, beside their captions."""
+        """Return this process's part of latents (B, T, C), each with noise of a random level, beside their captions."""
         sigma = self.sigmas[torch.randint(len(self.sigmas), (len(clean),), generator=generator)]
         noise = torch.randn(clean.shape, generator=generator).to(clean.dtype)
-        return add_noise(clean, noise, sigma, self.adapters.encode_texts(texts), self.transformer.device)
+        part = processes.part(len(clean))
+        captions = self.adapters.encode_texts(texts[part])
+        return add_noise(clean[part], noise[part], sigma[part], captions, self.transformer.device)
 
     def _error(self, batch: NoisedBatch) -> Tensor:
-        """Return Eq. 10's mean squared error of the predicted velocity."""
+        """Return Eq. 10's mean squared error of the predicted velocity, over the parts of all processes."""
         predicted = predict_velocity(self.transformer, batch, self.params.variant.guidance)
-        return F.mse_loss(predicted.float(), batch.velocity.float())
+        return processes.mean(F.mse_loss(predicted.float(), batch.velocity.float()))

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autolora import models
+from autolora import models, processes
+from autolora.checkpoint import Checkpoint
 from autolora.dataset.store import TrainingRow, training_lock
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
-from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.examples import ExampleReader, find_examples, texts_by_image
 from autolora.fusion.flow_matching import shifted_sigmas
 from autolora.fusion.gate import Gates
@@ -22,6 +22,7 @@ from autolora.fusion.interference import Interference
 from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.training import Progress, fit
 from autolora.fusion.training_set import TrainingSet
+from autolora.fusion.training_state import TrainingState
 from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
 from autolora.pretrained.source import locate_pinned
@@ -39,6 +40,7 @@ def train(
 ) -> TrainingState:
     """Train the gates on the locked adapters, save data/fusion and then its digest; return the last state.
 
+    Of several processes, the first one saves.
     bounds: limits on files of weights. tokens: number of T5 states per caption.
     Raises MissingArtifact if there are no training examples.
     """
@@ -68,6 +70,8 @@ def train(
     checkpoint = Checkpoint(root / "cache" / "fusion_training.pt", hash_value([trained_from, files, tokens]))
     state = fit(gates.to(base.device), objective, params, progress, held_out, checkpoint)
     state.keep_best()
+    if not processes.is_first():
+        return state
     _log(state)
     fusion.save(gates, slots(pipeline.transformer.config), fusion.folder(root))
     write_libraries(fusion.folder(root))

@@ -8,8 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from autolora.fusion.checkpoint import STEPS_BETWEEN, Checkpoint, TrainingState
+from autolora import processes
+from autolora.checkpoint import STEPS_BETWEEN, Checkpoint
 from autolora.fusion.gate import Gates
+from autolora.fusion.training_state import TrainingState
 from autolora.params import FusionParams
 from autolora.presets import Schedule
 
@@ -31,6 +33,7 @@ class TrainingLoss(Protocol):
         """Yield the terms of the loss of one random step, each while its adapters act on the transformer.
 
         The caller runs a term backward before it asks for the next: gradient checkpointing calls the adapters again.
+        With several processes, a term is that of the whole batch, and its gradient that of this process's part.
         """
 
 
@@ -48,11 +51,11 @@ def fit(
     `validate_every` steps, and the training ends if it has not become lower for `patience` measurements. None trains
     all steps, as does `validate_every` of None.
     checkpoint: from which a killed training continues.
-    The seed determines the weights on one kind of CPU.
+    The seed determines the weights on one kind of CPU. Processes train together (`autolora.processes`).
     """
     state = begin_training(gates, params)
     if checkpoint:
-        checkpoint.restore(state)
+        state.restore(checkpoint)
     while True:
         step = len(state.losses)
         if held_out and _is_measured(step, params):
@@ -63,7 +66,7 @@ def fit(
             return state
         _take_step(state, objective)
         if checkpoint and (step + 1) % STEPS_BETWEEN == 0:
-            checkpoint.save(state)
+            state.save(checkpoint)
         progress(step + 1, params.steps, state.losses[-1])
 
 
@@ -117,6 +120,7 @@ def _take_step(state: TrainingState, objective: TrainingLoss) -> None:
     for loss in objective.losses(state.gates, state.generator):
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         total += loss.item()
+    processes.average_gradients(state.gates.parameters())
     state.optimizer.step()
     state.schedule.step()
     state.losses.append(total)

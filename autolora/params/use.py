@@ -91,6 +91,8 @@ class OperationParams:
 
     engine: Literal["local", "ray"]
     """what captions images, reads stored files again and embeds adapters: this process, or the workers of Ray"""
+    processes: Count
+    """of the trainings of gates and of the encoder's transformer; each computes a part of every batch"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """What a stage needs, and what its estimate is made from."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,7 @@ class Setting:
     def encoder_training(self) -> EncoderTraining | None:
         """The training of the encoder's transformer; None of a ridge regression, and of a pretrained encoder.
 
+        Its batch is the part of one process.
         Raises MismatchError if its heads do not divide the text encoder's width.
         """
         variant, batch = self.params.encoder.variant, self.params.encoder.variant.batch
@@ -115,7 +117,17 @@ class Setting:
             sketch_key=None,
             text_encoder="",
         )
-        return encoder_training(config, self.work.rank, batch, self.machine.is_gpu)
+        return encoder_training(config, self.work.rank, self.part(batch), self.machine.is_gpu)
+
+    def part(self, batch: int) -> int:
+        """Return how many items of a batch one of the processes of a training has."""
+        return math.ceil(batch / self.params.operation.processes)
+
+    @property
+    def each(self) -> str:
+        """How a plan says that a batch is that of one of several processes."""
+        number = self.params.operation.processes
+        return f" in each of {number} processes" if number > 1 else ""
 
     @cached_property
     def encoder_bytes(self) -> float:
@@ -170,3 +182,8 @@ class Setting:
         if self.machine.is_gpu:
             return process + weights, weights + transient
         return process + weights + transient, 0.0
+
+    def place_training(self, weights: float, transient: float, tables: float = 0.0) -> tuple[float, float]:
+        """Return the memory of a training, that of the machine for all processes; `place` for one of them."""
+        memory, gpu_memory = self.place(weights, transient, tables)
+        return memory * self.params.operation.processes, gpu_memory

@@ -68,7 +68,8 @@ def encoder(setting: Setting) -> StageCost:
     elif setting.trains_encoder:
         training = setting.encoder_training
         fit = _fit_transformer(setting, training) if training else _fit_ridge(setting)
-    memory, gpu_memory = setting.place(fit.weights + setting.text_encoder_bytes, fit.transient, fit.host)
+    place = setting.place_training if setting.encoder_training else setting.place
+    memory, gpu_memory = place(fit.weights + setting.text_encoder_bytes, fit.transient, fit.host)
     return StageCost(
         stage="encoder",
         does=fit.does,
@@ -108,8 +109,8 @@ def _fit_transformer(setting: Setting, training: EncoderTraining) -> Fit:
     return Fit(
         seconds=steps * step + (kept + steps * read_again) * setting.read_adapter_s,
         weights=training.weights,
-        does=f"{steps:,} steps of {counted(training.batch, 'adapter')} of {training.adapter / 1e6:,.4g} MB, "
-        f"{training.parameters:,} weights",
+        does=f"{steps:,} steps of {counted(training.batch, 'adapter')} of {training.adapter / 1e6:,.4g} MB"
+        f"{setting.each}, {training.parameters:,} weights",
         transient=training.on_device,
         host=training.on_host(adapters, KEPT_BYTES),
     )
@@ -123,12 +124,13 @@ def fusion(setting: Setting) -> StageCost:
         return replace(_nothing(setting, "fusion", "pretrained gates"), disk=gates * NUMBER_BYTES)
     if not work.can_train_gates:
         return _nothing(setting, "fusion", "too few training adapters")
+    part = replace(params, batch=setting.part(params.batch))
     step = passes.training_step(
-        setting.pipeline, params, setting.params.generation.max_sequence_length, work.rank
+        setting.pipeline, part, setting.params.generation.max_sequence_length, work.rank
     )
     in_memory = min(ADAPTERS_IN_MEMORY, work.training_adapters)
     trained = gates * OPTIMIZER_NUMBERS * NUMBER_BYTES
-    memory, gpu_memory = setting.place(
+    memory, gpu_memory = setting.place_training(
         setting.pipeline.size,
         trained + 2 * work.file_bytes + step.peak,
         in_memory * work.file_bytes + _encoded_bytes(setting),
@@ -139,7 +141,7 @@ def fusion(setting: Setting) -> StageCost:
     joint = params.steps * (1 - params.variant.single_share) * _global_lora_seconds(setting)
     return StageCost(
         stage="fusion",
-        does=f"{params.steps:,} steps of batch {params.batch} at {params.image_size} px",
+        does=f"{params.steps:,} steps of batch {part.batch} at {params.image_size} px{setting.each}",
         seconds=setting.start_s + setting.load_s(setting.pipeline.size) + train + joint,
         disk=gates * NUMBER_BYTES,
         memory=memory,

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from autolora import models
+from autolora.checkpoint import Checkpoint
 from autolora.fusion import store as fusion
-from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.gate import Gates
 from autolora.fusion.interference import Interference
 from autolora.fusion.stage import base_files, make_objective, training_sigmas
 from autolora.fusion.training import TrainingLoss, fit, held_out_loss
 from autolora.fusion.training_set import TrainingSet
+from autolora.fusion.training_state import TrainingState
 from autolora.params import FusionParams, training_params
 from autolora.presets.fusion import FUSION
 from autolora.progress import Progress

@@ -1,5 +1,6 @@
 """Planted troubles, each of which is named with its remedy; a healthy project has none."""
 
+import importlib.util
 import json
 import shutil
 import socket
@@ -12,6 +13,7 @@ from datetime import date, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -225,6 +227,29 @@ def test_a_captioning_server_with_another_model(root: Path, params: Params, serv
 def test_no_server_of_prefect(root: Path, params: Params) -> None:
     url = f"http://127.0.0.1:{free_port()}/api"
     assert "no server of Prefect answers" in found(root, params, PREFECT_API_URL=url).what
+
+
+def test_a_cluster_of_ray_that_does_not_answer(
+    root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = replace(params, operation=replace(params.operation, engine="ray"))
+    address = f"127.0.0.1:{free_port()}"
+    find, installed = importlib.util.find_spec, importlib.util.find_spec("json")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed if name == "ray" else find(name))
+    trouble = found(root, params, RAY_ADDRESS=address)
+    assert f"RAY_ADDRESS ({address})" in trouble.what and "ray start --head" in trouble.remedy
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    assert "pip install 'autolora[ray]'" in found(root, params).remedy
+
+
+def test_more_processes_than_gpus(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    card = SimpleNamespace(total_memory=80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    models = replace(params.models, device="cuda")
+    params = replace(params, models=models, operation=replace(params.operation, processes=4))
+    assert found(root, params).what == "operation.processes is 4, each needs a GPU, and there are 2"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from autolora.dataset.store import TRAINING_LOCK
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import examples, stage
 from autolora.fusion import store as fusion
-from autolora.fusion.checkpoint import TrainingState
 from autolora.fusion.released_format import save_published
+from autolora.fusion.training_state import TrainingState
 from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, load
 from autolora.pool.store import rendering_path, weights_path

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from autolora.checkpoint import Checkpoint
 from autolora.errors import MissingArtifact
 from autolora.fusion import store as fusion
-from autolora.fusion.checkpoint import Checkpoint, TrainingState
 from autolora.fusion.gate import Gates
 from autolora.fusion.training import (
     EPOCHS,
@@ -20,6 +20,7 @@ from autolora.fusion.training import (
     held_out_loss,
     learning_rate_factor,
 )
+from autolora.fusion.training_state import TrainingState
 from autolora.params import FusionParams
 from autolora.presets import Preset
 from autolora.presets.fusion import FUSION
@@ -169,13 +170,13 @@ def test_a_damaged_or_foreign_checkpoint_is_ignored(
     before = fusion.hash_weights(gates)
     state = begin_training(gates, params)
     (tmp_path / "damaged.pt").write_bytes(content)
-    Checkpoint(tmp_path / "damaged.pt", "key").restore(state)
+    state.restore(Checkpoint(tmp_path / "damaged.pt", "key"))
     assert "damaged.pt is damaged" in caplog.text
-    Checkpoint(tmp_path / "other.pt", "another key").save(state)
+    state.save(Checkpoint(tmp_path / "other.pt", "another key"))
     state.losses.append(0.5)
-    Checkpoint(tmp_path / "other.pt", "key").restore(state)
+    state.restore(Checkpoint(tmp_path / "other.pt", "key"))
     assert (state.losses, fusion.hash_weights(gates)) == ([0.5], before)
-    Checkpoint(tmp_path / "other.pt", "another key").restore(state)
+    state.restore(Checkpoint(tmp_path / "other.pt", "another key"))
     assert state.losses == []
 
 

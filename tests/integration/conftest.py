@@ -103,11 +103,17 @@ def run_first_day(day: FirstDay, api: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def repository(
-    first_day: FirstDay, tmp_path_factory: pytest.TempPathFactory, prefect_api: str
-) -> Iterator[Repository]:
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that is removed after the module: repositories with their data are hundreds of megabytes."""
+    folder = tmp_path_factory.mktemp("module")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def repository(first_day: FirstDay, module_folder: Path, prefect_api: str) -> Iterator[Repository]:
     """A committed repository after its first refresh, and its hub, which is at another address than it was then."""
-    root = tmp_path_factory.mktemp("copy") / "repository"
+    root = module_folder / "repository"
     copy_folder(first_day.root, root)
     with with_hub(root, prefect_api) as repository:
         repository.commit("the hub's address")

@@ -89,9 +89,9 @@ def add_overflowing(pool: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[Repository]:
+def clone(module_folder: Path, prefect_api: str) -> Iterator[Repository]:
     """A fresh clone in which no command has run yet, and its hub."""
-    root = tmp_path_factory.mktemp("clone")
+    root = module_folder / "clone"
     copy_tree(root, outputs=True)
     write_schedule(root / "playground/pool", small_pool())
     add_overflowing(root / "playground/pool")

@@ -39,13 +39,13 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(repository: Repository, module_folder: Path) -> Built:
     """Release the first day, run the stages of the second, and promote it in a copy."""
     change_params(repository.root / "params.yaml", {"refresh": {"commit": True}})
     repository.run("dvc", "remote", "add", "-d", "store", "../remote")
     repository.commit("params")
-    folder = tmp_path_factory.mktemp("built")
-    project = replace(repository, root=folder / "repository")
+    project = replace(repository, root=module_folder / "built" / "repository")
+    project.root.parent.mkdir()
     subprocess.run(["cp", "-a", str(repository.root), str(project.root)], check=True)
     project.run("git", "init", "-q", "--bare", "../origin")
     project.run("git", "remote", "add", "origin", "../origin")
@@ -54,7 +54,8 @@ def built(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> B
     project.hub({"day": 2})
     project.run("dvc", "repro", "--force", "--single-item", "crawl", day=2)
     project.run("dvc", "repro", "evaluation", day=2)
-    with promoting(Built(project).copy(tmp_path_factory.mktemp("copy"))) as process:
+    (copy := module_folder / "copy").mkdir()
+    with promoting(Built(project).copy(copy)) as process:
         started = time.monotonic()
         assert process.wait(WAIT_S) == 0
     return Built(project, time.monotonic() - started)

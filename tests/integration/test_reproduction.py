@@ -43,6 +43,7 @@ DECIDE_NO_NUMBER = {
     "hubs.*": "how hubs are asked; files are verified by their hashes, and only a refresh asks for lists",
     "vllm.*": "which servers answer",
     "operation.engine": "on what it is computed: rows are equal",
+    "operation.processes": "the same: weights are equal up to rounding",
     "refresh.timeout_h": "how long a stage may take",
     "storage.*": "where batches are kept",
 }

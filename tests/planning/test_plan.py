@@ -193,3 +193,15 @@ def test_own_files_need_no_more_of_a_pipeline_than_an_encoder_brings(params: Par
     linked, downloaded = stage(named, "pool"), estimate(params, "pool")
     assert linked.hub_requests == 0 and linked.disk < downloaded.disk
     assert not [text for text in find_risks(named, small, tmp_path) if "fusion" in text or "refresh" in text]
+
+
+def test_processes_share_a_batch_and_the_machine(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+    monkeypatch.setattr(
+        passes, "training_step", lambda _, section, *__: batches.append(section.batch) or Tally(1e12)
+    )
+    four = replace(params, operation=replace(params.operation, processes=4))
+    alone, several = estimate(params, "fusion"), estimate(four, "fusion")
+    assert batches == [16, 4] and "batch 4" in several.does and "in each of 4 processes" in several.does
+    assert several.memory == 4 * alone.memory
+    assert estimate(four, "encoder") == estimate(params, "encoder")  # a ridge regression

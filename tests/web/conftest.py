@@ -34,7 +34,7 @@ NSFW = "author1/neon"
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project with releases of 8 and of 12 adapters, each a tagged commit; author1/neon is not safe for work."""
+    """Return a project with releases of 8 and of 12 adapters, tagged; author1/neon is not safe for work."""
     root = tmp_path_factory.mktemp("served")
     base = small_root.base(root)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=root, check=True)
