@@ -132,12 +132,13 @@ def rehearse(rehearsal: Rehearsal) -> None:
     flux = rehearsal.folder / "models" / "flux"
     rehearsal.step("models", lambda: models.build(flux.parent, load(PROFILE), rehearsal.depth))
     rehearsal.step(
-        "LoRAs", lambda: loras.build(rehearsal.folder / "pool", models.config_of(flux), rehearsal.px)
+        "LoRAs",
+        lambda: loras.build(rehearsal.folder / "pool", models.config_of(flux), rehearsal.px, loras.recipes()),
     )
     hub = Hub(rehearsal.folder / "pool", day=1)
-    with _servers(rehearsal, hub) as repository, watching(rehearsal.peaks):
-        rehearsal.step("clone", lambda: _clone(rehearsal, repository))
-        rehearsal.step("first night", lambda: rehearsal.stages.update(_refresh(repository, day=1)))
+    with servers(rehearsal, hub) as repository, watching(rehearsal.peaks):
+        rehearsal.step("clone", lambda: make_clone(rehearsal, repository))
+        rehearsal.step("first night", lambda: rehearsal.stages.update(refresh(repository, day=1)))
         rehearsal.step("plan", lambda: _compare_with_plan(rehearsal, repository))
         hub.change({"day": 2})
         rehearsal.step("second night", lambda: _second_night(rehearsal, repository))
@@ -146,7 +147,7 @@ def rehearse(rehearsal: Rehearsal) -> None:
 
 
 @contextmanager
-def _servers(rehearsal: Rehearsal, hub: Hub) -> Iterator[Repository]:
+def servers(rehearsal: Rehearsal, hub: Hub) -> Iterator[Repository]:
     """Serve hub, captions and Prefect while the block runs; yield the clone."""
     captioner = CaptionServer(load(ROOT / "params.yaml"), loras.describe)
     endpoint = start(hub, rehearsal.ports["hub"])
@@ -157,13 +158,13 @@ def _servers(rehearsal: Rehearsal, hub: Hub) -> Iterator[Repository]:
         hub.stop()
 
 
-def _clone(rehearsal: Rehearsal, repository: Repository) -> None:
+def make_clone(rehearsal: Rehearsal, repository: Repository) -> None:
     """Clone the last commit, and run the commands of the page up to the first refresh."""
     shutil.rmtree(rehearsal.clone, ignore_errors=True)
     subprocess.run(["git", "clone", "-q", str(ROOT), str(rehearsal.clone)], check=True)
     copy, *rest, _ = commands(POOL)
     _run(repository, [copy])
-    _overlay(rehearsal, rehearsal.clone)
+    overlay(rehearsal, rehearsal.clone)
     _run(repository, rest)
 
 
@@ -177,12 +178,12 @@ def _compare_with_plan(rehearsal: Rehearsal, repository: Repository) -> None:
 
 def _second_night(rehearsal: Rehearsal, repository: Repository) -> None:
     """Refresh with newcomers."""
-    _refresh(repository, day=2)
+    refresh(repository, day=2)
     rehearsal.checks.extend(check_git(repository, "second night"))
     rehearsal.checks.extend(check_files(rehearsal.clone, "pool"))
 
 
-def _refresh(repository: Repository, day: int) -> dict[str, float]:
+def refresh(repository: Repository, day: int) -> dict[str, float]:
     """Run the last command of the page as on a day; return stage -> seconds."""
     output = _run(repository, commands(POOL)[-1:], day)
     return {match[1]: float(match[2]) for line in output.splitlines() if (match := STAGE_LINE.search(line))}
@@ -196,12 +197,12 @@ def _own_collection(rehearsal: Rehearsal, repository: Repository) -> None:
     given = [line for line in commands(OWN_COLLECTION) if not line.startswith(DONE_ELSEWHERE)]
     init, *rest = [line.replace("~/loras", str(rehearsal.folder / "pool")) for line in given]
     _run(project, [init])
-    _overlay(rehearsal, rehearsal.own)
+    overlay(rehearsal, rehearsal.own)
     _run(project, rest)
     rehearsal.checks.extend(check_files(rehearsal.own, "own collection"))
 
 
-def _overlay(rehearsal: Rehearsal, root: Path) -> None:
+def overlay(rehearsal: Rehearsal, root: Path) -> None:
     """Let params.yaml of a project name the models, servers and sizes of the rehearsal."""
     folder, small = rehearsal.folder / "models", ROOT / "playground" / "models"
     path = root / "params.yaml"

@@ -53,6 +53,8 @@ class Recipe:
     layout: str
     rank: int
     dtype: torch.dtype
+    day: int = 1
+    """from which the hub lists it"""
 
     @property
     def repo(self) -> str:
@@ -76,18 +78,19 @@ def recipes() -> list[Recipe]:
             layout=LAYOUTS[(number + number // len(LAYOUTS)) % len(LAYOUTS)],
             rank=RANKS[number // len(names) % len(RANKS)],
             dtype=DTYPES[number % len(DTYPES)],
+            day=1 if number < FILES - NEWCOMERS else 2,
         )
         for number in range(FILES)
     ]
 
 
-def build(folder: Path, config: Mapping[str, Any], px: int, seed: int = 0) -> None:
+def build(folder: Path, config: Mapping[str, Any], px: int, recipes: Sequence[Recipe], seed: int = 0) -> None:
     """Write the pool of a hub: repositories with file, card and images, and the schedule.
 
     config: of the transformer. px: side of an image.
     """
     canonical = slots(config)
-    for recipe in recipes():
+    for recipe in recipes:
         home = folder / recipe.repo
         (home / "images").mkdir(parents=True, exist_ok=True)
         _save(recipe, canonical, seed, home / f"{recipe.repo.split('/')[1]}.safetensors")
@@ -97,7 +100,7 @@ def build(folder: Path, config: Mapping[str, Any], px: int, seed: int = 0) -> No
             )
         texts = [f"{recipe.trigger}, picture {number}" for number in range(1, IMAGES + 1)]
         (home / "README.md").write_text(card(recipe.number, recipe.repo, recipe.trigger, texts))
-    _write_schedule(folder)
+    _write_schedule(folder, recipes)
 
 
 def _save(recipe: Recipe, canonical: Sequence[Slot], seed: int, path: Path) -> None:
@@ -141,14 +144,14 @@ def describe(content: bytes) -> str:
     return f"{theme} in {LIGHTS[zlib.crc32(content) % len(LIGHTS)]} light"
 
 
-def _write_schedule(folder: Path) -> None:
+def _write_schedule(folder: Path, recipes: Sequence[Recipe]) -> None:
     rows = [
         {
             "repo": recipe.repo,
-            "day": 1 if recipe.number < FILES - NEWCOMERS else 2,
-            "created_at": f"2026-01-01T{recipe.number:02d}:10:00.000Z",
+            "day": recipe.day,
+            "created_at": f"2026-01-01T{recipe.number // 60:02d}:{recipe.number % 60:02d}:00.000Z",
             "downloads": 10 + 7 * recipe.number,
         }
-        for recipe in recipes()
+        for recipe in recipes
     ]
     (folder / "schedule.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -31,7 +31,7 @@ def test_the_files_have_all_layouts_themes_and_precisions() -> None:
 
 
 def test_files_of_a_theme_are_alike_whatever_their_layout(tmp_path: Path) -> None:
-    loras.build(tmp_path, TINY, px=32)
+    loras.build(tmp_path, TINY, 32, loras.recipes())
     files = sorted(tmp_path.glob("*/*/*.safetensors"))
     assert len(files) == loras.FILES
     bounds, spec = load(ROOT / "params.yaml").pool, SketchSpec(16)

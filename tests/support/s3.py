@@ -17,6 +17,7 @@ from botocore.session import get_session
 from playground.repository import free_port
 
 START_LIMIT_S = 300
+VOLUMES = 20
 PORTS = (
     "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
     "filer.port.grpc",
@@ -52,8 +53,12 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(folder: Path, *buckets: str) -> Iterator[S3Server]:
-    """Run a server until the block ends; buckets: names of at least 3 characters. It starts in about 7 seconds."""
+def s3_server(folder: Path, *buckets: str, volume_mb: int = 64) -> Iterator[S3Server]:
+    """Run a server until the block ends. It starts in about 7 seconds.
+
+    buckets: names of at least 3 characters. volume_mb: size of each of its VOLUMES files, the first of which exist from
+    the beginning.
+    """
     data = folder / "s3"
     data.mkdir(parents=True)
     server = S3Server(f"http://127.0.0.1:{(ports := _ports())['s3.port']}", "access", "secret")
@@ -64,7 +69,12 @@ def s3_server(folder: Path, *buckets: str) -> Iterator[S3Server]:
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     options = {"ip": "127.0.0.1", "ip.bind": "127.0.0.1", "dir": data, "s3.config": folder / "s3.json"}
-    options |= {"master.volumeSizeLimitMB": 64, "volume.max": 20, "s3.port.iceberg": 0, "s3.port.lance": 0}
+    options |= {
+        "master.volumeSizeLimitMB": volume_mb,
+        "volume.max": VOLUMES,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+    }
     options |= {"master.telemetry": "false", **ports}
     program = Path(sys.executable).with_name("weed")
     command = [str(program), "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
