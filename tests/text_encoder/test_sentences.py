@@ -32,6 +32,8 @@ from tests.text_encoder.sentence_models import (
 )
 
 ROOT = Path(__file__).parents[2]
+ROUNDING = 2e-6
+"""of sums in another order, as BLAS libraries make them for other shapes; how much depends on the processor"""
 FAMILY = ("bert", "roberta", "xlm-roberta", "camembert")
 
 
@@ -44,7 +46,7 @@ def assert_equal_to_reference(folder: Path, **prompt: str) -> SentenceEncoder:
     encoder = opened(folder)
     vectors = encoder.encode(TEXTS)
     assert vectors.dtype == np.float32 and vectors.shape == (len(TEXTS), encoder.width)
-    np.testing.assert_allclose(vectors, reference(folder, TEXTS, **prompt), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(vectors, reference(folder, TEXTS, **prompt), rtol=0, atol=ROUNDING)
     return encoder
 
 
@@ -55,10 +57,12 @@ def test_vectors_of_an_installed_model_equal_those_of_sentence_transformers(tmp_
     vectors = encoder.encode(texts)
     expected = reference(locate_sentence_encoder(ROOT, MINILM, None), texts)
     assert len(texts) >= 200 and encoder.width == 384
-    np.testing.assert_allclose(vectors, expected, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(vectors, expected, rtol=0, atol=ROUNDING)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
     alone = [encoder.encode([text])[0] for text in texts[::20]]
-    np.testing.assert_allclose(vectors[::20], alone, rtol=0, atol=2e-6)  # as the products have other shapes
+    np.testing.assert_allclose(
+        vectors[::20], alone, rtol=0, atol=ROUNDING
+    )  # as the products have other shapes
 
 
 @pytest.mark.slow
@@ -127,7 +131,7 @@ def test_texts_are_cut_at_the_stated_number_of_tokens(tmp_path: Path, max_seq_le
     edit_json(folder / "sentence_bert_config.json", max_seq_length=max_seq_length)
     encoder = assert_equal_to_reference(folder)
     long, longer = encoder.encode(["a b c d e f g h i j k " * 3, "a b c d e f g h i j k " * 4])
-    np.testing.assert_array_equal(long, longer)
+    np.testing.assert_allclose(long, longer, rtol=0, atol=ROUNDING)
 
 
 def test_a_limit_above_the_number_of_positions_is_lowered(tmp_path: Path) -> None:
@@ -174,9 +178,10 @@ def test_a_text_without_a_token_gives_zeros(tmp_path: Path) -> None:
     assert not opened(folder).encode([""]).any() and opened(folder).encode(["a"]).any()
 
 
-def test_a_vector_does_not_depend_on_the_other_texts(tmp_path: Path) -> None:
+def test_other_texts_change_a_vector_by_rounding_at_most(tmp_path: Path) -> None:
     encoder = opened(write_model(tmp_path))
-    np.testing.assert_array_equal(encoder.encode(TEXTS), [encoder.encode([text])[0] for text in TEXTS])
+    alone = [encoder.encode([text])[0] for text in TEXTS]
+    np.testing.assert_allclose(encoder.encode(TEXTS), alone, rtol=0, atol=ROUNDING)
 
 
 def test_the_digest_is_that_of_the_files_that_determine_the_vectors(tmp_path: Path) -> None:
