@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -40,7 +41,7 @@ FIRST_FILES = 18
 BYTES_PER_NUMBER = 2
 AWAY = "http://127.0.0.1:9"
 """nothing listens there"""
-SMALLER = {"models": {"dtype": "float32"}, "fusion": {"steps": 2}}
+SMALLER: dict[str, dict[str, Any]] = {"models": {"dtype": "float32"}, "fusion": {"steps": 2}}
 """than in the rehearsal; not every processor computes in 16 bits"""
 PROMPT = "a red fox"
 PLACES = ("data/pool/batches", "data/pool/open", "data/pool/incoming", "data/pool/adding", "data/pool/evicting",
@@ -124,7 +125,11 @@ def main() -> None:
         peak.watching(rehearsal.clone),
     ):
         make_clone(rehearsal, repository)
-        changes = {"storage": {"keep_local_gb": options.keep}, "refresh": {"commit": True}} | SMALLER
+        changes: dict[str, dict[str, Any]] = {
+            **SMALLER,
+            "storage": {"keep_local_gb": options.keep},
+            "refresh": {"commit": True},
+        }
         change_params(rehearsal.clone / "params.yaml", changes)
         repository.run("dvc", "remote", "add", "-q", "-d", "-f", "cloud", "s3://pool/store")
         set_access(repository, s3)
