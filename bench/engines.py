@@ -18,7 +18,7 @@ from autolora.storage.files import Row, write_atomic
 from bench.timing import name_processor, timed, today
 from flows import engine
 from flows.engine import Job
-from tests.support.ray_cluster import REASON, cluster
+from tests.support.ray_cluster import cluster
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "python -m bench.engines"
@@ -31,7 +31,7 @@ def main() -> None:
     """Measure, print the table and write the metrics."""
     argparse.ArgumentParser(prog=COMMAND.removeprefix("python -m "), description=__doc__).parse_args()
     if find_spec("ray") is None:
-        raise SystemExit(REASON)
+        raise SystemExit("Ray is not installed: pip install 'autolora[ray]'")
     rows = {"local": measure("local"), **{f"ray {nodes}": measure_on(nodes) for nodes in NODES}}
     print(to_markdown(rows))
     content = {"items": ITEMS, "batches": BATCHES, "answer_s": ANSWER_S, "date": today().isoformat()}

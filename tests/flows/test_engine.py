@@ -27,7 +27,7 @@ from flows import engine
 from flows.engine import Job
 from tests.support import killing
 from tests.support.images import draw_images, write_pooled_images
-from tests.support.ray_cluster import NODE, REASON, cluster, kill_node
+from tests.support.ray_cluster import NODE, cluster, kill_node
 
 PARAMS = CaptionsParams(
     engine="transformers",
@@ -204,7 +204,6 @@ def test_ray_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason=REASON)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(MismatchError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*RAY_ADDRESS"):
         list(engine.run(counting(tmp_path, 1), "ray"))

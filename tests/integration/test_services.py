@@ -12,7 +12,7 @@ import pytest
 from autolora.pool import evicted
 from playground.repository import IDENTITY, ROOT, Repository, change_params, free_port, kill_tree
 from tests.support.postgres import Database, postgres
-from tests.support.ray_cluster import OBJECT_STORE_BYTES, REASON
+from tests.support.ray_cluster import OBJECT_STORE_BYTES
 from tests.support.s3 import s3_server
 from tests.support.waiting import wait_until
 
@@ -59,7 +59,6 @@ def answers(port: str) -> bool:
 def test_the_services_of_a_large_pool_work_together(
     repository: Repository, database: Database, given: dict[str, str], module_folder: Path
 ) -> None:
-    pytest.importorskip("ray", reason=REASON)
     root, environment = repository.root, repository.environment(DAY) | IDENTITY
     environment |= {
         "PREFECT_HOME": str(module_folder),

@@ -5,19 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import pytest
-
 OBJECT_STORE_BYTES = 80_000_000
 """about the smallest that Ray accepts"""
 NODE = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
-REASON = "Ray is not installed: pip install 'autolora[ray]'"
 
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[Any]:
-    """Yield a cluster, which RAY_ADDRESS names until the block ends. Skips the test without Ray."""
+    """Yield a cluster, which RAY_ADDRESS names until the block ends."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster_utils = pytest.importorskip("ray.cluster_utils", reason=REASON)
+    from ray import cluster_utils  # it takes seconds
+
     head = {**NODE, "num_cpus": 0, "include_dashboard": False}
     started = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     before = os.environ.get("RAY_ADDRESS")
