@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=PROJECT / "cache", prefix="later-stages-") as folder:
         adapters = options.adapters or ADAPTERS
         pool = TablePool(options.root or Path(folder), locked=adapters * 5 // 6)
-        rows = measure(pool, adapters)
+        rows = measure(pool, adapters, options.new)
     print(to_markdown(rows, adapters))
     if options.adapters is None:
         content = {
@@ -58,18 +58,19 @@ def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--adapters", type=int, help=f"size of the pool instead of {ADAPTERS}")
+    parser.add_argument("--new", type=int, default=NEW, help="adapters of the last refresh")
     parser.add_argument("--root", type=Path, help="folder of the pool")
     parser.add_argument("--step", choices=STEPS, help="run this step of a pool that is built")
     return parser.parse_args()
 
 
-def measure(pool: TablePool, adapters: int) -> dict[str, Row]:
-    """Return step -> its cost, in the order of a refresh: everything new, nothing new, and NEW adapters."""
+def measure(pool: TablePool, adapters: int, new: int) -> dict[str, Row]:
+    """Return step -> its cost, in the order of a refresh: everything new, nothing new, and new adapters."""
     log_time("building the pool", lambda: pool.build(adapters))
     rows = {f"{step}, all rows": run_step(pool, step) for step in STEPS}
     rows |= {f"{step}, nothing new": run_step(pool, step) for step in STEPS}
-    pool.add(adapters, adapters + NEW)
-    return rows | {f"{step}, {NEW} new": run_step(pool, step) for step in STEPS}
+    pool.add(adapters, adapters + new)
+    return rows | {f"{step}, {new} new": run_step(pool, step) for step in STEPS}
 
 
 def run_step(pool: TablePool, step: str) -> Row:
