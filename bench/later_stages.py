@@ -43,7 +43,7 @@ def main() -> None:
         pool = TablePool(options.root or Path(folder), locked=adapters * 5 // 6)
         rows = measure(pool, adapters, options.new)
     print(to_markdown(rows, adapters))
-    if options.adapters is None:
+    if (adapters, options.new) == (ADAPTERS, NEW):
         content = {
             "adapters": adapters,
             "new": NEW,
