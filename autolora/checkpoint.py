@@ -1,18 +1,20 @@
 """The state of an unfinished training on disk, from which a later run continues with the same result."""
 
 import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from autolora import processes
-from autolora.storage.files import replacing
+from autolora.storage.files import remove_leftovers, replacing
 
-STEPS_BETWEEN = 250
-"""steps after which the state is written: a quarter of an hour of the gates of FLUX.1-dev, 440 MB"""
+SECONDS_BETWEEN = 600.0
+"""after which the state is written again: 440 MB of the gates of FLUX.1-dev, 28 GB of the paper's encoder"""
+FORMAT = 2
 
 logger = logging.getLogger(__name__)
 
@@ -24,34 +26,44 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Any, /) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Checkpoint:
-    """A file with the state of one training."""
+    """A file with the state of one training, which the first of several processes writes."""
 
     path: Path
     key: str
     """hash of all that determines the training: the state of another one is ignored"""
+    saved_at: float = field(default_factory=time.monotonic)
+    """when the state was written last, or the training began"""
+
+    def is_due(self) -> bool:
+        """Return whether the state should be written again, by this process."""
+        return processes.is_first() and time.monotonic() - self.saved_at >= SECONDS_BETWEEN
 
     def save(self, parts: Mapping[str, Stateful], values: Mapping[str, Any]) -> None:
-        """Write the states of the parts, and values of Python and torch, atomically; the first process does."""
-        if processes.is_first():
-            states = {name: part.state_dict() for name, part in parts.items()}
-            with replacing(self.path) as temporary:
-                torch.save({"key": self.key, "parts": states, "values": dict(values)}, temporary)
+        """Write the states of the parts, and values of Python and torch, atomically."""
+        states = {name: part.state_dict() for name, part in parts.items()}
+        remove_leftovers(self.path)
+        with replacing(self.path) as temporary:
+            content = {"format": FORMAT, "key": self.key, "parts": states, "values": dict(values)}
+            torch.save(content, temporary)
+        self.saved_at = time.monotonic()
 
     def restore(self, parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
         """Set the parts to their states in the file and return the values; None if it is of no such training.
 
-        A damaged file is ignored too.
+        A damaged file is ignored too. Raises OSError if it cannot be read.
         """
         if not self.path.exists():
             return None
         try:
             stored = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, MemoryError):  # which say nothing about the file, and may come in one process alone
+            raise
         except Exception as error:  # torch raises many types on damaged files
             logger.warning("%s is damaged (%s): training from the first step", self.path, error)
             return None
-        if stored.get("key") != self.key:
+        if (stored.get("format"), stored.get("key")) != (FORMAT, self.key):
             return None
         for name, part in parts.items():
             part.load_state_dict(stored["parts"][name])
@@ -60,5 +72,4 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file."""
-        if processes.is_first():
-            self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)

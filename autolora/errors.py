@@ -18,10 +18,21 @@ AutoLoraError
 
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from typing import Any
 
 
 class AutoLoraError(Exception):
-    """Base class; the command line prints the message and exits with 1."""
+    """Base class; the command line prints the message and exits with 1. Processes send each other errors by pickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how pickle makes an equal error; the constructor of a subclass may take other arguments."""
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(kind: type[AutoLoraError], args: tuple[Any, ...]) -> AutoLoraError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class ParamsError(AutoLoraError):

@@ -57,8 +57,7 @@ def encoder() -> None:
     values = params()
     section = values.encoder
     make = partial(train if section.from_ is None else use_pretrained, values)
-    trains_transformer = section.from_ is None and section.variant.model == "transformer"
-    number = values.operation.processes if trains_transformer else 1
+    number = values.operation.processes if section.trains_transformer else 1
     inputs = {
         "encoder.from": section.from_,
         "encoder.language": section.language if section.has_language else None,

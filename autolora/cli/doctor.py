@@ -13,7 +13,7 @@ from autolora.wording import counted, printable
 def doctor(as_json: Json = False) -> None:
     """Find what would stop a refresh hours after its start, in seconds, and print the remedies.
 
-    Looks at the GPU, disks, models with their licenses, hubs, captioning servers, Prefect, git, DVC's remote, the
+    Looks at the GPU, disks, models with their licenses, hubs, captioning servers, Prefect, Ray, git, DVC's remote, the
     training date and the clock. It writes small files, into the remote too, and removes them. The exit code is
     1 if something stops a refresh.
     """

@@ -12,6 +12,7 @@ from autolora.doctor.models import models_of
 from autolora.errors import ParamsError
 from autolora.gpu_memory import LOWER
 from autolora.models import check_device
+from autolora.wording import counted
 
 GB = 10**9
 SPARE_GB = 2
@@ -32,11 +33,13 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
     import torch
 
     processes, cards = setting.params.operation.processes, torch.cuda.device_count()
-    if processes > cards:
+    trains_encoder = setting.params.encoder.trains_transformer
+    if processes > cards and (trains_encoder or setting.params.fusion.from_ is None):
         yield Trouble(
-            f"operation.processes is {processes}, each needs a GPU, and there are {cards}",
+            f"operation.processes is {processes} and each process of a training needs a GPU, but torch finds "
+            f"{counted(cards, 'GPU')}",
             "lower it in params.yaml",
-            stops=True,
+            stops=trains_encoder,
         )
     memory = torch.cuda.get_device_properties(models.device).total_memory
     needed = next((model.size for model in models_of(setting.params, True) if model.id == models.pipeline), 0)

@@ -131,11 +131,11 @@ def ray(setting: Setting) -> Iterator[Trouble]:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         try:
-            socket.create_connection((host.rpartition("/")[2], int(port)), ANSWER_S).close()
+            socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), ANSWER_S).close()
         except OSError as error:
             yield Trouble(
                 f"no Ray cluster answers at RAY_ADDRESS ({address}): {_reason(error)}",
-                f"start it (`ray start --head --port {port}`), correct the variable, {local}",
+                f"start it (`ray start --head`), correct the variable, {local}",
                 stops=True,
             )
 

@@ -1,5 +1,6 @@
 """Train the transformer by Eq. 3: adapters against the captions of their renderings."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,19 +8,22 @@ import torch
 from torch import Tensor
 
 from autolora import processes
-from autolora.checkpoint import STEPS_BETWEEN, Checkpoint, Stateful
+from autolora.checkpoint import Checkpoint, Stateful
 from autolora.encoder.examples import CaptionFeatures, TrainExample
 from autolora.encoder.inputs import AdapterBatch, concatenate, norms
 from autolora.encoder.loss import Temperature, contrastive_loss, shares_label
 from autolora.encoder.transformer import TransformerEncoder
+from autolora.errors import MissingArtifact
 from autolora.params import EncoderParams
 from autolora.presets.encoder import EncoderVariant
+from autolora.wording import counted
 
 WARM_UP = 0.1
 """share of the steps in which the learning rate of the schedule `cosine` rises"""
 MAX_GRAD_NORM = 1.0
 NOISE_RANK = 4
 """rank of the random update that training adds to an update"""
+logger = logging.getLogger(__name__)
 
 
 def fit_transformer(
@@ -54,9 +58,12 @@ def fit_transformer(
     if checkpoint and (stored := checkpoint.restore(parts)):
         start = stored["step"]
         generator.set_state(stored["generator"])
+        logger.info("continuing after step %d", start)
+    processes.check_equal(start, "the step after which the training continues")
+    batch_size = _batch_size(variant, len(train_examples))
     encoder.train()
     for step in range(start + 1, variant.steps + 1):
-        adapters, texts = _sample(captions, variant, variant.batch, generator)
+        adapters, texts = _sample(captions, variant, batch_size, generator)
         own = adapters[processes.part(len(adapters))]
         batch = concatenate([read(train_examples[int(i)].sha256) for i in own])
         if variant.regularize:
@@ -77,10 +84,26 @@ def fit_transformer(
             torch.nn.utils.clip_grad_norm_(encoder.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         schedule.step()
-        if checkpoint and step % STEPS_BETWEEN == 0 and step < variant.steps:
+        if checkpoint and step < variant.steps and checkpoint.is_due():
             checkpoint.save(parts, {"step": step, "generator": generator.get_state()})
         yield step, {"loss": loss.item(), "temperature": temperature().item()}
     encoder.eval()
+
+
+def _batch_size(variant: EncoderVariant, adapters: int) -> int:
+    """Return how many pairs a step has: of distinct adapters as many as there are, equally many for each process.
+
+    Raises MissingArtifact if there are fewer adapters than processes.
+    """
+    if variant.batch_sampling != "adapters":
+        return variant.batch
+    number = processes.number()
+    if adapters < number:
+        raise MissingArtifact(
+            f"{counted(adapters, 'training adapter')} cannot be divided among {number} processes: lower "
+            f"{processes.SETTING}"
+        )
+    return min(variant.batch, adapters) // number * number
 
 
 def _sample(

@@ -3,6 +3,7 @@ data/encoder and its digest.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,8 @@ def train(
         read = keeping(read, KEPT_BYTES)
     examples = load_examples(root)
     trained_from = _trained_from(examples, params, sentences)
-    checkpoint = Checkpoint(
-        root / "cache" / "encoder_training.pt", hash_value([trained_from, transformer, text_encoder.digest])
-    )
+    key = hash_value([trained_from, asdict(encoder.config)])
+    checkpoint = Checkpoint(root / "cache" / "encoder_training.pt", key)
     learned = yield from fit(encoder, examples, read, text_encoder, params, sentences, checkpoint)
     if learned is None:
         return

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autolora import processes
-from autolora.checkpoint import STEPS_BETWEEN, Checkpoint
+from autolora.checkpoint import Checkpoint
 from autolora.fusion.gate import Gates
 from autolora.fusion.training_state import TrainingState
 from autolora.params import FusionParams
@@ -56,6 +56,7 @@ def fit(
     state = begin_training(gates, params)
     if checkpoint:
         state.restore(checkpoint)
+    processes.check_equal(len(state.losses), "the step after which the training continues")
     while True:
         step = len(state.losses)
         if held_out and _is_measured(step, params):
@@ -65,7 +66,7 @@ def fit(
         if step == params.steps or (held_out and state.measurements_since_best >= params.patience):
             return state
         _take_step(state, objective)
-        if checkpoint and (step + 1) % STEPS_BETWEEN == 0:
+        if checkpoint and checkpoint.is_due():
             state.save(checkpoint)
         progress(step + 1, params.steps, state.losses[-1])
 

@@ -76,6 +76,7 @@ class Params:
         _check_encoder(self.encoder.variant)
         _check_families(self.pool, self.dataset)
         _check_judges(self.judges, self.models)
+        _check_batches(self)
 
     @property
     def inputs(self) -> dict[str, str | None]:
@@ -121,6 +122,17 @@ def _check_splits(dataset: DatasetParams) -> None:
     rule = f"below 1 together with dataset.test_share, {dataset.test_share}"
     share = dataset.validation_share
     _require(dataset.test_share + share < 1, "dataset.validation_share", share, rule)
+
+
+def _check_batches(params: Params) -> None:
+    """Check that the processes of a training get equal parts of a batch. Raises ParamsError."""
+    rule = f"a multiple of operation.processes, {params.operation.processes}"
+    if params.fusion.from_ is None:
+        batch = params.fusion.batch
+        _require(batch % params.operation.processes == 0, "fusion.batch", batch, rule)
+    if params.encoder.trains_transformer:
+        batch = params.encoder.variant.batch
+        _require(batch % params.operation.processes == 0, "encoder.overrides.batch", batch, rule)
 
 
 def _check_families(pool: PoolParams, dataset: DatasetParams) -> None:

@@ -33,6 +33,11 @@ class EncoderParams:
     """that of the file"""
 
     @property
+    def trains_transformer(self) -> bool:
+        """Return whether the stage trains a transformer, by several processes if there are some."""
+        return self.from_ is None and self.variant.model == "transformer"
+
+    @property
     def has_language(self) -> bool:
         """Return whether a training learns a language."""
         return self.language != CLIP

@@ -1,6 +1,7 @@
 """What a stage needs, and what its estimate is made from."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,14 +121,20 @@ class Setting:
         return encoder_training(config, self.work.rank, self.part(batch), self.machine.is_gpu)
 
     def part(self, batch: int) -> int:
-        """Return how many items of a batch one of the processes of a training has."""
+        """Return how many items of a batch each of the processes of a training has, rounded up."""
         return math.ceil(batch / self.params.operation.processes)
 
     @property
-    def each(self) -> str:
+    def in_each_process(self) -> str:
         """How a plan says that a batch is that of one of several processes."""
         number = self.params.operation.processes
         return f" in each of {number} processes" if number > 1 else ""
+
+    @property
+    def crowding(self) -> float:
+        """How much longer a step takes because the processes of a training share the machine's processors."""
+        threads = 0 if self.machine.is_gpu else self.threads * self.params.operation.processes
+        return max(1.0, threads / (os.cpu_count() or 1))
 
     @cached_property
     def encoder_bytes(self) -> float:

@@ -105,12 +105,12 @@ def _fit_transformer(setting: Setting, training: EncoderTraining) -> Fit:
     others of a batch are read for each step."""
     steps, adapters = setting.params.encoder.variant.steps, setting.work.training_adapters
     kept, read_again = training.kept(adapters, KEPT_BYTES)
-    step = setting.machine.seconds(training.step) + setting.host_s(training.stack)
+    step = (setting.machine.seconds(training.step) + setting.host_s(training.stack)) * setting.crowding
     return Fit(
         seconds=steps * step + (kept + steps * read_again) * setting.read_adapter_s,
         weights=training.weights,
         does=f"{steps:,} steps of {counted(training.batch, 'adapter')} of {training.adapter / 1e6:,.4g} MB"
-        f"{setting.each}, {training.parameters:,} weights",
+        f"{setting.in_each_process}, {training.parameters:,} weights",
         transient=training.on_device,
         host=training.on_host(adapters, KEPT_BYTES),
     )
@@ -137,11 +137,12 @@ def fusion(setting: Setting) -> StageCost:
     )
     measurements = params.steps / params.validate_every + 1 if params.validate_every else 0
     held_out = measurements * HELD_OUT_DRAWS * FORWARD_SHARE
-    train = (params.steps + held_out) * setting.machine.seconds(step) + _reading_seconds(setting, in_memory)
+    seconds = setting.machine.seconds(step) * setting.crowding
+    train = (params.steps + held_out) * seconds + _reading_seconds(setting, in_memory)
     joint = params.steps * (1 - params.variant.single_share) * _global_lora_seconds(setting)
     return StageCost(
         stage="fusion",
-        does=f"{params.steps:,} steps of batch {part.batch} at {params.image_size} px{setting.each}",
+        does=f"{params.steps:,} steps of batch {part.batch} at {params.image_size} px{setting.in_each_process}",
         seconds=setting.start_s + setting.load_s(setting.pipeline.size) + train + joint,
         disk=gates * NUMBER_BYTES,
         memory=memory,

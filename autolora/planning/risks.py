@@ -41,7 +41,7 @@ def encoder_lack(params: Params, root: Path) -> str | None:
     None if it has all, if no transformer is trained, or if the number of adapters is not known yet. Raises as
     `make_setting`, and MismatchError if the heads do not divide the text encoder's width.
     """
-    if params.encoder.from_ is not None or params.encoder.variant.model != "transformer":
+    if not params.encoder.trains_transformer:
         return None
     with suppress(ParamsError):
         cost = model_stages.encoder(make_setting(params, root))

@@ -41,7 +41,7 @@ class Database:
 @contextmanager
 def postgres() -> Iterator[Database]:
     """Run a server until the block ends. Skips the test if PostgreSQL is not installed."""
-    programs = max(INSTALLED.glob("*/bin"), default=None)
+    programs = max((path.parent for path in INSTALLED.glob("*/bin/initdb")), default=None)
     if programs is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix="postgres"))
@@ -54,13 +54,14 @@ def postgres() -> Iterator[Database]:
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
     database = Database(programs, free_port())
-    (folder / "password").write_text(PASSWORD)
-    run("initdb", "-U", USER, "--auth=scram-sha-256", f"--pwfile={folder / 'password'}")
     options = f"-p {database.port} -k {folder} -c listen_addresses=127.0.0.1"
-    run("pg_ctl", "start", "-w", "-l", str(folder / "log"), "-o", options)
     try:
+        (folder / "password").write_text(PASSWORD)
+        run("initdb", "-U", USER, "--auth=scram-sha-256", f"--pwfile={folder / 'password'}")
+        run("pg_ctl", "start", "-w", "-l", str(folder / "log"), "-o", options)
         database.ask(f"create database {database.name}", USER)
         yield database
     finally:
-        run("pg_ctl", "stop", "-m", "immediate")
+        if (folder / "data" / "postmaster.pid").exists():
+            run("pg_ctl", "stop", "-m", "immediate")
         shutil.rmtree(folder)
