@@ -70,8 +70,9 @@ def local(project: Path, tmp_path_factory: pytest.TempPathFactory, prefect_api: 
 
 
 @pytest.fixture(params=[2, 4], ids="{} nodes".format)
-def nodes(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A cluster."""
+def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster whose workers find the code, as they do in the folder of a project."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with cluster(request.param) as started:
         yield started
 
