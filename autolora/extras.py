@@ -17,8 +17,8 @@ SERVE = frozenset({"PIL", "fastapi", "jinja2", "uvicorn"})
 LIBRARIES = (
     WEIGHTS
     | SERVE
-    | {"ahocorasick_rs", "diffusers", "dvc", "lance", "lancedb", "openai", "peft", "prefect", "psutil"}
-    | {"ruamel", "scipy", "transformers"}
+    | {"accelerate", "ahocorasick_rs", "diffusers", "dvc", "lance", "lancedb", "openai", "peft", "prefect"}
+    | {"psutil", "ruamel", "scipy", "transformers"}
 )
 EXTRAS: dict[Extra, frozenset[str]] = {"pipeline": LIBRARIES, "serve": SERVE, "weights": WEIGHTS}
 """extra -> modules that autolora imports from its libraries"""

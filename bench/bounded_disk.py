@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from autolora.errors import exit_on_error
 from autolora.lora.slots import slots
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
@@ -276,4 +277,5 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()
