@@ -15,6 +15,7 @@ from autolora.storage.files import remove_leftovers, replacing
 SECONDS_BETWEEN = 600.0
 """after which the state is written again: 440 MB of the gates of FLUX.1-dev, 28 GB of the paper's encoder"""
 FORMAT = 2
+"""of the file; another one is ignored"""
 
 logger = logging.getLogger(__name__)
 

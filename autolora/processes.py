@@ -61,7 +61,9 @@ def launch(train: Callable[[], R], number: int, device: str, stage: str) -> R:
             returned: dict[int, R] = elastic_launch(config, _work)(train, device, stage, reason)
         except ChildFailedError as error:
             if reason.exists():
-                raise pickle.loads(reason.read_bytes()) from None
+                raise pickle.loads(
+                    reason.read_bytes()
+                ) from None  # `_work` wrote it, in a folder of this user
             raise AutoLoraError(
                 f"a process of the stage {stage} ended: {error.get_first_failure()[1].message}; if the kernel killed "
                 f"it, memory did not suffice, since each process loads the base model: lower {SETTING}. The next run "

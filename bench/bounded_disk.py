@@ -4,7 +4,7 @@ Builds LoRAs at FLUX.1-dev's widths (as `python -m playground.rehearsal`, of whi
 refreshes a fresh clone night by night with `storage.keep_local_gb` and DVC's remote on a real S3 server. One night the
 remote is away. Then it searches, generates with an evicted adapter, verifies, goes back, clones, and reads every file
 of the pool back. It prints the peak of the disk and writes it to metrics/details.json. Needs twice the gigabytes.
-Models and LoRAs that the folder has are used again.
+Models and LoRAs that the folder has are used again. Metrics are written with the default options.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from autolora.errors import exit_on_error
+from autolora.errors import ParamsError, exit_on_error
 from autolora.lora.slots import slots
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.pool import batches, evicted
 from autolora.storage.hashes import hash_file
-from bench.timing import name_processor, today
+from bench.timing import today
 from playground.hubs.state import Hub
 from playground.rehearsal import loras, models
 from playground.rehearsal.__main__ import PROFILE, Rehearsal, make_clone, servers
@@ -54,6 +54,8 @@ PROMPT = "a red fox"
 PLACES = ("data/pool/batches", "data/pool/open", "data/pool/incoming", "data/pool/adding", "data/pool/evicting",
           "cache/fetched", ".dvc/cache")  # fmt: skip
 """folders of a project with files of the pool, or objects"""
+COMMAND = "python -m bench.bounded_disk"
+GIGABYTES, KEEP, NIGHTS = 20.0, 1.0, 11
 console = Console()
 
 
@@ -123,8 +125,11 @@ def main() -> None:
     config = models.config_of(flux)
     recipes = plan(options.gigabytes, options.nights, sum(slot.d_in + slot.d_out for slot in slots(config)))
     pool = options.folder / "pool"
-    if not (pool / "schedule.jsonl").exists():
+    schedule = pool / "schedule.jsonl"
+    if not schedule.exists():
         _timed("LoRAs", lambda: loras.build(pool, config, PX, recipes))
+    if [row["day"] for row in map(json.loads, schedule.read_text().splitlines())] != [r.day for r in recipes]:
+        raise ParamsError(f"{pool} has LoRAs of other options: remove it, or give the same options")
     size = sum(path.stat().st_size for path in pool.rglob("*.safetensors"))
     console.print(f"{len(recipes)} files, {size / GB:.1f} GB")
     hub = Hub(pool, day=1)
@@ -155,12 +160,12 @@ def main() -> None:
     console.print(f"peak {peak.bytes / GB:.2f} GB of {size / GB:.1f}; {len(wrong)} faults: {wrong}")
     if wrong:
         sys.exit(1)
+    if (options.gigabytes, options.keep, options.nights) != (GIGABYTES, KEEP, NIGHTS):
+        return
     headline = Headline(
         name="operation.disk_bounded_peak_gb", value=round(peak.bytes / GB, 2), n=len(recipes), better="lower"
     )
-    update(
-        ROOT, f"python -m bench.bounded_disk ({size / GB:.0f} GB, {name_processor()})", today(), [headline]
-    )
+    update(ROOT, COMMAND, today(), [headline])
 
 
 def set_access(repository: Repository, server: S3Server, **changes: str) -> None:
@@ -265,13 +270,13 @@ def _timed(name: str, run: Callable[[], object]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.bounded_disk",
+        prog=COMMAND,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--gigabytes", type=float, default=20.0, help="of the pool's weights")
-    parser.add_argument("--keep", type=float, default=1.0, help="storage.keep_local_gb")
-    parser.add_argument("--nights", type=int, default=11, help="at least 2")
+    parser.add_argument("--gigabytes", type=float, default=GIGABYTES, help="of the pool's weights")
+    parser.add_argument("--keep", type=float, default=KEEP, help="storage.keep_local_gb")
+    parser.add_argument("--nights", type=int, default=NIGHTS, help="at least 2")
     parser.add_argument("--folder", type=Path, default=ROOT / "cache" / "bounded_disk")
     return parser.parse_args()
 

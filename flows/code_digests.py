@@ -34,6 +34,7 @@ PLUMBING = (
     "autolora/__init__.py",
     "autolora/clock.py",
     "autolora/errors.py",
+    "autolora/extras.py",  # names what to install if a library is missing
     "autolora/gpu_memory.py",
     "autolora/interrupt.py",
     "autolora/progress.py",

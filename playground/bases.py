@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
+from autolora.checkpoint import Stateful
 from playground import clip, drawings, flux, text, vae, world
-from playground.checkpoints import Checkpoint, Stateful
+from playground.checkpoints import Checkpoint
 
 CACHE = Path(__file__).parent.parent / "cache" / "playground"
 BATCH, EMA, CAPTIONS = 32, 0.998, 3

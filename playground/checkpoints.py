@@ -6,16 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
-
-class Stateful(Protocol):
-    """A part of a training with a state: a model, an optimizer, a schedule."""
-
-    def state_dict(self) -> Any: ...
-    def load_state_dict(self, state: Any, /) -> object: ...
+from autolora.checkpoint import Stateful
 
 
 @dataclass(frozen=True)

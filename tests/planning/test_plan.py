@@ -204,4 +204,8 @@ def test_processes_share_a_batch_and_the_machine(params: Params, monkeypatch: py
     alone, several = estimate(params, "fusion"), estimate(four, "fusion")
     assert batches == [16, 4] and "batch 4" in several.does and "in each of 4 processes" in several.does
     assert several.memory == 4 * alone.memory
+    transformer = replace(params.encoder, variant=replace(ENCODER["paper"], heads=2, batch=16))
+    alone, several = (estimate(replace(given, encoder=transformer), "encoder") for given in (params, four))
+    assert "of 16 adapters" in alone.does and "of 4 adapters" in several.does
+    assert alone.memory < several.memory < 4 * alone.memory, "each process has a part of the batch"
     assert estimate(four, "encoder") == estimate(params, "encoder")  # a ridge regression
