@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+import psutil
 import yaml
 
 from autolora.errors import AutoLoraError
@@ -40,7 +41,7 @@ def add_batches(lock_fd: int | None = None) -> list[str]:
         part = targets[start : start + TARGETS_PER_COMMAND]
         for path in part:
             _keep_links(path)
-        dvc_process.run(["add", "--quiet", *(str(path.relative_to(ROOT)) for path in part)], lock_fd)
+        dvc_process.run(["add", *(str(path.relative_to(ROOT)) for path in part)], lock_fd)
     shutil.rmtree(_links_folder(), ignore_errors=True)
     _drop_former_packs()
     return [str(_dvc_file(path).relative_to(ROOT)) for path in targets]
@@ -62,7 +63,7 @@ def push(lock_fd: int | None = None) -> int | None:
     targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _finished_stages() if start == 0 else []
-        dvc_process.run(["push", "--quiet", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
+        dvc_process.run(["push", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
     _check_remote([md5 for _, md5 in pending(elsewhere.items(), done.items()).add])
     write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted | elsewhere}))
     return len(targets)
@@ -84,7 +85,7 @@ def repair_files() -> None:
             write_atomic(lock, kept.read_bytes())
         else:
             restore_committed(ROOT, "dvc.lock")
-    if rwlock.exists() and not _is_mapping(rwlock):
+    if rwlock.exists() and not (_is_mapping(rwlock) and _is_held(rwlock)):
         rwlock.unlink()
     for path in _dvc_files():
         if not _is_mapping(path):
@@ -216,6 +217,27 @@ def _is_mapping(path: Path) -> bool:
         text = path.read_text()
         return isinstance(yaml.safe_load(text), dict) and text.endswith(("\n", "}"))
     except (yaml.YAMLError, UnicodeDecodeError):
+        return False
+
+
+def _is_held(rwlock: Path) -> bool:
+    """Return whether a DVC command that runs has one of DVC's locks.
+
+    DVC itself asks whether a process of that number exists. One does if the killed process was not collected by its
+    parent, or if another process got its number after a restart, and then every later command fails.
+    """
+    locks = json.loads(rwlock.read_text())
+    holders = [
+        *locks.get("write", {}).values(),
+        *(info for infos in locks.get("read", {}).values() for info in infos),
+    ]
+    return any(_is_dvc(int(holder["pid"])) for holder in holders)
+
+
+def _is_dvc(pid: int) -> bool:
+    try:
+        return any("dvc" in argument for argument in psutil.Process(pid).cmdline())
+    except psutil.Error:
         return False
 
 

@@ -1,6 +1,7 @@
 """Giving batches to DVC, pushing them, and recovering from killed processes, with real git and DVC repositories."""
 
 import datetime
+import json
 import os
 import random
 import shutil
@@ -161,7 +162,7 @@ def test_a_push_that_fails_says_so_and_is_repeated(root: Path, tmp_path: Path) -
     remote = ["dvc", "remote", "add", "-q", "-d", "store"]
     subprocess.run([*remote, str(tmp_path / "file")], check=True, cwd=root)
     dvc.add_batches()
-    with pytest.raises(AutoLoraError, match=r"`dvc push` failed: .*nothing is lost"):
+    with pytest.raises(AutoLoraError, match=r"`dvc push` failed: .*Not a directory.*; nothing is lost"):
         dvc.push()
     (tmp_path / "file").unlink()
     assert dvc.push() == 2
@@ -204,6 +205,27 @@ def test_half_written_files_of_dvc_are_restored(root: Path, content: str, has_co
     dvc.add_batches()
     subprocess.run(["dvc", "status"], check=True, cwd=root)
     assert subprocess.run(["git", "status", "-s"], capture_output=True, cwd=root).stdout == b""
+
+
+@pytest.mark.parametrize("program", ["another program", "dvc"])
+def test_locks_of_a_killed_dvc_are_released_although_its_number_exists(root: Path, program: str) -> None:
+    """Its number is that of a process that nobody has collected, of another program, or of a DVC that runs."""
+    batch = str(root / "data/pool/batches/2026-01-05")
+    rwlock = root / ".dvc/tmp/rwlock"
+    with (
+        subprocess.Popen([sys.executable, "-c", ""]) as uncollected,
+        subprocess.Popen([sys.executable, "-c", "input()", program], stdin=subprocess.PIPE) as running,
+    ):
+        os.waitid(os.P_PID, uncollected.pid, os.WEXITED | os.WNOWAIT)
+        dead, alive = ({"pid": process.pid, "cmd": "dvc add"} for process in (uncollected, running))
+        rwlock.write_text(json.dumps({"write": {batch: dead}, "read": {batch: [dead, alive]}}))
+        dvc.repair_files()
+        if program == "dvc":
+            with pytest.raises(AutoLoraError, match=r"`dvc add` failed: .*is busy, it is being blocked by"):
+                dvc.add_batches()
+        else:
+            assert len(dvc.add_batches()) == 2
+        running.communicate(b"\n")
 
 
 @pytest.mark.long(full=40, sample=3)
