@@ -40,7 +40,7 @@ class Progress:
         total: number of items; None if it is not known before. detail: what else to say. count: number of items that
         are finished beside those that `advance` counts. Both are called when a line is logged.
         """
-        self.done = 0
+        self.done = self._before = 0
         self._label, self.total, self._noun, self._detail, self._count = label, total, noun, detail, count
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._started = time.monotonic()
@@ -62,11 +62,18 @@ class Progress:
         with self._lock:
             self.done += number
 
+    def reach(self, number: int) -> None:
+        """Set the count of a training that may continue an earlier one, whose steps came before the first call's."""
+        with self._lock:
+            if not self.done:
+                self._before = number - 1
+            self.done = number
+
     def _report(self) -> None:
         interval = INTERVAL_S
         while not self._stopped.wait(interval):
             done = self.done + self._count()
-            line = describe(done, self.total, self._noun, time.monotonic() - self._started)
+            line = describe(done, self.total, self._noun, time.monotonic() - self._started, self._before)
             logger.info("[%s] %s", self._label, ", ".join(filter(None, (line, self._detail()))))
             interval = INTERVAL_S * (FINISHING if done == self.total else 1)
 
@@ -79,15 +86,18 @@ def track(items: Iterable[T], label: str, total: int | None = None, noun: str = 
             progress.advance()
 
 
-def describe(done: int, total: int | None, noun: str, seconds: float) -> str:
-    """Return the state of some work as a phrase, e.g. `120 of 1,200 images, 10.0/s, 1 min 48 s left`."""
+def describe(done: int, total: int | None, noun: str, seconds: float, before: int = 0) -> str:
+    """Return the state of some work as a phrase, e.g. `120 of 1,200 images, 10.0/s, 1 min 48 s left`.
+
+    before: number of items that were finished before these seconds.
+    """
     count = f"{done:,}" if total is None else f"{done:,} of {total:,}"
     text = f"{count} {noun}".rstrip()
     if not done:
         return f"{text}, {duration(seconds)} so far"
     if done == total:
         return f"{text}, finishing"
-    rate = done / max(seconds, 1e-9)
+    rate = (done - before) / max(seconds, 1e-9)
     left = "" if total is None else f", {duration((total - done) / rate)} left"
     return f"{text}, {rate:.1f}/s{left}" if rate >= 0.1 else f"{text}, {1 / rate:.0f} s each{left}"
 

@@ -38,7 +38,7 @@ def train(values: Params) -> str:
     with Progress("encoder", noun="steps") as progress:
         for step in steps:
             progress.total = step.total
-            progress.advance(step.number - progress.done)  # more than one step if a killed training continues
+            progress.reach(step.number)
     return ", ".join(f"{name} {value:.3f}" for name, value in step.values.items())
 
 

@@ -16,7 +16,7 @@ def train(values: Params) -> str:
 
     def record(done: int, steps: int, loss: float) -> None:
         nonlocal last
-        progress.advance(done - progress.done)  # more than one step if a killed training continues
+        progress.reach(done)
         last = f"loss {loss:.3f}"
 
     with Progress("fusion", values.fusion.steps, "steps", detail=lambda: last) as progress:

@@ -27,6 +27,14 @@ def test_a_line_has_count_rate_and_remaining_time(
     assert describe(done, total, "images", seconds) == text
 
 
+def test_the_rate_of_a_continued_training_is_that_of_its_own_steps() -> None:
+    progress = Progress("fusion", 1000, "steps")
+    for number in (501, 502, 503):
+        progress.reach(number)
+    assert (progress.done, progress._before) == (503, 500)
+    assert describe(503, 1000, "steps", 6.0, before=500) == "503 of 1,000 steps, 0.5/s, 16 min 34 s left"
+
+
 def test_durations_have_two_units() -> None:
     assert [duration(seconds) for seconds in (0.4, 59, 61, 3600, 90_061)] == [
         "0 s", "59 s", "1 min 1 s", "1 h 0 min", "25 h 1 min",
