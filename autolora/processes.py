@@ -9,7 +9,7 @@ import logging
 import pickle
 import signal
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ from autolora.wording import counted
 R = TypeVar("R")
 SETTING = "operation.processes"
 LOOPBACK = "127.0.0.1"
+MESSAGE = 2**24
+"""numbers that the processes add up at once, or those of one weight: 64 MB, and as much memory more"""
 
 
 def launch(train: Callable[[], R], number: int, device: str, stage: str) -> R:
@@ -126,8 +128,9 @@ def gather(rows: Tensor) -> Tensor:
 def average_gradients(weights: Iterable[torch.nn.Parameter]) -> None:
     """Set each gradient to its mean over the processes, in which the same weights must have gradients."""
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    if number() > 1 and gradients:
-        vector_to_parameters(_average(parameters_to_vector(gradients)), gradients)  # one message for all
+    if number() > 1:
+        for message in _messages(gradients):
+            vector_to_parameters(_average(parameters_to_vector(message)), message)
 
 
 def check_equal(value: int, name: str) -> None:
@@ -168,6 +171,20 @@ def _work(train: Callable[[], R], device: str, stage: str, reason: Path) -> R | 
         reason.write_bytes(pickle.dumps(error))
         raise
     return result if is_first() else None
+
+
+def _messages(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield gradients in groups, because a message for each of thousands of small ones would take long."""
+    group: list[Tensor] = []
+    numbers = 0
+    for gradient in gradients:
+        if group and numbers + gradient.numel() > MESSAGE:
+            yield group
+            group, numbers = [], 0
+        group.append(gradient)
+        numbers += gradient.numel()
+    if group:
+        yield group
 
 
 def _average(tensor: Tensor) -> Tensor:
