@@ -45,11 +45,10 @@ AWAY = "http://127.0.0.1:9"
 """nothing listens there"""
 JUDGES = ROOT / "playground" / "models" / "judges"
 SMALLER: dict[str, dict[str, Any]] = {
-    "models": {"dtype": "float32"},
     "fusion": {"steps": 2},
     "judges": {"clip": str(JUDGES / "clip"), "vlm": str(JUDGES / "vlm")},
 }
-"""than in the rehearsal; not every processor computes in 16 bits"""
+"""than in the rehearsal"""
 PROMPT = "a red fox"
 PLACES = ("data/pool/batches", "data/pool/open", "data/pool/incoming", "data/pool/adding", "data/pool/evicting",
           "cache/fetched", ".dvc/cache")  # fmt: skip

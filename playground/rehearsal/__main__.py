@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -209,6 +210,7 @@ def overlay(rehearsal: Rehearsal, root: Path) -> None:
     values = {
         "models.pipeline": str(folder / "flux"), "models.pipeline_revision": None,
         "models.vlm": str(small / "vlm"), "models.vlm_revision": None, "models.device": rehearsal.device,
+        "models.dtype": _dtype(rehearsal.device),
         "hubs.huggingface.endpoint": f"http://127.0.0.1:{rehearsal.ports['hub']}", "hubs.requests_per_s": 1000,
         "crawl.persons": True, "crawl.max_nsfw_level": "explicit",
         "vllm.urls": [f"http://127.0.0.1:{rehearsal.ports['captions']}/v1"],
@@ -221,6 +223,12 @@ def overlay(rehearsal: Rehearsal, root: Path) -> None:
         "experiments.pairs": 1, "experiments.images": 1,
     }  # fmt: skip
     path.write_text(set_values(path.read_text(), values))
+
+
+def _dtype(device: str) -> str:
+    """Return the profile's precision, or float32 on a processor that is a hundred times slower with 16 bits."""
+    is_slow = device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "float32" if is_slow else load(PROFILE).models.dtype
 
 
 def _run(repository: Repository, lines: Sequence[str], day: int = 1) -> str:
