@@ -53,7 +53,7 @@ def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
     for rows in engine.leftovers(ROOT, "captions"):
-        stage.store(ROOT, rows)
+        stage.store_leftover(ROOT, rows)
     before = stored_captions()
     results = describe(values)
     seconds, count = time.perf_counter() - started, sum(result.captions for result in results)

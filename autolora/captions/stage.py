@@ -139,6 +139,14 @@ def store(root: Path, rows: Iterable[Row]) -> BatchResult:
     return BatchResult(captions=len(captions), failures=failures)
 
 
+def store_leftover(root: Path, rows: Iterable[Row]) -> BatchResult:
+    """Store the rows of a batch of a killed run, which may have stored its captions already."""
+    stored = {_key(caption) for caption in read_captions(root)}
+    return store(
+        root, (row for row in rows if (row["image"], row.get("prompt"), row.get("vlm")) not in stored)
+    )
+
+
 def finish(
     root: Path,
     params: CaptionsParams,

@@ -169,6 +169,17 @@ def test_failed_run_stores_its_answers_and_the_next_run_completes_it(root: Path,
     assert [file[:2] for file in output_files(root)] == [file[:2] for file in output_files(uninterrupted)]
 
 
+@pytest.mark.parametrize("was_stored", [0, 2, 6])
+def test_a_batch_that_a_killed_run_had_stored_is_not_stored_again(root: Path, was_stored: int) -> None:
+    """The run was killed before the batch, while it wrote some of its captions, or before its shard was removed."""
+    batch = stage.plan(root, PARAMS, VLM)[0]
+    rows = [*stage.caption(root, PARAMS, batch, FakeCaptioner()), {"image": "i" * 64, "reason": "refused"}]
+    stage.store(root, [dict(row) for row in rows[:was_stored]])
+    result = stage.store_leftover(root, [{"reason": None} | row for row in rows])  # as a shard has them
+    assert result == stage.BatchResult(captions=6 - was_stored, failures={"i" * 64: "refused"})
+    assert sorted(caption.text for caption in read_captions(root)) == sorted(row["text"] for row in rows[:-1])
+
+
 def test_digest_does_not_depend_on_the_order_of_batches(root: Path) -> None:
     for batch in reversed(stage.plan(root, PARAMS, VLM)):
         stage.caption_batch(root, PARAMS, batch, FakeCaptioner())
