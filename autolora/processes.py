@@ -26,7 +26,7 @@ R = TypeVar("R")
 SETTING = "operation.processes"
 LOOPBACK = "127.0.0.1"
 MESSAGE = 2**24
-"""numbers that the processes add up at once, or those of one weight: 64 MB, and as much memory more"""
+"""at most so many numbers are averaged at once, 64 MB, but all those of a weight that has more"""
 
 
 def launch(train: Callable[[], R], number: int, device: str, stage: str) -> R:
@@ -63,9 +63,8 @@ def launch(train: Callable[[], R], number: int, device: str, stage: str) -> R:
             returned: dict[int, R] = elastic_launch(config, _work)(train, device, stage, reason)
         except ChildFailedError as error:
             if reason.exists():
-                raise pickle.loads(
-                    reason.read_bytes()
-                ) from None  # `_work` wrote it, in a folder of this user
+                # `_work` wrote it, in a folder that only this user can read
+                raise pickle.loads(reason.read_bytes()) from None
             raise AutoLoraError(
                 f"a process of the stage {stage} ended: {error.get_first_failure()[1].message}; if the kernel killed "
                 f"it, memory did not suffice, since each process loads the base model: lower {SETTING}. The next run "

@@ -4,8 +4,8 @@ Builds LoRAs at FLUX.1-dev's widths (as `python -m playground.rehearsal`, of whi
 refreshes a fresh clone night by night with `storage.keep_local_gb` and DVC's remote on a real S3 server. One night the
 remote is away. Then it searches, generates with an evicted adapter, verifies, goes back, clones, and reads every file
 of the pool back. It prints the peak of the disk, during the nights and in all, and writes it to metrics/details.json.
-Needs twice the gigabytes.
-Models and LoRAs that the folder has are used again. Metrics are written with the default options.
+Needs twice the gigabytes. Models and LoRAs that the folder has are used again. Metrics are written with the default
+options only.
 """
 
 import argparse
