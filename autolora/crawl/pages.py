@@ -12,8 +12,6 @@ from autolora.params import CrawlParams
 from autolora.progress import Progress
 
 MAX_PAGES = 20_000
-MAX_ENTRIES = 100_000
-"""per page; a folder is one page"""
 MAX_PAGES_WITHOUT_NEWS = 20
 """consecutive pages without a new model after which the list is considered endless"""
 
@@ -106,12 +104,8 @@ def _is_last(page: Page, since: datetime | None) -> bool:
 
 
 def _check_page(hub: str, page: Page, before: list[Page]) -> None:
-    """Raise HubError if the list repeats a cursor, has too many pages, or the page has too many entries."""
+    """Raise HubError if the list repeats a cursor or has too many pages."""
     if page.next is not None and any(page.next == earlier.next for earlier in before):
         raise HubError(f"hub {hub}: the list repeats itself: cursor {page.next[:100]!r} was already used")
     if len(before) >= MAX_PAGES:
         raise HubError(f"hub {hub}: the list has more than {MAX_PAGES} pages")
-    if len(page.models) > MAX_ENTRIES:
-        raise HubError(
-            f"hub {hub}: a page of the list has {len(page.models)} entries; expected at most {MAX_ENTRIES}"
-        )

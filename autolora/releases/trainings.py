@@ -9,9 +9,10 @@ import numpy as np
 
 from autolora.evaluation.benchmark import read_renderings, unseen_queries
 from autolora.index.copies import Index
+from autolora.matching.hybrid import directions
 from autolora.metrics.bootstrap import Estimate, estimates
-from autolora.metrics.retrieval import ranks
-from autolora.releases.exact import Encode, cosines
+from autolora.metrics.retrieval import blocks, ranks
+from autolora.releases.exact import Encode
 from autolora.storage.arrays import Float64Array
 
 RESAMPLES, SEED = 2000, 0
@@ -39,8 +40,11 @@ def compare_trainings(root: Path, former: Index, index: Index, encode: Encode) -
     features = encode([query.text for query in queries])
 
     def first_hits(source: Index) -> Float64Array:
-        scores = cosines(source.weights_vectors[source.find(both)], source.text_map.apply(features))
-        found: Float64Array = (ranks(scores.astype(np.float64), relevant) == 1).astype(np.float64)
+        vectors = directions(source.weights_vectors[source.find(both)].astype(np.float64)).T
+        texts = source.text_map.apply(features)
+        found = np.empty(len(queries))
+        for rows in blocks(len(queries), len(both)):
+            found[rows] = ranks(texts[rows] @ vectors, relevant[rows]) == 1
         return found
 
     before, after = first_hits(former), first_hits(index)

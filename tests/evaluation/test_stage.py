@@ -12,7 +12,7 @@ from autolora.dataset import store as dataset
 from autolora.dataset.families import Split
 from autolora.errors import MissingArtifact
 from autolora.evaluation import stage as evaluation
-from autolora.evaluation.benchmark import list_metadata, unseen_queries
+from autolora.evaluation.benchmark import list_metadata, read_renderings, unseen_queries
 from autolora.evaluation.store import metrics_path, read_report
 from autolora.metrics.methods import BASELINES
 from autolora.metrics.summary import read_numbers
@@ -148,6 +148,20 @@ def test_rendering_of_a_training_adapter_gives_no_query(root: Path) -> None:
     queries = unseen_queries(root, {"a": tuple(prompts), "b": training.renderings}, "test")
     assert {query.image for query in queries} == prompts - set(training.renderings)
     assert all(query.adapters == ("a",) for query in queries)
+
+
+def test_queries_beyond_the_limit_are_a_sample_that_new_adapters_hardly_change(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderings = read_renderings(root)
+    every = unseen_queries(root, renderings, "test")
+    monkeypatch.setattr("autolora.evaluation.benchmark.MAX_QUERIES", len(every) // 2)
+    chosen = unseen_queries(root, renderings, "test")
+    assert len(chosen) == len(every) // 2 and set(chosen) < set(every)
+    new = chosen[0].adapters[0]
+    before = unseen_queries(root, {key: images for key, images in renderings.items() if key != new}, "test")
+    about_others = {query for query in chosen if query.adapters != (new,)}
+    assert about_others <= set(before), "an addition replaces no more queries than it brings"
 
 
 def test_metadata_are_what_the_hub_lists_by_rendering(root: Path) -> None:
