@@ -74,10 +74,12 @@ def measure(pool: TablePool, adapters: int, new: int) -> dict[str, Row]:
 
 
 def run_step(pool: TablePool, step: str) -> Row:
-    """Run a step as a process and return its cost."""
-    return run_measured(
+    """Run a step as a process and return its cost, and the number of files that it has written until now."""
+    row = run_measured(
         PROJECT, "python", "-m", "bench.later_stages", "--root", str(pool.root), "--step", step
     )
+    folder = pool.root / ("reports" if step == "report" else f"data/{step}")
+    return {**row, "files": sum(path.is_file() for path in folder.rglob("*"))}
 
 
 def run_dataset(root: Path) -> None:
@@ -140,9 +142,9 @@ def headlines(rows: dict[str, Row]) -> list[Headline]:
 def to_markdown(rows: dict[str, Row], adapters: int) -> str:
     """Return the results as a Markdown table."""
     lines = [f"{adapters:,} adapters, {name_processor()}\n"]
-    lines += ["| step | seconds | CPU seconds | MB |", "|---|---|---|---|"]
+    lines += ["| step | seconds | CPU seconds | MB | files |", "|---|---|---|---|---|"]
     lines += [
-        f"| {step} | {row['seconds']} | {row['cpu_seconds']} | {row['megabytes']} |"
+        f"| {step} | {row['seconds']} | {row['cpu_seconds']} | {row['megabytes']} | {row['files']} |"
         for step, row in rows.items()
     ]
     return "\n".join(lines)
