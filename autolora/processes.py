@@ -65,8 +65,10 @@ def launch(train: Callable[[], R], number: int, device: str, stage: str) -> R:
             if reason.exists():
                 # `_work` wrote it, in a folder that only this user can read
                 raise pickle.loads(reason.read_bytes()) from None
+            message = error.get_first_failure()[1].message
+            cause = message["message"] if isinstance(message, dict) else message
             raise AutoLoraError(
-                f"a process of the stage {stage} ended: {error.get_first_failure()[1].message}; if the kernel killed "
+                f"a process of the stage {stage} ended: {cause}; if the kernel killed "
                 f"it, memory did not suffice, since each process loads the base model: lower {SETTING}. The next run "
                 "continues from the last state that was written"
             ) from error
@@ -167,7 +169,9 @@ def _work(train: Callable[[], R], device: str, stage: str, reason: Path) -> R | 
         with naming_what_to_lower(stage):
             result = train()
     except AutoLoraError as error:
-        reason.write_bytes(pickle.dumps(error))
+        own = reason.with_name(f"error-{rank()}")  # all may fail, and be ended, at once
+        own.write_bytes(pickle.dumps(error))
+        own.rename(reason)
         raise
     return result if is_first() else None
 

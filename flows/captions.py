@@ -52,8 +52,7 @@ def describe(values: Params) -> list[stage.BatchResult]:
 def captions() -> None:
     """Write data/captions and digests/captions.json."""
     values, started = params(), time.perf_counter()
-    for rows in engine.leftovers(ROOT, "captions"):
-        stage.store_leftover(ROOT, rows)
+    stage.store_leftovers(ROOT, engine.leftovers(ROOT, "captions"))
     before = stored_captions()
     results = describe(values)
     seconds, count = time.perf_counter() - started, sum(result.captions for result in results)

@@ -7,15 +7,21 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
 
 from autolora.errors import AutoLoraError
-from autolora.integrity.dvc_records import added_folders, declared_outputs, read_lists, sizes_in_remote
+from autolora.integrity.dvc_records import (
+    added_folders,
+    declared_outputs,
+    object_path,
+    read_lists,
+    sizes_in_remote,
+)
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.pool.evicted import evicted_batches
@@ -51,22 +57,40 @@ def push(lock_fd: int | None = None) -> int | None:
     """Push the stages' outputs and all batches that this remote has not received; return the number of batches.
 
     Without a remote, None is returned. Raises AutoLoraError if the push fails; the next one sends what is missing.
+    Nothing is sent to a remote that lacks evicted batches, because DVC takes a folder for complete whose list is there.
     """
-    remote = dvc_process.output(["config", "core.remote"])
-    if not remote:
+    if (url := remote_url()) is None:
         return None
-    url = dvc_process.output(["config", f"remote.{remote}.url"])
-    record = read_json(ROOT / PUSHED) or {}
+    record = read_pushed(url)
     wanted = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _versioned_paths()}
-    done = record.get("targets", {}) if record.get("url") == url else {}
     elsewhere = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _evicted_paths()}
-    targets = [target for target, _ in pending(wanted.items(), done.items()).add]
+    _check_evicted({*elsewhere.values()}, {*record["targets"].values()})
+    targets = [target for target, _ in pending(wanted.items(), record["targets"].items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _finished_stages() if start == 0 else []
         dvc_process.run(["push", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
-    _check_remote([md5 for _, md5 in pending(elsewhere.items(), done.items()).add])
-    write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted | elsewhere}))
+    write_pushed({**record, "targets": wanted | elsewhere})
     return len(targets)
+
+
+def remote_url() -> str | None:
+    """Return the URL of DVC's default remote; None if there is no remote."""
+    remote = dvc_process.output(["config", "core.remote"])
+    return dvc_process.output(["config", f"remote.{remote}.url"]) if remote else None
+
+
+def read_pushed(url: str) -> dict[str, Any]:
+    """Return what the remote with this URL has received.
+
+    `targets`: .dvc file -> md5 of a batch or pack. `verified`: md5 of folders of which it had each object.
+    """
+    record = read_json(ROOT / PUSHED) or {}
+    return {"url": url, "targets": {}, "verified": []} | (record if record.get("url") == url else {})
+
+
+def write_pushed(record: Mapping[str, Any]) -> None:
+    """Record what the remote has received."""
+    write_atomic(ROOT / PUSHED, json.dumps(record))
 
 
 def repair_files() -> None:
@@ -120,21 +144,29 @@ def _evicted_paths() -> Iterator[Path]:
     yield from (batches.batches_folder(ROOT) / name for name in evicted_batches(ROOT))
 
 
-def _check_remote(lists: Sequence[str]) -> None:
-    """Raise AutoLoraError if a remote that is new to this machine lacks objects of evicted batches.
+def _check_evicted(lists: Set[str], known: Set[str]) -> None:
+    """Raise AutoLoraError if the remote lacks objects of evicted batches that are not here either; send those that are.
 
-    lists: md5 of the lists of their files.
+    lists: md5 of the lists of their files. known: md5 of lists whose files the remote had; they are not asked for again
+    as long as it has the lists, which another remote of the same URL has not.
     """
-    if not lists:
+    lacking = lists - sizes_in_remote(ROOT, lists).keys() if lists else set()
+    if not (unknown := lacking | lists - known):
         return
-    found = read_lists(ROOT, lists)
-    wanted = {*lists, *(md5 for files in found.values() for md5 in files.values())}
-    if lacking := wanted - sizes_in_remote(ROOT, wanted).keys():
+    found = read_lists(ROOT, unknown)
+    wanted = {*unknown, *(md5 for files in found.values() for md5 in files.values())}
+    lacking = wanted - sizes_in_remote(ROOT, wanted).keys()
+    if lost := {md5 for md5 in lacking if not object_path(ROOT, md5).exists()}:
         raise AutoLoraError(
-            f"DVC's default remote lacks {len(lacking)} of {len(wanted)} objects of evicted batches, e.g. "
-            f"{min(lacking)}: if it is another remote than before, copy the objects of the former one into it, or name "
-            "the former one again (`dvc remote default NAME`); then run `python -m flows.dvc`"
+            f"DVC's default remote lacks {len(lost)} of {len(wanted)} objects of evicted batches, e.g. {min(lost)}, "
+            "and nothing was sent: mount it or correct its settings; if it is another remote than before, copy the "
+            "objects of the former one into it, or name the former one again (`dvc remote default NAME`); then run "
+            "`python -m flows.dvc`"
         )
+    if lacking:
+        from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
+
+        send_objects(lacking)
 
 
 def _dvc_files() -> list[Path]:
@@ -153,17 +185,12 @@ def _must_be_added(path: Path) -> bool:
     """
     if not _dvc_file(path).exists():
         return True
-    return not _is_cached(_hash_of(path)) and (not path.is_dir() or batches.is_complete(ROOT, path.name))
+    return not _is_cached(path) and (not path.is_dir() or batches.is_complete(ROOT, path.name))
 
 
-def _is_cached(md5: str) -> bool:
-    return (_cache_folder() / "files" / "md5" / md5[:2] / md5[2:]).exists()
-
-
-@cache
-def _cache_folder() -> Path:
-    """Return the folder of DVC's cache."""
-    return Path(dvc_process.output(["cache", "dir"]))
+def _is_cached(path: Path) -> bool:
+    """Return whether DVC's cache has the version of a path."""
+    return object_path(ROOT, _hash_of(path)).exists()
 
 
 def _hash_of(path: Path) -> str:
@@ -198,7 +225,7 @@ def _drop_former_packs() -> None:
     recipe = sketch_packs.current_recipe(ROOT)
     for name in sketch_packs.pack_names(ROOT):
         path = sketch_packs.packs_folder(ROOT) / name
-        if recipe and sketch_packs.recipe_of(name) != recipe and _is_cached(_hash_of(path)):
+        if recipe and sketch_packs.recipe_of(name) != recipe and _is_cached(path):
             path.unlink()
             _dvc_file(path).unlink()
 

@@ -16,11 +16,12 @@ from autolora.integrity.dvc_records import Output, object_path, read_list, read_
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
+from autolora.storage.files import DISK_FULL_ERRNOS
 from autolora.storage.git import blob_hash, committed_blobs
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
 from autolora.wording import counted
-from flows import dvc, dvc_process
+from flows import dvc
 from flows.stage import ROOT, print_and_log, run
 
 
@@ -31,7 +32,7 @@ def evict_batches() -> list[str]:
     """
     limit = evicted.limit_bytes(ROOT)
     finish_evictions()
-    if limit is None or not dvc_process.output(["config", "core.remote"]):
+    if limit is None or dvc.remote_url() is None:
         return []
     outputs = dict(_batches_here())
     sizes = {name: _local_size(name, output) for name, output in outputs.items()}
@@ -116,9 +117,8 @@ def _move_out(name: str) -> bool:
     Small copies of its images, which stay, are made before.
     """
     folder, leaving = batches_folder(ROOT) / name, _leaving_folder() / name
-    images, cards = [path.stem for path in (folder / "renderings").glob("*")], Thumbnails(ROOT)
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        for _ in executor.map(lambda image: cards.load(image, CARD_PX), images):
+        for _ in executor.map(_make_card, (path.stem for path in (folder / "renderings").glob("*"))):
             pass
     leaving.parent.mkdir(exist_ok=True)
     if is_free := not evicted.is_in_use(ROOT, name):
@@ -126,19 +126,25 @@ def _move_out(name: str) -> bool:
     return is_free
 
 
+def _make_card(image: str) -> None:
+    """Make the small copy of an image; not on a full disk, of which the eviction is to free some."""
+    try:
+        Thumbnails(ROOT).load(image, CARD_PX)
+    except OSError as error:
+        if error.errno not in DISK_FULL_ERRNOS:
+            raise
+
+
 def _remove_objects(names: Collection[str]) -> None:
     """Remove the objects of batches from DVC's cache; those that an output needs which is kept here stay."""
     objects, kept = set[str](), set[str]()
     for output in read_records(ROOT).outputs:
         if output.in_cache:
-            path, md5s = (
-                ROOT / output.path,
-                {*_list_of(output).values()} if output.is_folder else {output.md5},
-            )
-            if path.parent == batches_folder(ROOT) and path.name in names:
-                objects |= md5s
-            elif path.exists():
-                kept |= md5s
+            path = ROOT / output.path
+            leaves = path.parent == batches_folder(ROOT) and path.name in names
+            if leaves or path.exists():
+                md5s = {*_list_of(output).values()} if output.is_folder else {output.md5}
+                (objects if leaves else kept).update(md5s)
     for md5 in objects - kept:
         object_path(ROOT, md5).unlink(missing_ok=True)
 
@@ -148,9 +154,10 @@ def _leaving_folder() -> Path:
 
 
 def evict() -> None:
-    """Evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
+    """Give new batches to DVC, push, and evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
     with exclusive_lock(ROOT) as lock_fd:
         dvc.repair_files()
+        dvc.add_batches(lock_fd)
         dvc.push(lock_fd)
         evict_batches()
 

@@ -14,6 +14,9 @@ from uuid import uuid4
 
 from dvc.api import DVCFileSystem  # type: ignore[import-untyped]  # DVC has no type hints
 
+from autolora.pool.evicted import DISK_FULL
+from autolora.storage.files import DISK_FULL_ERRNOS
+
 BLOCK = 1 << 22
 """bytes per read"""
 CONNECTIONS = 8
@@ -47,5 +50,6 @@ if __name__ == "__main__":
     try:
         main()
     except Exception as error:  # whatever a file system of the many that DVC knows raises
+        is_disk_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(DISK_FULL if is_disk_full else 1) from None

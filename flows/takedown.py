@@ -177,7 +177,7 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
             is_in_batch = batches.batches_folder(ROOT) in path.parents
             yield Copy("data/pool", size, partial(empty_file, path) if is_in_batch else path.unlink)
     for path in fetched_folder(ROOT).rglob("*"):
-        if path.name in names:
+        if path.name in names or path.name.startswith("."):  # or one that a killed fetch left unfinished
             yield Copy("cache/fetched", path.stat().st_size, path.unlink)
     images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
     for path in (ROOT / WEB_IMAGES).rglob("*"):

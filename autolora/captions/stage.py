@@ -139,12 +139,16 @@ def store(root: Path, rows: Iterable[Row]) -> BatchResult:
     return BatchResult(captions=len(captions), failures=failures)
 
 
-def store_leftover(root: Path, rows: Iterable[Row]) -> BatchResult:
-    """Store the rows of a batch of a killed run, which may have stored its captions already."""
-    stored = {_key(caption) for caption in read_captions(root)}
-    return store(
-        root, (row for row in rows if (row["image"], row.get("prompt"), row.get("vlm")) not in stored)
-    )
+def store_leftovers(root: Path, batches: Iterable[Iterable[Row]]) -> int:
+    """Store the rows of batches of a killed run, which may have stored some already; return the number of captions."""
+    stored: set[CaptionKey] | None = None
+    count = 0
+    for rows in batches:
+        if stored is None:
+            stored = {_key(caption) for caption in read_captions(root)}
+        new = (row for row in rows if (row["image"], row.get("prompt"), row.get("vlm")) not in stored)
+        count += store(root, new).captions
+    return count
 
 
 def finish(

@@ -78,13 +78,15 @@ def disks(setting: Setting) -> Iterator[Trouble]:
         needs[device] += needed
         users[device].append(name)
         folders.setdefault(device, existing)
+    evicting = " by `python -m flows.evict`" if setting.params.storage.keep_local_gb is not None else ""
     for device, needed in needs.items():
         free = shutil.disk_usage(folders[device]).free
         if free < needed:
             yield Trouble(
                 f"the disk of {folders[device]} has {free / GB:.0f} GB free and a refresh may need {needed / GB:.0f} "
                 f"({'; '.join(users[device])})",
-                "free some, lower crawl.budget.gb, or set HF_HOME to a larger disk (`autolora plan` has the sizes)",
+                f"free some{evicting}, lower crawl.budget.gb, or set HF_HOME to a larger disk (`autolora plan` has the "
+                "sizes)",
                 stops=free < SPARE_GB * GB,
             )
 

@@ -120,10 +120,18 @@ def _git(setting: Setting, *arguments: str) -> str | None:
 def evictions(setting: Setting) -> Iterator[Trouble]:
     """Yield that nothing can be evicted."""
     keep = setting.params.storage.keep_local_gb
-    if setting.is_pipeline and keep is not None and not dvc_setting(setting.root, "core.remote"):
+    if not setting.is_pipeline or keep is None:
+        return
+    if not dvc_setting(setting.root, "core.remote"):
         yield Trouble(
             f"storage.keep_local_gb is {keep:g}, but DVC has no default remote: nothing is evicted",
             "`dvc remote add --default NAME URL`, or set it to null",
+        )
+    if not setting.params.refresh.commit:
+        yield Trouble(
+            f"storage.keep_local_gb is {keep:g}, but refresh.commit is false: only batches are evicted whose .dvc "
+            "files are committed",
+            "set refresh.commit to true, or commit data/pool/batches/*.dvc after each refresh",
         )
 
 

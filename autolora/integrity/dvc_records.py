@@ -28,19 +28,25 @@ ASK_REMOTE = """
 import json, sys
 from dvc.repo import Repo
 with Repo() as repo:
-    remote = repo.cloud.get_remote_odb()
-    oids = list(remote.oids_exist(json.load(sys.stdin)))
-    rows = remote.fs.info([remote.oid_to_path(oid) for oid in oids]) if oids else []
-    print(json.dumps({oid: row["size"] for oid, row in zip(oids, rows)}))
+    remote, oids = repo.cloud.get_remote_odb(), json.load(sys.stdin)
+    rows = remote.fs.info([remote.oid_to_path(oid) for oid in oids], return_exceptions=True) if oids else []
+    for row in rows:
+        if isinstance(row, Exception) and not isinstance(row, FileNotFoundError):
+            raise row
+    print(json.dumps({oid: row["size"] for oid, row in zip(oids, rows) if not isinstance(row, Exception)}))
 """
-"""program that prints the sizes of those objects in its input that the default remote holds"""
+"""program that prints the sizes of those objects in its input that the default remote holds; DVC's own `oids_exist`
+would remove damaged objects from a remote that is a folder"""
 READ_REMOTE = """
-import json, sys
+import contextlib, json, sys
 from dvc.repo import Repo
+found = {}
 with Repo() as repo:
     remote = repo.cloud.get_remote_odb()
-    oids = remote.oids_exist(json.load(sys.stdin))
-    print(json.dumps({oid: remote.fs.cat_file(remote.oid_to_path(oid)).decode() for oid in oids}))
+    for oid in json.load(sys.stdin):
+        with contextlib.suppress(FileNotFoundError):
+            found[oid] = remote.fs.cat_file(remote.oid_to_path(oid)).decode()
+print(json.dumps(found))
 """
 """program that prints those objects in its input that the default remote holds; they are texts"""
 FOLDER_SUFFIX = ".dir"
@@ -198,8 +204,8 @@ def _run(root: Path, arguments: Sequence[str], name: str, stdin: str = "") -> st
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         reasons = [line for line in lines if "ERROR" in line or "No module" in line] or lines
         raise MissingArtifact(
-            f"`dvc {name}` failed in {root}: {reasons[-1].removeprefix('ERROR: ')}; check that this "
-            "is a DVC repository"
+            f"`dvc {name}` failed in {root}: {reasons[-1].removeprefix('ERROR: ')}; `autolora "
+            "doctor` checks DVC and its remote"
         )
     return done.stdout
 

@@ -7,6 +7,7 @@ tracks, names the batch of each file, so that paths and membership are known wit
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
@@ -142,13 +143,13 @@ def free_name(root: Path, today: date) -> str:
     return name
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _read_members(path: str, modified_ns: int, size: int) -> Members:
     """Read batches.jsonl; modification time and size are part of the cache's key."""
     files: dict[str, dict[str, str]] = {kind: {} for kind in SUFFIXES}
     for number, row in enumerate(read_rows(Path(path)), 1):
         try:
-            files[row["kind"]][row["sha256"]] = row["batch"]
+            files[row["kind"]][row["sha256"]] = sys.intern(row["batch"])
         except (KeyError, TypeError) as error:
             raise MissingArtifact(
                 f"{path}, line {number} is not a valid row ({error!r}): restore the file with `git checkout`"

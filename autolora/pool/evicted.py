@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -16,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from autolora.catalog import takedowns
-from autolora.errors import MissingArtifact
+from autolora.errors import DiskFull, MissingArtifact
 from autolora.extras import check_installed
 from autolora.params import load
 from autolora.pool.batches import (
@@ -34,6 +35,10 @@ TAKEDOWN_KINDS = {"weights": "weights", "renderings": "rendering"}
 GB = 1000 * MB
 FETCHED_SHARE = 0.25
 """of storage.keep_local_gb, for single files of evicted batches; the rest is for whole batches"""
+PROCESSES = threading.BoundedSemaphore(os.cpu_count() or 1)
+"""of the processes that fetch: each imports DVC, and a page asks for many images at once"""
+DISK_FULL = 3
+"""exit status of flows.fetch if this disk is full"""
 IN_USE_S = 60
 """seconds after its last use in which neither a file nor a batch is removed: a reader may be about to open it"""
 
@@ -98,19 +103,27 @@ def local_path(root: Path, kind: str, sha256: str) -> Path:
 def fetch(root: Path, kind: str, files: Iterable[str]) -> None:
     """Fetch those files (sha256) that lie in evicted batches and are not here, in one process.
 
-    Raises MissingArtifact if one of them cannot be fetched.
+    Raises MissingArtifact if one of them cannot be fetched, DiskFull.
     """
-    wanted: dict[str, Path] = {}
-    for sha256 in files:
-        if is_remote_only(root, kind, sha256):
+    evicted = [sha256 for sha256 in files if is_remote_only(root, kind, sha256)]
+    if not evicted:
+        return
+    with PROCESSES:
+        wanted: dict[str, Path] = {}
+        for sha256 in evicted:
             path = fetched_path(root, kind, sha256)
             try:
                 os.utime(path)
             except FileNotFoundError:
                 wanted[file_path(root, kind, sha256).relative_to(root).as_posix()] = path
-    if wanted:
+        if not wanted:
+            return
         _fetch(root, wanted)
-        _remove_least_used(root)
+    taken = takedowns.read(root)
+    for sha256 in evicted:
+        if taken.lists(TAKEDOWN_KINDS[kind], sha256):  # perhaps since the file was asked for
+            fetched_path(root, kind, sha256).write_bytes(b"")
+    _remove_least_used(root)
 
 
 def fetched_folder(root: Path) -> Path:
@@ -161,6 +174,11 @@ def _fetch(root: Path, wanted: dict[str, Path]) -> None:
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     given = json.dumps({name: str(path.absolute()) for name, path in wanted.items()})
     done = subprocess.run(command, cwd=root, env=environment, input=given, capture_output=True, text=True)
+    if done.returncode == DISK_FULL:
+        raise DiskFull(
+            f"{min(wanted)} lies in DVC's remote only and could not be fetched, since the disk of "
+            f"{fetched_folder(root)} is full: free some space"
+        )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise MissingArtifact(

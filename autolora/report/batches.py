@@ -1,6 +1,7 @@
 """How much of the pool's batches is on this disk, and how much in DVC's remote only."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,12 @@ def describe_storage(root: Path) -> str:
 
 
 def _recorded_bytes(root: Path, names: Iterable[str]) -> int:
-    """Return the bytes of batches that DVC has recorded; without those that it has no version of yet."""
-    paths = [batches_folder(root) / f"{name}.dvc" for name in names]
-    found = (yaml.safe_load(path.read_text())["outs"][0].get("size") for path in paths if path.exists())
-    return sum(size or 0 for size in found)
+    """Return the bytes of batches that DVC has recorded; without those that it has no version of yet.
+
+    A .dvc file that a killed DVC left damaged is such a case; the next refresh mends it.
+    """
+    total = 0
+    for path in (batches_folder(root) / f"{name}.dvc" for name in names):
+        with suppress(FileNotFoundError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+            total += yaml.safe_load(path.read_text())["outs"][0]["size"]
+    return total

@@ -152,6 +152,9 @@ def test_batches_that_lie_in_the_remote_only_are_counted(root: Path) -> None:
     assert f"batches {phrase}" in run()[1]
     assert run_json()["storage"]["gb_evicted"] == 4
     assert report_values(root, load(root / "params.yaml"))["batches"] == phrase
+    for damaged in ("", "outs:", "outs:\n- md5"):  # by a DVC that was killed
+        (folder / "2026-01-06-2.dvc").write_text(damaged)
+        assert run_json()["storage"]["gb_evicted"] == 3
 
 
 @pytest.mark.slow

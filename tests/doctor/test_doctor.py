@@ -365,6 +365,13 @@ def test_nothing_can_be_evicted_without_a_remote(root: Path, params: Params) -> 
     assert "keep_local_gb is 1.5, but DVC has no default remote" in found(root, kept).what
 
 
+def test_nothing_is_evicted_that_is_not_committed(root: Path, params: Params) -> None:
+    kept = replace(
+        params, storage=StorageParams(keep_local_gb=1.5), refresh=replace(params.refresh, commit=False)
+    )
+    assert "keep_local_gb is 1.5, but refresh.commit is false" in found(root, kept).what
+
+
 def test_a_library_that_is_not_installed(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project, "LIBRARIES", frozenset({"torch", "no_such_library"}))
     trouble = found(root, params)

@@ -60,7 +60,6 @@ def copy_template(template: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(template, root)
     for module in (dvc, dvc_process):
         monkeypatch.setattr(module, "ROOT", root)
-    dvc._cache_folder.cache_clear()
     return root
 
 

@@ -66,8 +66,7 @@ def open_captioner(root: Path) -> Callable[[stage.CaptionBatch], Iterator[Row]]:
 
 def caption_all(root: Path, name: str) -> None:
     """Run the stage as its flow does."""
-    for rows in engine.leftovers(root, "captions"):
-        stage.store_leftover(root, rows)
+    stage.store_leftovers(root, engine.leftovers(root, "captions"))
     batches = stage.plan(root, PARAMS, VLM)
     job = Job(root=root, stage="captions", batches=batches, open_work=partial(open_captioner, root))
     for _, rows in engine.run(job, name):

@@ -6,12 +6,13 @@ import itertools
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import yaml
 
 from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
-from autolora.errors import AutoLoraError, MissingArtifact
+from autolora.errors import AutoLoraError, DiskFull, MissingArtifact
+from autolora.integrity import dvc_records
 from autolora.pool import batches, evicted
 from autolora.pool import store as pool
 from autolora.report.images import CARD_PX
@@ -81,11 +83,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def close_batch(root: Path, number: int, day: datetime.date) -> None:
+def close_batch(root: Path, number: int, day: datetime.date, size: int = BYTES) -> None:
     rng, wanted = random.Random(number), dict[str, list[str]](weights=[], renderings=[])
     for kind, number_of_files in (("weights", FILES_PER_BATCH), ("renderings", 1)):
         for _ in range(number_of_files):
-            content = rng.randbytes(BYTES) if kind == "weights" else encoded_image(40, (16 + number, 12))
+            content = rng.randbytes(size) if kind == "weights" else encoded_image(40, (16 + number, 12))
             sha256 = hashlib.sha256(content).hexdigest()
             path = batches.file_path(root, kind, sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,6 @@ def enter(root: Path, patch: pytest.MonkeyPatch) -> Path:
     """Make a repository the current one, which the flows take for theirs."""
     for module in MODULES:
         patch.setattr(module, "ROOT", root)
-    dvc._cache_folder.cache_clear()
     patch.chdir(root)
     return root
 
@@ -261,6 +262,79 @@ def test_a_remote_that_lacks_evicted_batches_is_not_taken_for_complete(root: Pat
     assert dvc.push() is not None
 
 
+def test_nothing_is_sent_to_an_empty_remote_of_the_same_url(root: Path, contents: Contents) -> None:
+    """Such as another server, or a folder that is not mounted: a list without its files would be taken for complete."""
+    dvc.push()
+    promotion.verify_remote()
+    evict.evict_batches()
+    store, away = root.parent / "store", root.parent / "away"
+    store.rename(away)
+    store.mkdir()
+    with pytest.raises(AutoLoraError, match=r"objects of evicted batches.*nothing was sent: mount it"):
+        dvc.push()
+    assert not [path for path in store.rglob("*") if path.is_file()]
+    store.rmdir()
+    away.rename(store)
+    assert dvc.push() == 0
+    assert read(root, contents) == contents
+
+
+def test_verified_folders_are_asked_for_by_their_lists_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> int:
+        asked: list[str] = []
+        sizes = dvc_records.sizes_in_remote
+
+        def sizes_in_remote(root: Path, md5s: Collection[str]) -> dict[str, int]:
+            asked.extend(md5s)
+            return sizes(root, md5s)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(promotion, "sizes_in_remote", sizes_in_remote)
+            promotion.verify_remote()
+        return len(asked)
+
+    dvc.push()
+    every = len(NAMES) * (1 + FILES_PER_BATCH + 1)
+    assert (count(), count()) == (every, len(NAMES))
+    store = root.parent / "store"
+    shutil.rmtree(store)
+    store.mkdir()
+    assert count() == len(NAMES) + 2 * every, "all, then whether they arrived"
+    assert len([path for path in store.rglob("*") if path.is_file()]) == every
+
+
+def test_asking_for_sizes_leaves_a_damaged_object_in_a_folder_remote(root: Path) -> None:
+    dvc.push()
+    path = next(path for path in (root.parent / "store").rglob("*") if path.is_file() and not path.suffix)
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    md5 = path.parent.name + path.name
+    assert dvc_records.sizes_in_remote(root, [md5, "0" * 32]) == {md5: 7}
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_full_disk_is_not_the_remotes_fault(root: Path) -> None:
+    day, size = datetime.date(2026, 1, 2), 4_000_000
+    close_batch(root, 9, day, size)
+    dvc.add_batches()
+    run(root, "git", "add", "-A")
+    run(root, "git", "commit", "-q", "-m", "x")
+    dvc.push()
+    assert day.isoformat() in evict.evict_batches()
+    name = next(name for name, batch in batches.members(root)["weights"].items() if batch == day.isoformat())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))  # stands for the disk's end
+    try:
+        with pytest.raises(DiskFull, match=r"disk of .*fetched is full"):
+            pool.weights_path(root, name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(evicted.fetched_folder(root).glob("*/*"))
+    assert pool.weights_path(root, name).stat().st_size == size
+
+
 def test_a_fresh_clone_needs_no_batch(
     root: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +374,25 @@ def test_a_takedown_reaches_evicted_batches_and_fetched_files(root: Path, conten
     assert pool.weights_path(root, sha256).read_bytes() == b""
     others = {other: content for other, content in contents.items() if other != key}
     assert read(root, others) == others
+
+
+def test_a_takedown_while_the_remote_is_away_reaches_it_with_the_next_push(
+    root: Path, contents: Contents
+) -> None:
+    dvc.push()
+    evict.evict_batches()
+    kind, sha256 = key = next(key for key in contents if evicted.is_remote_only(root, *key))
+    store, away = root.parent / "store", root.parent / "away"
+    store.rename(away)
+    row = Takedown(kind=kind, sha256=sha256, hub="", id="", file="", reason="test", date=DAYS[0], md5=())
+    with pytest.raises(AutoLoraError, match="takedown is not complete"):
+        takedown.Erasure(Takedowns((row,))).apply()
+    away.rename(store)
+    takedown.Erasure(Takedowns((row,))).apply()  # as its documentation says
+    assert dvc.push() == 0
+    shutil.rmtree(root / ".dvc/cache")  # the list of the batch is in the remote
+    others = {other: content for other, content in contents.items() if evicted.is_remote_only(root, *other)}
+    assert read(root, others) == others | {key: b""}
 
 
 def test_prune_keeps_evicted_batches_in_the_remote(root: Path, contents: Contents) -> None:
