@@ -118,6 +118,7 @@ def weight_components(root: Path, adapters: Sequence[str], training: Collection[
     names, fingerprints = dataset.fingerprints(root)
     positions = {sha256: row for row, sha256 in enumerate(names)}
     rows = fingerprints[[positions[sha256] for sha256 in adapters]]
+    del fingerprints  # hundreds of MB
     in_training = np.array([sha256 in training for sha256 in adapters])
     return PrincipalComponents.of(rows[in_training] if in_training.any() else rows).project(rows)
 

@@ -61,5 +61,6 @@ def combine(
 def directions(sums: Float64Array) -> Float64Array:
     """Return the unit vectors (N, d) of sums of vectors (N, d); zero for a sum that has no direction."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    units: Float64Array = np.where(lengths > MIN_LENGTH, sums / np.maximum(lengths, MIN_LENGTH), 0.0)
+    units: Float64Array = sums / np.maximum(lengths, MIN_LENGTH)
+    units[~(lengths[:, 0] > MIN_LENGTH)] = 0.0
     return units
