@@ -3,10 +3,10 @@
 The same steps are measured on a small and on a large pool: reading and writing the catalog, a crawl without new files,
 `dvc status`, `dvc repro` of the pool without and with a few new adapters, and giving their batch to DVC. Measured are
 seconds of the whole command, CPU seconds, and the memory of its largest process. A Prefect server is already running,
-as for scheduled refreshes. --crawl measures the crawl alone, and then no metrics are written.
+as for scheduled refreshes. --crawl measures the crawl alone. Metrics are written if no option is given.
 
 --listed 30000 measures the first crawls instead: requests and seconds of two crawls that begin with an empty catalog,
-beside those of `autolora plan`, at a loopback hub that lists so many models. No metrics are written.
+beside those of `autolora plan`, at a loopback hub that lists so many models.
 """
 
 import argparse
@@ -41,6 +41,8 @@ REPRO = "`dvc repro`, {new} new"
 BLOCK_BYTES = 512
 """unit of st_blocks"""
 RESULTS = PROJECT / "metrics" / "hub_size.json"
+SMALL, LARGE, NEW, RENDERINGS = 1000, 30_000, 20, 2
+"""adapters of both pools, new adapters, images of each"""
 
 
 def main() -> None:
@@ -53,7 +55,8 @@ def main() -> None:
     for adapters in (options.small, options.adapters):
         results[str(adapters)] = measure_pool(adapters, options)
         print(to_markdown(adapters, results[str(adapters)], options))
-    if not options.crawl:
+    chosen = (options.small, options.adapters, options.new, options.renderings)
+    if chosen == (SMALL, LARGE, NEW, RENDERINGS) and not options.crawl:
         content = {"new": options.new, "renderings": options.renderings, "processor": name_processor()}
         write_atomic(RESULTS, json.dumps(content | {"pools": results}, indent=2) + "\n")
         update(PROJECT, COMMAND, today(), headlines(results, options))
@@ -127,10 +130,10 @@ def refresh_seconds(rows: dict[str, Row], options: argparse.Namespace) -> float:
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.hub_size", description=__doc__)
-    parser.add_argument("--adapters", type=int, default=30_000, help="of the large pool")
-    parser.add_argument("--small", type=int, default=1000, help="adapters of the small pool")
-    parser.add_argument("--new", type=int, default=20, help="new adapters of the measured refresh")
-    parser.add_argument("--renderings", type=int, default=2, help="images of each adapter")
+    parser.add_argument("--adapters", type=int, default=LARGE, help="of the large pool")
+    parser.add_argument("--small", type=int, default=SMALL, help="adapters of the small pool")
+    parser.add_argument("--new", type=int, default=NEW, help="new adapters of the measured refresh")
+    parser.add_argument("--renderings", type=int, default=RENDERINGS, help="images of each adapter")
     parser.add_argument("--crawl", action="store_true", help="measure the crawl alone")
     parser.add_argument(
         "--listed", type=int, help="measure the first crawls of a hub that lists so many models"
