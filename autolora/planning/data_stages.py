@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from autolora.crawl.budget import GB
+from autolora.evaluation.benchmark import MAX_QUERIES
 from autolora.planning import passes
 from autolora.planning.cost import NUMBER_BYTES, Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
@@ -154,7 +155,7 @@ def evaluation(setting: Setting) -> StageCost:
     share = (
         params.dataset.test_share if params.evaluation.split == "test" else params.dataset.validation_share
     )
-    queries = round(work.captions * share)
+    queries = min(round(work.captions * share), MAX_QUERIES)
     weights = setting.text_encoder_bytes
     memory, gpu_memory = setting.place(weights, 0, _table_bytes(setting))
     search = encode_all_texts(setting, work.captions + queries) + work.adapters * setting.rate(
