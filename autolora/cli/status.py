@@ -33,7 +33,7 @@ def status(as_json: Json = False) -> None:
     last, record = read_last_refresh(root), read_refresh(root)
     time = now()
     release = read_state(root, last, params.refresh.stale_days, time)
-    state = {
+    state: dict[str, Any] = {
         "last_refresh": asdict(last) | {"problem": last.problem},
         "last_changes": record and {"day": record.day.isoformat(), "counts": record.counts},
         "index": _index(root, last),
@@ -45,7 +45,7 @@ def status(as_json: Json = False) -> None:
         print(to_json(state))
     else:
         facts = _facts(last, state, " ".join(failure_notice(root, last)[1:]), release)
-        facts["batches"] = describe_storage(root)
+        facts["batches"] = describe_storage(state["storage"])
         print_facts({label: printable(text) for label, text in facts.items() if text})
     if last.problem or release.stale:
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """How much of the pool's batches is on this disk, and how much in DVC's remote only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ def storage_summary(root: Path) -> dict[str, Any] | None:
     }
 
 
-def describe_storage(root: Path) -> str:
-    """Return the same as a phrase; empty if nothing is evicted."""
-    if not (values := storage_summary(root)):
+def describe_storage(values: Mapping[str, Any] | None) -> str:
+    """Return a summary as a phrase; empty if nothing is evicted."""
+    if not values:
         return ""
     total = values["batches_evicted"] + values["batches_here"]
     return (

@@ -23,7 +23,7 @@ from autolora.refresh.last_refresh import read_last_refresh
 from autolora.refresh.outcomes import LABELS
 from autolora.refresh.waiting import read_waiting
 from autolora.releases.state import attention, notice, read_state
-from autolora.report.batches import describe_storage
+from autolora.report.batches import describe_storage, storage_summary
 from autolora.report.headlines import headlines
 from autolora.report.measured import read_measured
 from autolora.report.trends import trends
@@ -66,7 +66,7 @@ def report_values(root: Path, params: Params | None) -> dict[str, Any]:
         "unmeasured": (measured.evaluation or {}).get("unmeasured"),
         "trends": trends(releases(root)),
         "is_pipeline": is_pipeline(root),
-        "batches": describe_storage(root),
+        "batches": describe_storage(storage_summary(root)),
     }
 
 
