@@ -19,6 +19,7 @@ from autolora.integrity.dvc_records import (
     added_folders,
     declared_outputs,
     object_path,
+    read_list,
     read_lists,
     sizes_in_remote,
 )
@@ -64,8 +65,10 @@ def push(lock_fd: int | None = None) -> int | None:
     record = read_pushed(url)
     wanted = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _versioned_paths()}
     elsewhere = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _evicted_paths()}
-    _check_evicted({*elsewhere.values()}, {*record["targets"].values()})
-    targets = [target for target, _ in pending(wanted.items(), record["targets"].items()).add]
+    complete = _received({*wanted.values(), *elsewhere.values()} & {*record["targets"].values()})
+    _check_evicted({*elsewhere.values()} - complete)
+    done = {target: md5 for target, md5 in record["targets"].items() if md5 in complete}
+    targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _finished_stages() if start == 0 else []
         dvc_process.run(["push", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
@@ -144,17 +147,24 @@ def _evicted_paths() -> Iterator[Path]:
     yield from (batches.batches_folder(ROOT) / name for name in evicted_batches(ROOT))
 
 
-def _check_evicted(lists: Set[str], known: Set[str]) -> None:
+def _received(pushed: Set[str]) -> Set[str]:
+    """Return which of these objects, each a pack or the list of a batch that was pushed, the remote still has.
+
+    A list is sent last, so the files are there too. Another remote of the same URL has none: another server, or a
+    folder that is not mounted.
+    """
+    return sizes_in_remote(ROOT, pushed).keys() if pushed else set()
+
+
+def _check_evicted(lists: Set[str]) -> None:
     """Raise AutoLoraError if the remote lacks objects of evicted batches that are not here either; send those that are.
 
-    lists: md5 of the lists of their files. known: md5 of lists whose files the remote had; they are not asked for again
-    as long as it has the lists, which another remote of the same URL has not.
+    lists: md5 of the lists of their files.
     """
-    lacking = lists - sizes_in_remote(ROOT, lists).keys() if lists else set()
-    if not (unknown := lacking | lists - known):
+    if not lists:
         return
-    found = read_lists(ROOT, unknown)
-    wanted = {*unknown, *(md5 for files in found.values() for md5 in files.values())}
+    found = read_lists(ROOT, lists)
+    wanted = {*lists, *(md5 for files in found.values() for md5 in files.values())}
     lacking = wanted - sizes_in_remote(ROOT, wanted).keys()
     if lost := {md5 for md5 in lacking if not object_path(ROOT, md5).exists()}:
         raise AutoLoraError(
@@ -189,8 +199,10 @@ def _must_be_added(path: Path) -> bool:
 
 
 def _is_cached(path: Path) -> bool:
-    """Return whether DVC's cache has the version of a path."""
-    return object_path(ROOT, _hash_of(path)).exists()
+    """Return whether DVC's cache has the version of a path; of an evicted batch it has the list of files alone."""
+    md5 = _hash_of(path)
+    files = read_list(object_path(ROOT, md5), md5) if path.is_dir() else {}
+    return files is not None and all(object_path(ROOT, each).exists() for each in (md5, *files.values()))
 
 
 def _hash_of(path: Path) -> str:

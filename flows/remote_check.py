@@ -8,6 +8,8 @@ from uuid import uuid4
 
 from dvc.repo import Repo  # type: ignore[import-untyped]
 
+from flows import dvc
+
 
 def main() -> None:
     """Write and remove a file beside DVC's objects."""
@@ -15,6 +17,10 @@ def main() -> None:
         if repo.config["core"].get("remote") is None:
             return
         store = repo.cloud.get_remote_odb()
+        if not store.fs.exists(store.path) and dvc.read_pushed(dvc.remote_url() or "")["targets"]:
+            raise FileNotFoundError(
+                f"{store.path}, to which batches were pushed, is not there: is it mounted?"
+            )
         store.fs.makedirs(store.path, exist_ok=True)
         path = store.fs.join(store.path, f"autolora-{uuid4().hex}")
         store.fs.pipe_file(path, b"autolora doctor")

@@ -12,7 +12,9 @@ from autolora.clock import today
 from autolora.doctor import Setting, Trouble
 from autolora.extras import LIBRARIES
 from autolora.integrity.dvc_records import dvc_setting
+from autolora.pool.evicted import absent_batches
 from autolora.storage.files import read_rows
+from autolora.wording import counted
 
 ANSWER_S = 8.0
 REMOTE_REMEDY = "check its URL and credentials (`dvc remote list`): without it no release is tagged"
@@ -118,9 +120,17 @@ def _git(setting: Setting, *arguments: str) -> str | None:
 
 
 def evictions(setting: Setting) -> Iterator[Trouble]:
-    """Yield that nothing can be evicted."""
+    """Yield that nothing can be evicted, or that batches are not here although none should be evicted."""
     keep = setting.params.storage.keep_local_gb
-    if not setting.is_pipeline or keep is None:
+    if not setting.is_pipeline:
+        return
+    if keep is None:
+        if (absent := absent_batches(setting.root)) and dvc_setting(setting.root, "core.remote"):
+            yield Trouble(
+                f"{counted(len(absent), 'batch', 'batches')} of the pool, e.g. {absent[0]}, are not here, and "
+                "storage.keep_local_gb is null: their files count as lost",
+                "`dvc pull data/pool/batches/*.dvc`, or set storage.keep_local_gb again",
+            )
         return
     if not dvc_setting(setting.root, "core.remote"):
         yield Trouble(

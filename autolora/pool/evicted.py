@@ -61,8 +61,15 @@ def is_evicted(root: Path, batch: str) -> bool:
 
 def evicted_batches(root: Path) -> list[str]:
     """Return the names of the evicted batches, sorted."""
+    return [] if limit_bytes(root) is None else absent_batches(root)
+
+
+def absent_batches(root: Path) -> list[str]:
+    """Return the names of the closed batches that have a .dvc file and no folder, sorted."""
     names = (path.name.removesuffix(".dvc") for path in batches_folder(root).glob("*.dvc"))
-    return sorted(name for name in names if NAME.fullmatch(name) and is_evicted(root, name))
+    return sorted(
+        name for name in names if NAME.fullmatch(name) and not (batches_folder(root) / name).exists()
+    )
 
 
 def stored_files(root: Path, kind: str) -> set[str]:

@@ -365,6 +365,25 @@ def test_nothing_can_be_evicted_without_a_remote(root: Path, params: Params) -> 
     assert "keep_local_gb is 1.5, but DVC has no default remote" in found(root, kept).what
 
 
+def test_batches_that_are_not_here_though_nothing_is_evicted(root: Path, params: Params) -> None:
+    folder = root / "data/pool/batches"
+    folder.mkdir(parents=True)
+    (folder / "2026-01-05.dvc").write_text("outs:\n- md5: x.dir\n  path: 2026-01-05\n")
+    trouble = found(root, params)
+    assert "1 batch of the pool, e.g. 2026-01-05" in trouble.what and "dvc pull" in trouble.remedy
+
+
+def test_a_remote_that_has_been_pushed_to_and_is_not_there(root: Path, params: Params) -> None:
+    shutil.rmtree(root.parent / "remote")
+    url = subprocess.run(
+        ["dvc", "config", "remote.store.url"], cwd=root, capture_output=True, text=True
+    ).stdout
+    (root / "cache").mkdir(exist_ok=True)
+    (root / "cache/pushed.json").write_text(json.dumps({"url": url.strip(), "targets": {"a.dvc": "0" * 32}}))
+    assert "is not there: is it mounted?" in found(root, params).what
+    assert not (root.parent / "remote").exists()
+
+
 def test_nothing_is_evicted_that_is_not_committed(root: Path, params: Params) -> None:
     kept = replace(
         params, storage=StorageParams(keep_local_gb=1.5), refresh=replace(params.refresh, commit=False)

@@ -130,6 +130,28 @@ def test_another_remote_receives_everything(root: Path, tmp_path: Path) -> None:
     assert files(tmp_path / "first") == files(tmp_path / "second") != set()
 
 
+def test_a_remote_that_was_emptied_gets_everything_again(root: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
+    dvc.add_batches()
+    assert (dvc.push(), dvc.push()) == (2, 0)
+    before = files(store)
+    shutil.rmtree(store)
+    store.mkdir()
+    assert dvc.push() == 2
+    assert files(store) == before != set()
+
+
+def test_a_batch_whose_files_the_cache_has_lost_is_given_to_dvc_again(root: Path) -> None:
+    """Its list is in the cache: it was evicted, and downloaded from the hubs since."""
+    dvc.add_batches()
+    objects = [path for path in (root / ".dvc/cache/files").rglob("*") if path.is_file() and not path.suffix]
+    for path in objects:
+        path.unlink()
+    assert dvc.add_batches() != []
+    assert all(path.exists() for path in objects)
+
+
 def test_objects_that_a_killed_push_left_empty_are_sent_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +173,8 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
     assert {path: path.read_bytes() for path in before} == before
 
     dvc_objects.empty_file(empty)
+    promotion.verify_remote()  # asks for the list of a verified folder alone
+    (root / dvc.PUSHED).unlink()
     monkeypatch.setattr(dvc_objects, "send_objects", lambda oids: None)
     with pytest.raises(AutoLoraError, match=r"lacks 1 of \d+ objects after they were sent"):
         promotion.verify_remote()
