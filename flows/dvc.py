@@ -7,9 +7,8 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Any
 
 import psutil
 import yaml
@@ -62,17 +61,17 @@ def push(lock_fd: int | None = None) -> int | None:
     """
     if (url := remote_url()) is None:
         return None
-    record = read_pushed(url)
+    pushed = read_pushed(url)
     wanted = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _versioned_paths()}
     elsewhere = {str(_dvc_file(path).relative_to(ROOT)): _hash_of(path) for path in _evicted_paths()}
-    complete = _received({*wanted.values(), *elsewhere.values()} & {*record["targets"].values()})
+    complete = _received({*wanted.values(), *elsewhere.values()} & {*pushed.values()})
     _check_evicted({*elsewhere.values()} - complete)
-    done = {target: md5 for target, md5 in record["targets"].items() if md5 in complete}
+    done = {target: md5 for target, md5 in pushed.items() if md5 in complete}
     targets = [target for target, _ in pending(wanted.items(), done.items()).add]
     for start in range(0, max(len(targets), 1), TARGETS_PER_COMMAND):
         stages = _finished_stages() if start == 0 else []
         dvc_process.run(["push", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
-    write_pushed({**record, "targets": wanted | elsewhere})
+    write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted | elsewhere}))
     return len(targets)
 
 
@@ -82,18 +81,11 @@ def remote_url() -> str | None:
     return dvc_process.output(["config", f"remote.{remote}.url"]) if remote else None
 
 
-def read_pushed(url: str) -> dict[str, Any]:
-    """Return what the remote with this URL has received.
-
-    `targets`: .dvc file -> md5 of a batch or pack. `verified`: md5 of folders of which it had each object.
-    """
+def read_pushed(url: str) -> dict[str, str]:
+    """Return which batches and packs the remote with this URL has received: .dvc file -> md5."""
     record = read_json(ROOT / PUSHED) or {}
-    return {"url": url, "targets": {}, "verified": []} | (record if record.get("url") == url else {})
-
-
-def write_pushed(record: Mapping[str, Any]) -> None:
-    """Record what the remote has received."""
-    write_atomic(ROOT / PUSHED, json.dumps(record))
+    targets: dict[str, str] = record["targets"] if record.get("url") == url else {}
+    return targets
 
 
 def repair_files() -> None:

@@ -5,7 +5,7 @@ its commit is the newest and the remote has its objects. A refused run stays in 
 refresh continues, and is kept as a branch.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -15,14 +15,7 @@ from autolora.clock import now, today
 from autolora.errors import AutoLoraError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
-from autolora.integrity.dvc_records import (
-    FOLDER_SUFFIX,
-    LOADER,
-    object_path,
-    read_list,
-    read_records,
-    sizes_in_remote,
-)
+from autolora.integrity.dvc_records import LOADER, object_path, read_list, read_records, sizes_in_remote
 from autolora.refresh.last_refresh import record_release
 from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import Decision, explain, read_decisions, record
@@ -165,18 +158,12 @@ def _locked_stages() -> dict[str, Any]:
 def verify_remote() -> None:
     """Send the objects of this state again that the default remote lacks, or has with another size.
 
-    Of folders whose objects were all there before, their list is asked for, unless one of these is not as expected.
-
     `dvc push` leaves an object alone that the remote has by name. If it is killed, it leaves empty ones in a folder
     whose file system has no reflinks; it has also ended without an error and without a large file (iterative/dvc
     #10448). Raises AutoLoraError if the remote is still not whole.
     """
-    pushed = dvc.read_pushed(dvc.remote_url() or "")
-    expected = _objects({*pushed["verified"]})
+    expected = _objects()
     wrong = _wrong_in_remote(expected)
-    if wrong and pushed["verified"]:
-        expected = _objects()
-        wrong = _wrong_in_remote(expected)
     if wrong:
         print_and_log(
             f"[refresh] sending again what the remote lacks or has damaged: {counted(len(wrong), 'object')}"
@@ -192,7 +179,6 @@ def verify_remote() -> None:
             f"size, e.g. {', '.join(wrong[:MAX_NAMED])}: the release is served here, and tagged once the remote has "
             "them; the next refresh pushes again"
         )
-    dvc.write_pushed({**pushed, "verified": sorted(md5 for md5 in expected if md5.endswith(FOLDER_SUFFIX))})
 
 
 def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
@@ -201,13 +187,12 @@ def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
     return [md5 for md5, size in expected.items() if found.get(md5) != size]
 
 
-def _objects(verified: Collection[str] = ()) -> dict[str, int]:
-    """Return md5 -> bytes of all objects of this state that DVC's cache has; without the files of verified folders."""
+def _objects() -> dict[str, int]:
+    """Return md5 -> bytes of all objects of this state that DVC's cache has."""
     md5s: set[str] = set()
     for output in read_records(ROOT).outputs:
         if output.in_cache:
-            is_new = output.is_folder and output.md5 not in verified
-            files = read_list(object_path(ROOT, output.md5), output.md5) if is_new else None
+            files = read_list(object_path(ROOT, output.md5), output.md5) if output.is_folder else None
             md5s |= {output.md5, *(files or {}).values()}
     paths = ((md5, object_path(ROOT, md5)) for md5 in md5s)
     return {md5: path.stat().st_size for md5, path in paths if path.exists()}

@@ -17,7 +17,7 @@ def main() -> None:
         if repo.config["core"].get("remote") is None:
             return
         store = repo.cloud.get_remote_odb()
-        if not store.fs.exists(store.path) and dvc.read_pushed(dvc.remote_url() or "")["targets"]:
+        if not store.fs.exists(store.path) and dvc.read_pushed(dvc.remote_url() or ""):
             raise FileNotFoundError(
                 f"{store.path}, to which batches were pushed, is not there: is it mounted?"
             )

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -277,32 +277,6 @@ def test_nothing_is_sent_to_an_empty_remote_of_the_same_url(root: Path, contents
     away.rename(store)
     assert dvc.push() == 0
     assert read(root, contents) == contents
-
-
-def test_verified_folders_are_asked_for_by_their_lists_alone(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def count() -> int:
-        asked: list[str] = []
-        sizes = dvc_records.sizes_in_remote
-
-        def sizes_in_remote(root: Path, md5s: Collection[str]) -> dict[str, int]:
-            asked.extend(md5s)
-            return sizes(root, md5s)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(promotion, "sizes_in_remote", sizes_in_remote)
-            promotion.verify_remote()
-        return len(asked)
-
-    dvc.push()
-    every = len(NAMES) * (1 + FILES_PER_BATCH + 1)
-    assert (count(), count()) == (every, len(NAMES))
-    store = root.parent / "store"
-    shutil.rmtree(store)
-    store.mkdir()
-    assert count() == len(NAMES) + 2 * every, "all, then whether they arrived"
-    assert len([path for path in store.rglob("*") if path.is_file()]) == every
 
 
 def test_asking_for_sizes_leaves_a_damaged_object_in_a_folder_remote(root: Path) -> None:
