@@ -5,13 +5,15 @@ stage's own tables. A worker of Ray writes the rows of its batch to a **shard**,
 before it is complete and that goes away once its rows are stored. So a lost worker costs its batch, a batch whose shard
 exists is not worked on again, and a killed run leaves its shards for the next one (`leftovers`).
 Descriptions of batches and errors are pickled between this process and its own workers, as Ray does with all it sends.
-Ray gets its cluster from RAY_ADDRESS; without it, Ray starts on this machine.
+Ray gets its cluster from RAY_ADDRESS; without it, Ray starts on this machine, with a token of its own: Ray would write
+one into the user's home folder, and then demand it of clusters that are started later.
 """
 
 import hashlib
 import logging
 import os
 import pickle
+import secrets
 import shutil
 import socket
 import uuid
@@ -199,10 +201,17 @@ def _cluster() -> Iterator[Any]:
         raise MissingLibrary(message) from error
     address = os.environ.get(ADDRESS)
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    if not address:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
     try:
         _check_answers(address)
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
     except (OSError, RuntimeError, ValueError) as error:
+        if "AuthenticationError" in f"{error.__cause__}":
+            raise MismatchError(
+                f"the Ray cluster at {address} refuses this machine's token: set RAY_AUTH_MODE=token, and copy "
+                "~/.ray/auth_token from the machine where `ray start --head` ran"
+            ) from error
         raise MismatchError(
             f"no Ray cluster answers at {address or 'this machine'} ({error}): start one (`ray start --head`), or "
             f"correct {ADDRESS}, or set operation.engine: local"

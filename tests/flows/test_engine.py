@@ -1,8 +1,10 @@
 """The engines of the stages: which rows arrive, in this process and on Ray, and what a killed node or run costs."""
 
+import os
 import pickle
 import random
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -25,9 +27,11 @@ from autolora.storage.incremental import read_digest
 from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
 from flows import engine
 from flows.engine import Job
+from playground.repository import ROOT, free_port, kill_tree
 from tests.support import killing
 from tests.support.images import draw_images, write_pooled_images
-from tests.support.ray_cluster import NODE, cluster, kill_node
+from tests.support.ray_cluster import NODE, OBJECT_STORE_BYTES, cluster, kill_node
+from tests.support.waiting import wait_for_server
 
 PARAMS = CaptionsParams(
     engine="transformers",
@@ -206,6 +210,46 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(MismatchError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 .*RAY_ADDRESS"):
         list(engine.run(counting(tmp_path, 1), "ray"))
+
+
+RUN_ON_RAY = """
+import sys
+from pathlib import Path
+from tests.flows.test_engine import counting
+from flows import engine
+print([row["below"] for _, rows in engine.run(counting(Path(sys.argv[1]), 1), "ray") for row in rows])
+"""
+
+
+@pytest.mark.slow
+def test_tokens_of_ray(tmp_path: Path) -> None:
+    """Ray here leaves no token in the home folder; a cluster that needs one says so, and works with it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def ran(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment | variables, text=True, capture_output=True, check=False
+        )
+
+    def run_on_ray(**variables: str) -> subprocess.CompletedProcess[str]:
+        return ran(sys.executable, "-c", RUN_ON_RAY, str(tmp_path), **variables)
+
+    assert run_on_ray().stdout == "[0]\n"
+    assert not (tmp_path / ".ray").exists()
+    ran("ray", "get-auth-token", "--generate")
+    port = free_port()
+    head = ("--head", "--include-dashboard", "false", "--num-cpus", "1", "--port", str(port), "--block")
+    command = ["ray", "start", *head, "--object-store-memory", str(OBJECT_STORE_BYTES)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_server(port)
+        address = f"127.0.0.1:{port}"
+        refused = run_on_ray(RAY_ADDRESS=address)
+        assert f"the Ray cluster at {address} refuses this machine's token" in refused.stderr
+        assert run_on_ray(RAY_ADDRESS=address, RAY_AUTH_MODE="token").stdout == "[0]\n"
+    finally:
+        kill_tree(process.pid)
 
 
 @pytest.fixture(scope="module")

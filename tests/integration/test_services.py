@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 
 from autolora.pool import evicted
@@ -16,11 +15,11 @@ from playground.repository import IDENTITY, ROOT, Repository, change_params, fre
 from tests.support.postgres import Database, postgres
 from tests.support.ray_cluster import OBJECT_STORE_BYTES
 from tests.support.s3 import s3_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_for_server, wait_until
 
 PAGE, SECTION = ROOT / "docs/howto/scale.md", "Put the services together"
 STAYS = ("prefect server start", "ray start")
-DAY, WAIT_S = 2, 120
+DAY = 2
 
 
 def commands() -> list[str]:
@@ -52,18 +51,14 @@ def given(database: Database, module_folder: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def answers(port: str) -> bool:
-    return any(
-        row.laddr.port == int(port) and row.status == "LISTEN" for row in psutil.net_connections("tcp")
-    )
-
-
-def number_of_nodes(port: str) -> int:
+def number_of_nodes(port: str, environment: dict[str, str]) -> int:
     """Return how many nodes the cluster at a port has."""
     script = (
         f"import ray; ray.init('127.0.0.1:{port}', logging_level='ERROR'); print('nodes', len(ray.nodes()))"
     )
-    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, text=True, capture_output=True, check=True
+    )
     return int(done.stdout.split()[-1])
 
 
@@ -72,6 +67,7 @@ def test_the_services_of_a_large_pool_work_together(
 ) -> None:
     root, environment = repository.root, repository.environment(DAY) | IDENTITY
     environment |= {
+        "HOME": str(module_folder),  # of Ray's token
         "PREFECT_HOME": str(module_folder),
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": str(root),
@@ -96,10 +92,9 @@ def test_the_services_of_a_large_pool_work_together(
                     shlex.split(command), cwd=module_folder, env=environment, stdout=subprocess.DEVNULL
                 )
                 running.callback(kill_tree, process.pid)
-                port = given["4200" if "prefect" in command else "6379"]
-                wait_until(lambda port=port: answers(port), WAIT_S)  # type: ignore[misc]
+                wait_for_server(int(given["4200" if "prefect" in command else "6379"]))
                 if "--address" in command:
-                    wait_until(lambda: number_of_nodes(given["6379"]) == 2, WAIT_S)
+                    wait_until(lambda: number_of_nodes(given["6379"], environment) == 2)
             else:
                 done = subprocess.run(
                     shlex.split(command), cwd=root, env=environment, text=True, capture_output=True

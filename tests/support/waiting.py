@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+import psutil
 import pytest
 
 LIMIT_S = 120.0
@@ -34,3 +35,13 @@ def wait_for_a_later_time_stamp(path: Path) -> None:
             return Path(probe.name).stat().st_ctime_ns > path.stat().st_ctime_ns
 
     wait_until(is_later)
+
+
+def wait_for_server(port: int) -> None:
+    """Wait until something on this machine listens at a port."""
+
+    def listens() -> bool:
+        connections = psutil.net_connections("tcp")
+        return any(row.laddr.port == port and row.status == psutil.CONN_LISTEN for row in connections)
+
+    wait_until(listens)
