@@ -379,7 +379,7 @@ def test_prune_keeps_evicted_batches_in_the_remote(root: Path, contents: Content
     assert read(root, contents) == contents
 
 
-def test_s3(root: Path, contents: Contents, tmp_path: Path) -> None:
+def test_s3(root: Path, contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server(tmp_path / "server", "pool") as server:
         run(root, "dvc", "remote", "add", "-q", "-d", "-f", "cloud", "s3://pool/store")
         for name, value in server.remote_settings().items():
@@ -387,6 +387,10 @@ def test_s3(root: Path, contents: Contents, tmp_path: Path) -> None:
         dvc.push()
         assert evict.evict_batches() == NAMES[:2]
         assert read(root, contents) == contents
+        expected = promotion._objects()
+        asked = dvc_records.sizes_in_remote(root, [*expected, "0" * 32])
+        monkeypatch.setattr(dvc_records, "LISTED_FROM", 1)
+        assert dvc_records.sizes_in_remote(root, [*expected, "0" * 32]) == asked == expected
 
 
 def push_and_evict(root: Path, point: int) -> None:
