@@ -7,7 +7,7 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from autolora.integrity.dvc_records import (
     object_path,
     read_list,
     read_lists,
+    read_records,
     sizes_in_remote,
 )
 from autolora.pool import batches, sketch_packs
@@ -29,11 +30,14 @@ from autolora.storage.files import read_json, write_atomic
 from autolora.storage.git import restore_committed
 from autolora.storage.incremental import pending
 from autolora.storage.lock import exclusive_lock
+from autolora.wording import counted
 from flows import dvc_process
-from flows.stage import ROOT, run
+from flows.stage import ROOT, print_and_log, run
 
 PUSHED, KEPT_LOCK = "cache/pushed.json", "cache/dvc.lock"
 TARGETS_PER_COMMAND = 500
+MAX_NAMED = 3
+"""objects that an error names"""
 
 
 def add_batches(lock_fd: int | None = None) -> list[str]:
@@ -73,6 +77,32 @@ def push(lock_fd: int | None = None) -> int | None:
         dvc_process.run(["push", *stages, *targets[start : start + TARGETS_PER_COMMAND]], lock_fd)
     write_atomic(ROOT / PUSHED, json.dumps({"url": url, "targets": wanted | elsewhere}))
     return len(targets)
+
+
+def verify_remote() -> None:
+    """Send the objects of this state again that the default remote lacks, or has with another size.
+
+    `dvc push` leaves an object alone that the remote has by name. If it is killed, it leaves empty ones in a folder
+    whose file system has no reflinks; it has also ended without an error and without a large file (iterative/dvc
+    #10448). Raises AutoLoraError if the remote is still not whole.
+    """
+    expected = _objects()
+    wrong = _wrong_in_remote(expected)
+    if wrong:
+        print_and_log(
+            f"[dvc] sending again what the remote lacks or has damaged: {counted(len(wrong), 'object')}"
+        )
+        from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
+
+        send_objects(wrong)
+        wrong = _wrong_in_remote(expected)
+    if wrong:
+        (ROOT / PUSHED).unlink(missing_ok=True)
+        raise AutoLoraError(
+            f"the remote lacks {len(wrong)} of {len(expected)} objects after they were sent, or has them with another "
+            f"size, e.g. {', '.join(wrong[:MAX_NAMED])}: the index is served here, and tagged as a release once the "
+            "remote has them; the next refresh pushes again, as does `python -m flows.dvc`"
+        )
 
 
 def remote_url() -> str | None:
@@ -163,12 +193,29 @@ def _check_evicted(lists: Set[str]) -> None:
             f"DVC's default remote lacks {len(lost)} of {len(wanted)} objects of evicted batches, e.g. {min(lost)}, "
             "and nothing was sent: mount it or correct its settings; if it is another remote than before, copy the "
             "objects of the former one into it, or name the former one again (`dvc remote default NAME`); then run "
-            "`python -m flows.dvc`"
+            "`python -m flows.dvc`; if they are lost: `autolora repair --apply`"
         )
     if lacking:
         from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
 
         send_objects(lacking)
+
+
+def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
+    """Return the md5 of the objects that the default remote lacks, or has with another size. expected: md5 -> bytes."""
+    found = sizes_in_remote(ROOT, expected)
+    return [md5 for md5, size in expected.items() if found.get(md5) != size]
+
+
+def _objects() -> dict[str, int]:
+    """Return md5 -> bytes of all objects of this state that DVC's cache has."""
+    md5s: set[str] = set()
+    for output in read_records(ROOT).outputs:
+        if output.in_cache:
+            files = read_list(object_path(ROOT, output.md5), output.md5) if output.is_folder else None
+            md5s |= {output.md5, *(files or {}).values()}
+    paths = ((md5, object_path(ROOT, md5)) for md5 in md5s)
+    return {md5: path.stat().st_size for md5, path in paths if path.exists()}
 
 
 def _dvc_files() -> list[Path]:
@@ -277,6 +324,8 @@ def dvc() -> None:
     with exclusive_lock(ROOT) as lock_fd:
         repair_files()
         added, pushed = add_batches(lock_fd), push(lock_fd)
+        if pushed is not None:
+            verify_remote()
     print(f"[dvc] batches and sketch packs: {len(added)} added, {pushed or 0} pushed")
 
 

@@ -5,17 +5,16 @@ its commit is the newest and the remote has its objects. A refused run stays in 
 refresh continues, and is kept as a branch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from autolora.catalog.diff import BASELINE
 from autolora.clock import now, today
-from autolora.errors import AutoLoraError
 from autolora.index.served import former_digest, release
 from autolora.index.store import content_digest
-from autolora.integrity.dvc_records import LOADER, object_path, read_list, read_records, sizes_in_remote
+from autolora.integrity.dvc_records import LOADER
 from autolora.refresh.last_refresh import record_release
 from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import Decision, explain, read_decisions, record
@@ -24,12 +23,8 @@ from autolora.releases.pin import read_pin
 from autolora.releases.tags import INDEX, PREFIX, REFUSED, free_name, release_tags
 from autolora.stages import AFTER_RELEASE
 from autolora.storage.git import branches, list_tags, read_revisions
-from autolora.wording import counted
 from flows import dvc, git
 from flows.stage import ROOT, PromotionRefused, params, print_and_log
-
-MAX_NAMED = 3
-"""objects that an error names"""
 
 
 def decide(outcomes: Sequence[Outcome]) -> Decision | None:
@@ -115,7 +110,7 @@ def push(summary: str, lock_fd: int) -> str | None:
         return None
     name = _untagged_release()
     if name and pushed is not None:
-        verify_remote()
+        dvc.verify_remote()
     if name:
         git.tag(name, f"{name}\n\n{_tag_text()}\n\n{summary}")
         print_and_log(f"[refresh] tagged {name}")
@@ -153,46 +148,3 @@ def _locked_stages() -> dict[str, Any]:
     """Return stage -> what dvc.lock says of its last finished run."""
     stages: dict[str, Any] = yaml.load((ROOT / "dvc.lock").read_text(), LOADER)["stages"]
     return stages
-
-
-def verify_remote() -> None:
-    """Send the objects of this state again that the default remote lacks, or has with another size.
-
-    `dvc push` leaves an object alone that the remote has by name. If it is killed, it leaves empty ones in a folder
-    whose file system has no reflinks; it has also ended without an error and without a large file (iterative/dvc
-    #10448). Raises AutoLoraError if the remote is still not whole.
-    """
-    expected = _objects()
-    wrong = _wrong_in_remote(expected)
-    if wrong:
-        print_and_log(
-            f"[refresh] sending again what the remote lacks or has damaged: {counted(len(wrong), 'object')}"
-        )
-        from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
-
-        send_objects(wrong)
-        wrong = _wrong_in_remote(expected)
-    if wrong:
-        (ROOT / dvc.PUSHED).unlink(missing_ok=True)
-        raise AutoLoraError(
-            f"the remote lacks {len(wrong)} of {len(expected)} objects after they were sent, or has them with another "
-            f"size, e.g. {', '.join(wrong[:MAX_NAMED])}: the release is served here, and tagged once the remote has "
-            "them; the next refresh pushes again"
-        )
-
-
-def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
-    """Return the md5 of the objects that the default remote lacks, or has with another size. expected: md5 -> bytes."""
-    found = sizes_in_remote(ROOT, expected)
-    return [md5 for md5, size in expected.items() if found.get(md5) != size]
-
-
-def _objects() -> dict[str, int]:
-    """Return md5 -> bytes of all objects of this state that DVC's cache has."""
-    md5s: set[str] = set()
-    for output in read_records(ROOT).outputs:
-        if output.in_cache:
-            files = read_list(object_path(ROOT, output.md5), output.md5) if output.is_folder else None
-            md5s |= {output.md5, *(files or {}).values()}
-    paths = ((md5, object_path(ROOT, md5)) for md5 in md5s)
-    return {md5: path.stat().st_size for md5, path in paths if path.exists()}

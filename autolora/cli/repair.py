@@ -54,14 +54,20 @@ def verify(
 
 
 def _describe(findings: "Sequence[Finding]") -> Iterator[str]:
-    """Yield a line per finding; files that DVC's cache lacks too, as in a clone without data, have one in common."""
-    from autolora.integrity.verification import MISSING, not_pulled
+    """Yield a line per finding, but one per evicted batch, and one for all files that DVC's cache lacks too."""
+    from autolora.integrity.verification import MISSING, lost_in_remote, not_pulled
 
-    outputs = not_pulled(findings)
+    outputs, batches = not_pulled(findings), lost_in_remote(findings)
     lacking = {finding for found in outputs.values() for finding in found}
+    lost = {finding for found in batches.values() for finding in found}
     for finding in findings:
-        if finding not in lacking:
+        if finding not in lacking | lost:
             yield f"{finding.problem:8} {finding.path}{f' ({finding.detail})' if finding.detail else ''}"
+    for batch, files in batches.items():
+        yield (
+            f"{MISSING:8} {counted(len(files), 'file')} of the evicted batch {batch}, which DVC's remote lacks or has "
+            "empty: run `autolora repair --apply`"
+        )
     if lacking:
         names = ", ".join([*list(outputs)[:MAX_NAMES], *(["…"] if len(outputs) > MAX_NAMES else [])])
         yield (

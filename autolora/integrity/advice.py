@@ -25,6 +25,8 @@ from autolora.storage.hashes import hash_files
 TRAININGS = ("encoder", "fusion", "experiments")
 SERVE_WORKING = "searches read the working index then, until a refresh releases one"
 GIT, POOL = "git", "pool"
+BRING_BACK = "DVC's remote has lost it; --apply brings back what is left of its batch"
+SEND = "python -m flows.dvc"
 ORDER = (GIT, *STAGES)
 """groups of findings in the order in which they are mended; copies of the index follow"""
 
@@ -51,6 +53,13 @@ def advise(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> li
         adviser.advise(group, finding, groups[group])
         for finding, group in zip(findings, map(adviser.group_of, findings), strict=True)
     ]
+
+
+def advise_to_send() -> Advice:
+    """Return what to do with an evicted batch of which the remote has lost files, once it is here again."""
+    return Advice(
+        len(ORDER), SEND, "DVC's remote has lost files of it; what is left is here again, to be sent"
+    )
 
 
 def is_unfinished(root: Path, finding: Finding) -> bool:
@@ -98,6 +107,8 @@ class _Adviser:
         """Return command and reason of a finding that is mended alone, or not at all."""
         if finding.problem == EXTRA:
             return "", finding.detail
+        if finding.kind == REMOTE_ONLY:
+            return "", BRING_BACK
         if is_unfinished(self._root, finding):
             return "dvc repro", "the stage 'pool' was interrupted"
         if finding.path == str(served_path(self._root).relative_to(self._root)):

@@ -4,16 +4,24 @@ DVC has a file if its cache or its default remote holds the object. A file of th
 object has the recorded hash; any other stays as it is, with the command that an operator can run.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.errors import AutoLoraError
-from autolora.integrity.advice import Advice, advise, is_unfinished
+from autolora.integrity.advice import Advice, advise, advise_to_send, is_unfinished
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import dvc_setting, run_dvc, sizes_in_remote
 from autolora.integrity.expected import ExpectedFile, expect_all
-from autolora.integrity.verification import EMPTY_MD5, EXTRA, Finding, verify
+from autolora.integrity.verification import (
+    EMPTY_MD5,
+    EXTRA,
+    MISSING,
+    REMOTE_ONLY,
+    Finding,
+    lost_in_remote,
+    verify,
+)
 from autolora.storage.lock import exclusive_lock
 
 CACHE = "DVC's cache"
@@ -47,13 +55,17 @@ def plan_repair(root: Path) -> list[Repair]:
 def repair(root: Path) -> list[Repair]:
     """Restore all findings that DVC has; return each finding with what has restored it or does.
 
-    Restoring the list of a folder makes its files known, so this verifies until nothing is left that DVC has.
+    Restoring the list of a folder makes its files known, so this verifies until nothing is left that DVC has. An
+    evicted batch of which the remote has lost files comes back to this disk, as far as the remote has it.
     Raises AutoLoraError if a refresh or another repair runs, MissingArtifact if DVC does not work in this repository.
     """
     with exclusive_lock(root):
         reader, restored = ContentReader(), dict[FindingKey, Repair]()
         while True:
             left = _plan(root, reader, restored.keys())
+            if lost := lost_in_remote([row.finding for row in left]):
+                restored |= _bring_back(root, reader, lost)
+                continue
             if not (offered := [row for row in left if row.source]):
                 break
             _restore(root, reader, [row.finding.file for row in offered if row.finding.file])
@@ -85,7 +97,8 @@ def _sources(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> 
     sources, wanted = dict[FindingKey, str](), dict[FindingKey, ExpectedFile]()
     for finding in findings:
         file = finding.file
-        if file and file.object and finding.problem != EXTRA and not is_unfinished(root, finding):
+        is_here = finding.problem != EXTRA and finding.kind != REMOTE_ONLY
+        if file and file.object and is_here and not is_unfinished(root, finding):
             if reader.has_md5(file.object, file.md5):
                 sources[_key(finding)] = CACHE
             else:
@@ -118,6 +131,28 @@ def _restore(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -
         path.unlink()  # the fetch of a list can bring what was taken down since
     _remove_damaged(reader, not_cached)  # because DVC does not hash what it has fetched
     _check_out(root, reader, files)
+
+
+def _bring_back(
+    root: Path, reader: ContentReader, lost: Mapping[str, Sequence[Finding]]
+) -> dict[FindingKey, Repair]:
+    """Fetch what the remote has of evicted batches, which are so no longer evicted; return how to send them again.
+
+    lost: batch -> findings of files that the remote lacks.
+    """
+    files = [
+        file
+        for file in expect_all(root).remote_only
+        if file.path and file.output and file.output.path in lost
+    ]
+    for batch in lost:
+        (root / batch).mkdir(exist_ok=True)
+    _restore(root, reader, files)
+    findings = [
+        Finding(path=batch, kind=REMOTE_ONLY, problem=MISSING, expected="", file=found[0].file)
+        for batch, found in lost.items()
+    ]
+    return {_key(row): Repair(finding=row, source=None, advice=advise_to_send()) for row in findings}
 
 
 def _remove_damaged(reader: ContentReader, files: Sequence[ExpectedFile]) -> None:

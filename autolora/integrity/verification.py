@@ -133,11 +133,15 @@ def verify(
 
 
 def not_pulled(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """Return output of DVC -> its missing files, of the outputs whose object DVC's cache lacks too."""
+    """Return output of DVC -> its missing files, of the outputs whose object DVC's cache lacks too.
+
+    Those that DVC's remote has lost are not among them.
+    """
     lacking = {
         finding.file.output.path
         for finding in findings
         if finding.problem == MISSING
+        and finding.kind != REMOTE_ONLY
         and finding.file
         and finding.file.output
         and _has_no_object(finding.file)
@@ -148,6 +152,15 @@ def not_pulled(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
         named = {finding.file.output.path} if finding.file and finding.file.output else set()
         for output in sorted(lacking & (parents | named)) if finding.problem == MISSING else ():
             files.setdefault(output, []).append(finding)
+    return files
+
+
+def lost_in_remote(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Return evicted batch -> its files that DVC's remote lacks, or has empty; the batch as DVC's path of it."""
+    files: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.kind == REMOTE_ONLY and finding.problem != EXTRA and finding.file and finding.file.output:
+            files.setdefault(finding.file.output.path, []).append(finding)
     return files
 
 

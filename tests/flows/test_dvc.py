@@ -169,13 +169,13 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
     (root / dvc.PUSHED).unlink()
     dvc.push()
     assert not empty.stat().st_size, "DVC sends it itself: verify_remote may go"
-    promotion.verify_remote()
+    dvc.verify_remote()
     assert {path: path.read_bytes() for path in before} == before
 
     dvc_objects.empty_file(empty)
     monkeypatch.setattr(dvc_objects, "send_objects", lambda oids: None)
     with pytest.raises(AutoLoraError, match=r"lacks 1 of \d+ objects after they were sent"):
-        promotion.verify_remote()
+        dvc.verify_remote()
 
 
 def test_a_push_that_fails_says_so_and_is_repeated(root: Path, tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_a_remote_that_lacks_evicted_batches_is_not_taken_for_complete(root: Pat
 def test_nothing_is_sent_to_an_empty_remote_of_the_same_url(root: Path, contents: Contents) -> None:
     """Such as another server, or a folder that is not mounted: a list without its files would be taken for complete."""
     dvc.push()
-    promotion.verify_remote()
+    dvc.verify_remote()
     evict.evict_batches()
     store, away = root.parent / "store", root.parent / "away"
     store.rename(away)
@@ -387,7 +387,7 @@ def test_s3(root: Path, contents: Contents, tmp_path: Path, monkeypatch: pytest.
         dvc.push()
         assert evict.evict_batches() == NAMES[:2]
         assert read(root, contents) == contents
-        expected = promotion._objects()
+        expected = dvc._objects()
         asked = dvc_records.sizes_in_remote(root, [*expected, "0" * 32])
         monkeypatch.setattr(dvc_records, "LISTED_FROM", 1)
         assert dvc_records.sizes_in_remote(root, [*expected, "0" * 32]) == asked == expected
@@ -439,7 +439,7 @@ def test_a_killed_push_or_eviction_loses_nothing(
         if (batches.batches_folder(root) / name).exists():
             used(root, name, 1)
     dvc.push()
-    promotion.verify_remote()
+    dvc.verify_remote()
     evict.evict_batches()
     assert len(evicted.evicted_batches(root)) == 2 and not list((root / "data/pool/evicting").glob("*"))
     shutil.rmtree(evicted.fetched_folder(root), ignore_errors=True)

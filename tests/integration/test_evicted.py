@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from autolora.pool import batches
 from playground.repository import Repository, change_params
@@ -41,6 +42,19 @@ def evicted(repository: Repository, server: S3Server) -> Repository:
 def set_access(repository: Repository, server: S3Server) -> None:
     for name, value in server.remote_settings().items():
         repository.run("dvc", "remote", "modify", "--local", "cloud", name, value)
+
+
+def keys(server: S3Server) -> set[str]:
+    """Return the names of all objects of the remote."""
+    pages = server.client().get_paginator("list_objects_v2").paginate(Bucket="pool", Prefix="store/")
+    return {row["Key"] for page in pages for row in page.get("Contents", ())}
+
+
+def files_of(repository: Repository, batch: str) -> list[str]:
+    """Return the names of the remote's objects that an evicted batch consists of, without their list."""
+    md5 = yaml.safe_load((repository.root / f"data/pool/batches/{batch}.dvc").read_text())["outs"][0]["md5"]
+    rows = json.loads((repository.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).read_text())
+    return [f"store/files/md5/{row['md5'][:2]}/{row['md5'][2:]}" for row in rows]
 
 
 def autolora(repository: Repository, *arguments: str, day: int = 3) -> str:
@@ -100,3 +114,23 @@ def test_going_back_and_a_clone_need_no_batch(evicted: Repository, server: S3Ser
     assert clone.digests() == evicted.digests()
     assert not batches.batch_names(clone.root)
     assert not DOWNLOADS & evicted.requests().keys()
+
+
+def test_what_the_remote_has_lost_is_downloaded_and_sent_again(evicted: Repository, server: S3Server) -> None:
+    """All but the lists of folders, by which DVC takes these folders for complete."""
+    client, day = server.client(), "2026-01-05"
+    for key in keys(server):
+        if not key.endswith(".dir"):
+            client.delete_object(Bucket="pool", Key=key)
+    lost = evicted.run("python", "-m", "autolora", "verify", check=False).stdout
+    assert f"of the evicted batch data/pool/batches/{day}, which DVC's remote lacks" in lost
+    evicted.requests()
+    repaired = evicted.run("python", "-m", "autolora", "repair", "--apply", check=False).stdout
+    for command in repaired.partition("in this order:")[2].splitlines():
+        evicted.run("bash", "-c", command)
+    assert evicted.requests().keys() >= DOWNLOADS
+    assert ": 0 findings" in autolora(evicted, "verify")
+    assert keys(server) >= {*files_of(evicted, day)}
+    evicted.committed_refresh(3)
+    assert day not in batches.batch_names(evicted.root)
+    assert ": 0 findings" in autolora(evicted, "verify")

@@ -5,11 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from autolora.cli import app
+from autolora.integrity.advice import BRING_BACK
 from autolora.integrity.content import ContentReader
+from autolora.integrity.repair import commands
 from autolora.integrity.verification import EMPTY, EXTRA, MISSING
 from autolora.params import load
-from autolora.pool.batches import batch_names
+from autolora.pool import batches
 from autolora.pool.evicted import fetched_path, local_path, stored_files
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.sketch_packs import find_sketches
@@ -72,6 +76,27 @@ def test_what_the_remote_lacks_is_found(evicted: VersionedRepository) -> None:
     assert [row.source for row in evicted.plan()] == [None] * 3
 
 
+def test_a_batch_of_which_the_remote_has_lost_files_comes_back_without_them(
+    evicted: VersionedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, members = evicted.root, batches.members(evicted.root)["weights"]
+    lost = min(members)
+    in_store(evicted, local_path(root, "weights", lost), evicted.remote).unlink()
+    batch = f"data/pool/batches/{members[lost]}"
+    monkeypatch.chdir(root)
+    text = CliRunner().invoke(app, ["verify"]).output
+    assert f"missing  1 file of the evicted batch {batch}, which DVC's remote lacks" in text
+    assert [row.reason for row in evicted.plan()] == [BRING_BACK]
+    repairs = {row.finding.path: row for row in evicted.repair()}
+    path = batches.file_path(root, "weights", lost)
+    assert repairs.keys() == {batch, str(path.relative_to(root))}
+    download, send = commands([*repairs.values()])
+    assert "--single-item pool" in download and send == "python -m flows.dvc"
+    assert (root / batch).exists() and not path.exists()
+    others = {name for name in members if members[name] == members[lost]} - {lost}
+    assert others and others <= batches.present_files(root, "weights")
+
+
 def test_a_batch_that_was_lost_before_its_push_is_restored_from_the_cache(
     repository: VersionedRepository, tmp_path: Path
 ) -> None:
@@ -110,4 +135,4 @@ def test_sketches_of_another_size_are_made_of_fetched_files(evicted: VersionedRe
     site.run_pool(recipe)
     assert site.requests() == {"weights": 1}, "the refused file, which the pool does not store"
     assert stored_files(evicted.root, "weights") == find_sketches(evicted.root, recipe.digest).keys()
-    assert not batch_names(evicted.root)
+    assert not batches.batch_names(evicted.root)
