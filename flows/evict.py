@@ -50,6 +50,11 @@ def evict_batches() -> list[str]:
             f"[evict] {counted(len(left), 'batch', 'batches')} of {gigabytes:,.3g} GB, from {left[0]} on, are in DVC's "
             "remote only"
         )
+    if excess > 0:
+        print_and_log(
+            f"[evict] {excess / evicted.GB:,.3g} GB beyond storage.keep_local_gb stay here: used just now, or "
+            "named above"
+        )
     return left
 
 
@@ -106,7 +111,7 @@ def _is_held(name: str, output: Output) -> bool:
     if lacking := sum(found.get(md5) != size for md5, size in wanted.items()):
         print_and_log(
             f"[evict] batch {name} stays: DVC's remote lacks {lacking} of its {counted(len(wanted), 'object')}, or has "
-            f"them with another size; delete {dvc.PUSHED}, and the next refresh sends them again"
+            "them with another size: `python -m flows.dvc` sends them again"
         )
     return not lacking
 

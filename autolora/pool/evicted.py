@@ -190,7 +190,8 @@ def _fetch(root: Path, wanted: dict[str, Path]) -> None:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise MissingArtifact(
             f"{min(wanted)} lies in DVC's remote only, because its batch was evicted (storage.keep_local_gb), and "
-            f"could not be fetched ({reason}): `autolora doctor` checks the remote; try again when it answers"
+            f"could not be fetched ({reason}): `autolora doctor` checks the remote, and `autolora verify` what it has; "
+            "try again when it answers"
         )
 
 
