@@ -7,14 +7,16 @@ afterwards (`dvc add`). `python -m flows.dvc` does that by hand, after a `dvc re
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from pathlib import Path
 
 import psutil
 import yaml
 
 from autolora.errors import AutoLoraError
+from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import (
+    FOLDER_SUFFIX,
     added_folders,
     declared_outputs,
     object_path,
@@ -23,6 +25,7 @@ from autolora.integrity.dvc_records import (
     read_records,
     sizes_in_remote,
 )
+from autolora.integrity.taken_down import read_taken_down
 from autolora.pool import batches, sketch_packs
 from autolora.pool import store as pool
 from autolora.pool.evicted import evicted_batches
@@ -84,7 +87,7 @@ def verify_remote() -> None:
 
     `dvc push` leaves an object alone that the remote has by name. If it is killed, it leaves empty ones in a folder
     whose file system has no reflinks; it has also ended without an error and without a large file (iterative/dvc
-    #10448). Raises AutoLoraError if the remote is still not whole.
+    #10448). Raises AutoLoraError if the remote is still not whole, or if an object to be sent is damaged here.
     """
     expected = _objects()
     wrong = _wrong_in_remote(expected)
@@ -92,16 +95,14 @@ def verify_remote() -> None:
         print_and_log(
             f"[dvc] sending again what the remote lacks or has damaged: {counted(len(wrong), 'object')}"
         )
-        from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
-
-        send_objects(wrong)
+        _send(wrong)
         wrong = _wrong_in_remote(expected)
     if wrong:
         (ROOT / PUSHED).unlink(missing_ok=True)
         raise AutoLoraError(
             f"the remote lacks {len(wrong)} of {len(expected)} objects after they were sent, or has them with another "
-            f"size, e.g. {', '.join(wrong[:MAX_NAMED])}: the index is served here, and tagged as a release once the "
-            "remote has them; the next refresh pushes again, as does `python -m flows.dvc`"
+            f"size, e.g. {', '.join(wrong[:MAX_NAMED])}: the next refresh pushes again, as does `python -m flows.dvc`; "
+            "an index that is served here is tagged as a release once the remote has them"
         )
 
 
@@ -193,12 +194,27 @@ def _check_evicted(lists: Set[str]) -> None:
             f"DVC's default remote lacks {len(lost)} of {len(wanted)} objects of evicted batches, e.g. {min(lost)}, "
             "and nothing was sent: mount it or correct its settings; if it is another remote than before, copy the "
             "objects of the former one into it, or name the former one again (`dvc remote default NAME`); then run "
-            "`python -m flows.dvc`; if they are lost: `autolora repair --apply`"
+            "`python -m flows.dvc`; if it is the right one and has lost them: `autolora repair`"
         )
     if lacking:
-        from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
+        _send(lacking)
 
-        send_objects(lacking)
+
+def _send(md5s: Collection[str]) -> None:
+    """Send objects of DVC's cache, over what the remote has; raise AutoLoraError, and send none, if one is damaged."""
+    reader = ContentReader()
+    damaged = [
+        md5 for md5 in md5s if not reader.has_md5(object_path(ROOT, md5), md5.removesuffix(FOLDER_SUFFIX))
+    ]
+    if damaged:
+        raise AutoLoraError(
+            f"{counted(len(damaged), 'object')} of DVC's cache, e.g. {damaged[0]}, must be sent to the remote and is "
+            "damaged here: run `autolora repair`, which finds an intact one or says how to make it, then "
+            "`python -m flows.dvc`"
+        )
+    from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
+
+    send_objects(md5s)
 
 
 def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
@@ -208,13 +224,13 @@ def _wrong_in_remote(expected: Mapping[str, int]) -> list[str]:
 
 
 def _objects() -> dict[str, int]:
-    """Return md5 -> bytes of all objects of this state that DVC's cache has."""
+    """Return md5 -> bytes of all objects of this state that DVC's cache has, without those that were taken down."""
     md5s: set[str] = set()
     for output in read_records(ROOT).outputs:
         if output.in_cache:
             files = read_list(object_path(ROOT, output.md5), output.md5) if output.is_folder else None
             md5s |= {output.md5, *(files or {}).values()}
-    paths = ((md5, object_path(ROOT, md5)) for md5 in md5s)
+    paths = ((md5, object_path(ROOT, md5)) for md5 in md5s - read_taken_down(ROOT).md5)
     return {md5: path.stat().st_size for md5, path in paths if path.exists()}
 
 

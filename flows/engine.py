@@ -6,7 +6,7 @@ before it is complete and that goes away once its rows are stored. So a lost wor
 exists is not worked on again, and a killed run leaves its shards for the next one (`leftovers`).
 Descriptions of batches and errors are pickled between this process and its own workers, as Ray does with all it sends.
 Ray gets its cluster from RAY_ADDRESS; without it, Ray starts on this machine, with a token of its own: Ray would write
-one into the user's home folder, and then demand it of clusters that are started later.
+one to ~/.ray/auth_token, and each `ray start --head` after that would demand it of all that connect.
 """
 
 import hashlib
@@ -40,6 +40,10 @@ BLOCKS_PER_WORKER = 32
 OBJECT_STORE_BYTES = 200_000_000
 """of a Ray that starts here; only batches' descriptions go through it"""
 CONNECT_S = 10.0
+REFUSED = (
+    "the Ray cluster wants a token, and this process has none or another one: set RAY_AUTH_MODE=token, and copy "
+    "~/.ray/auth_token from the machine where `ray start --head` ran"
+)
 RUN = "run"
 """file beside the shards that names the run, by which a worker sees that it shares the folder"""
 
@@ -206,12 +210,11 @@ def _cluster() -> Iterator[Any]:
     try:
         _check_answers(address)
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
+    except ray.exceptions.AuthenticationError as error:
+        raise MismatchError(f"{address or 'this machine'}: {REFUSED}") from error
     except (OSError, RuntimeError, ValueError) as error:
         if "AuthenticationError" in f"{error.__cause__}":
-            raise MismatchError(
-                f"the Ray cluster at {address} refuses this machine's token: set RAY_AUTH_MODE=token, and copy "
-                "~/.ray/auth_token from the machine where `ray start --head` ran"
-            ) from error
+            raise MismatchError(f"{address}: {REFUSED}") from error
         raise MismatchError(
             f"no Ray cluster answers at {address or 'this machine'} ({error}): start one (`ray start --head`), or "
             f"correct {ADDRESS}, or set operation.engine: local"

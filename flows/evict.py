@@ -52,8 +52,8 @@ def evict_batches() -> list[str]:
         )
     if excess > 0:
         print_and_log(
-            f"[evict] {excess / evicted.GB:,.3g} GB beyond storage.keep_local_gb stay here: used just now, or "
-            "named above"
+            f"[evict] {excess / evicted.GB:,.3g} GB beyond three quarters of storage.keep_local_gb stay here: used "
+            "just now, or named above"
         )
     return left
 

@@ -59,14 +59,14 @@ def _describe(findings: "Sequence[Finding]") -> Iterator[str]:
 
     outputs, batches = not_pulled(findings), lost_in_remote(findings)
     lacking = {finding for found in outputs.values() for finding in found}
-    lost = {finding for found in batches.values() for finding in found}
+    grouped = lacking.union(*batches.values())
     for finding in findings:
-        if finding not in lacking | lost:
+        if finding not in grouped:
             yield f"{finding.problem:8} {finding.path}{f' ({finding.detail})' if finding.detail else ''}"
     for batch, files in batches.items():
         yield (
             f"{MISSING:8} {counted(len(files), 'file')} of the evicted batch {batch}, which DVC's remote lacks or has "
-            "empty: run `autolora repair --apply`"
+            "empty: see `autolora repair`"
         )
     if lacking:
         names = ", ".join([*list(outputs)[:MAX_NAMES], *(["…"] if len(outputs) > MAX_NAMES else [])])
@@ -83,7 +83,7 @@ def repair(
 ) -> None:
     """Restore what `autolora verify` finds, as far as DVC has it; print the commands that restore the rest."""
     announce("verifying all files first")
-    from autolora.integrity.repair import commands, plan_repair
+    from autolora.integrity.repair import any_comes_back, commands, plan_repair
     from autolora.integrity.repair import repair as repair_all
 
     root, _ = enter_repository()
@@ -95,7 +95,7 @@ def repair(
     if apply:
         print(f"{from_dvc} of {len(repairs)} findings repaired and verified again")
     else:
-        hint = ": run `autolora repair --apply`" if from_dvc else ""
+        hint = ": run `autolora repair --apply`" if from_dvc or any_comes_back(repairs) else ""
         print(f"DVC has {from_dvc} of {len(repairs)} findings{hint}")
     if further := commands(repairs):
         print("to restore the others, run in this order:")

@@ -25,7 +25,7 @@ from autolora.storage.hashes import hash_files
 TRAININGS = ("encoder", "fusion", "experiments")
 SERVE_WORKING = "searches read the working index then, until a refresh releases one"
 GIT, POOL = "git", "pool"
-BRING_BACK = "DVC's remote has lost it; --apply brings back what is left of its batch"
+BRING_BACK = "DVC's remote has lost it: --apply fetches what is left of its batch"
 SEND = "python -m flows.dvc"
 ORDER = (GIT, *STAGES)
 """groups of findings in the order in which they are mended; copies of the index follow"""
@@ -55,17 +55,20 @@ def advise(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> li
     ]
 
 
-def advise_to_send() -> Advice:
-    """Return what to do with an evicted batch of which the remote has lost files, once it is here again."""
-    return Advice(
-        len(ORDER), SEND, "DVC's remote has lost files of it; what is left is here again, to be sent"
-    )
+def advise_to_send(reason: str) -> Advice:
+    """Return the advice to send to the remote what it has lost."""
+    return Advice(len(ORDER), SEND, reason)
 
 
 def is_unfinished(root: Path, finding: Finding) -> bool:
     """Return whether a table of the pool differs from DVC's version because the stage `pool` was interrupted."""
     output = finding.file.output if finding.file else None
     return bool(output and output.stage == POOL and open_folder(root).exists())
+
+
+def is_cached(reader: ContentReader, finding: Finding) -> bool:
+    """Return whether DVC's cache has the intact object of a finding."""
+    return finding.file is not None and reader.has_md5(finding.file.object, finding.file.md5)
 
 
 class _Adviser:
@@ -94,6 +97,8 @@ class _Adviser:
     def advise(self, group: str, finding: Finding, findings: Sequence[Finding]) -> Advice:
         """Return what to do with a finding of a group of findings."""
         order = ORDER.index(group) if group in ORDER else len(ORDER)
+        if finding.kind == REMOTE_ONLY and is_cached(self._reader, finding):
+            return advise_to_send("DVC's remote has lost it, and DVC's cache has it")
         if group == GIT:
             paths = shlex.join(sorted(row.path for row in findings))
             return Advice(order, f"git checkout HEAD -- {paths}", "the last commit has it")
@@ -108,7 +113,7 @@ class _Adviser:
         if finding.problem == EXTRA:
             return "", finding.detail
         if finding.kind == REMOTE_ONLY:
-            return "", BRING_BACK
+            return "", BRING_BACK if finding.file else finding.detail
         if is_unfinished(self._root, finding):
             return "dvc repro", "the stage 'pool' was interrupted"
         if finding.path == str(served_path(self._root).relative_to(self._root)):

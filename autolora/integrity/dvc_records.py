@@ -27,6 +27,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ASK_REMOTE = """
 import json, sys
 from dvc.repo import Repo
+from dvc_objects.fs.base import ObjectFileSystem
 
 def ask(remote, oids):
     rows = remote.fs.info([remote.oid_to_path(oid) for oid in oids], return_exceptions=True) if oids else []
@@ -45,16 +46,21 @@ def list_all(remote, oids):
         remote.fs.fs.invalidate_cache()
     return found
 
+def is_listed(remote, oids, least):
+    if len(oids) < least or not isinstance(remote.fs, ObjectFileSystem):
+        return False
+    return 256 * len(remote.fs.fs.find(remote.oid_to_path("00"))) <= 20 * len(oids)
+
 with Repo() as repo:
     remote, oids = repo.cloud.get_remote_odb(), json.load(sys.stdin)
-    can_list = remote.fs.protocol != "local" and remote.fs.CAN_TRAVERSE
-    find = list_all if can_list and len(oids) >= int(sys.argv[1]) else ask
+    find = list_all if is_listed(remote, oids, int(sys.argv[1])) else ask
     print(json.dumps(find(remote, oids)))
 """
 """program that prints the sizes of those objects in its input that the default remote holds; DVC's own `oids_exist`
 would remove damaged objects from a remote that is a folder"""
-LISTED_FROM = 10_000
-"""so many objects are found in lists of all that the remote holds, with a thousand per answer, instead of one by one"""
+LISTED_FROM = 1000
+"""so many objects or more are looked up in lists of an object store, a thousand per answer, instead of one by one; not
+if it has more than twenty times as many, by the number of those whose names begin with 00"""
 READ_REMOTE = """
 import contextlib, json, sys
 from dvc.repo import Repo

@@ -5,11 +5,11 @@ object has the recorded hash; any other stays as it is, with the command that an
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autolora.errors import AutoLoraError
-from autolora.integrity.advice import Advice, advise, advise_to_send, is_unfinished
+from autolora.integrity.advice import BRING_BACK, Advice, advise, advise_to_send, is_unfinished
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import dvc_setting, run_dvc, sizes_in_remote
 from autolora.integrity.expected import ExpectedFile, expect_all
@@ -18,6 +18,7 @@ from autolora.integrity.verification import (
     EXTRA,
     MISSING,
     REMOTE_ONLY,
+    UNKNOWN,
     Finding,
     lost_in_remote,
     verify,
@@ -26,6 +27,10 @@ from autolora.storage.lock import exclusive_lock
 
 CACHE = "DVC's cache"
 TARGETS_PER_COMMAND = 500
+NOT_THE_REMOTE = (
+    "DVC's remote has nothing of any evicted batch: mount it, or correct its settings; if all is lost, set "
+    "storage.keep_local_gb to null, and the next refresh downloads the pool from the hubs"
+)
 
 FindingKey = tuple[str, str]
 """path and problem"""
@@ -60,18 +65,32 @@ def repair(root: Path) -> list[Repair]:
     Raises AutoLoraError if a refresh or another repair runs, MissingArtifact if DVC does not work in this repository.
     """
     with exclusive_lock(root):
-        reader, restored = ContentReader(), dict[FindingKey, Repair]()
+        reader, tried, failed = ContentReader(), dict[FindingKey, Repair](), dict[FindingKey, str]()
         while True:
-            left = _plan(root, reader, restored.keys())
-            if lost := lost_in_remote([row.finding for row in left]):
-                restored |= _bring_back(root, reader, lost)
-                continue
-            if not (offered := [row for row in left if row.source]):
+            left = _plan(root, reader, tried.keys())
+            if offered := {_key(row.finding): row for row in left if row.source}:
+                reason = _restore(
+                    root, reader, [row.finding.file for row in offered.values() if row.finding.file]
+                )
+                failed |= dict.fromkeys(offered, reason) if reason else {}
+            elif lost := {
+                batch: files for batch, files in _lost(left).items() if (batch, MISSING) not in tried
+            }:
+                offered = _bring_back(root, reader, left, lost)
+            else:
                 break
-            _restore(root, reader, [row.finding.file for row in offered if row.finding.file])
-            restored |= {_key(row.finding): row for row in offered}
-    result = restored | {_key(row.finding): row for row in left}
+            tried |= offered
+    rows = {_key(row.finding): row for row in left}
+    for key in failed.keys() & rows.keys():
+        reason = f"{tried[key].source} has it, and it could not be restored ({failed[key]}): try again"
+        rows[key] = replace(rows[key], advice=Advice(0, "", reason))
+    result = tried | rows
     return [result[key] for key in sorted(result)]
+
+
+def any_comes_back(repairs: Sequence[Repair]) -> bool:
+    """Return whether `repair` brings back an evicted batch of which the remote has lost files."""
+    return bool(_lost(repairs))
 
 
 def commands(repairs: Sequence[Repair]) -> list[str]:
@@ -82,7 +101,17 @@ def commands(repairs: Sequence[Repair]) -> list[str]:
 
 def _plan(root: Path, reader: ContentReader, tried: Collection[FindingKey]) -> list[Repair]:
     """Return what restores each finding. tried: findings that DVC could not restore."""
-    findings = verify(root, reader=reader).findings
+    report = verify(root, reader=reader)
+    findings = [*report.findings]
+    if report.unasked:
+        row = Finding(
+            path="files of evicted batches",
+            kind=REMOTE_ONLY,
+            problem=UNKNOWN,
+            expected="",
+            detail=report.unasked,
+        )
+        findings.append(row)
     sources = _sources(root, reader, [finding for finding in findings if _key(finding) not in tried])
     others = [finding for finding in findings if _key(finding) not in sources]
     advice = dict(zip(map(_key, others), advise(root, reader, others), strict=True))
@@ -97,11 +126,11 @@ def _sources(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> 
     sources, wanted = dict[FindingKey, str](), dict[FindingKey, ExpectedFile]()
     for finding in findings:
         file = finding.file
-        is_here = finding.problem != EXTRA and finding.kind != REMOTE_ONLY
-        if file and file.object and is_here and not is_unfinished(root, finding):
-            if reader.has_md5(file.object, file.md5):
+        is_evicted = finding.kind == REMOTE_ONLY
+        if file and file.object and finding.problem != EXTRA and not is_unfinished(root, finding):
+            if reader.has_md5(file.object, file.md5) and (file.path or not is_evicted):
                 sources[_key(finding)] = CACHE
-            else:
+            elif not is_evicted:
                 wanted[_key(finding)] = file
     remote = dvc_setting(root, "core.remote")
     if remote and wanted:
@@ -121,38 +150,62 @@ def _is_held(file: ExpectedFile, size: int | None) -> bool:
     return bool(size) or (size == 0 and file.md5 == EMPTY_MD5)
 
 
-def _restore(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> None:
-    """Fetch the objects that are damaged or missing, and check out the files of those that then are intact."""
+def _restore(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> str:
+    """Fetch damaged or missing objects and check out the files of those that then are intact; return why one failed.
+
+    Empty if none failed.
+    """
+    not_fetched = _fetch(root, reader, files)
+    return not_fetched or _check_out(root, reader, files)
+
+
+def _fetch(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> str:
+    """Fetch the objects that are damaged or missing; return why it failed, empty if it did not."""
     not_cached = [file for file in files if not reader.has_md5(file.object, file.md5)]
     _remove_damaged(reader, not_cached)  # because DVC does not fetch an object that exists
     not_erased = set(_not_erased(root))
-    _run(root, "fetch", sorted({_target(root, file) for file in not_cached}))
+    reason = _run(root, "fetch", sorted({_target(root, file) for file in not_cached}))
     for path in set(_not_erased(root)) - not_erased:
         path.unlink()  # the fetch of a list can bring what was taken down since
     _remove_damaged(reader, not_cached)  # because DVC does not hash what it has fetched
-    _check_out(root, reader, files)
+    return reason
+
+
+def _lost(repairs: Sequence[Repair]) -> dict[str, list[Finding]]:
+    """Return evicted batch -> its files that neither DVC's remote nor its cache has."""
+    return lost_in_remote([row.finding for row in repairs if row.reason == BRING_BACK])
 
 
 def _bring_back(
-    root: Path, reader: ContentReader, lost: Mapping[str, Sequence[Finding]]
+    root: Path, reader: ContentReader, left: Sequence[Repair], lost: Mapping[str, Sequence[Finding]]
 ) -> dict[FindingKey, Repair]:
-    """Fetch what the remote has of evicted batches, which are so no longer evicted; return how to send them again.
+    """Fetch what the remote has of evicted batches, which are then no longer evicted; return how each is completed.
 
-    lost: batch -> findings of files that the remote lacks.
+    Batches stay evicted if a fetch fails, or if the remote has nothing of any batch: then it is another one, most
+    likely. left: all findings. lost: batch -> findings of files that neither remote nor cache has.
     """
-    files = [
-        file
-        for file in expect_all(root).remote_only
-        if file.path and file.output and file.output.path in lost
-    ]
-    for batch in lost:
-        (root / batch).mkdir(exist_ok=True)
-    _restore(root, reader, files)
+    files = [file for file in expect_all(root).remote_only if not file.is_taken_down]
+    gone = {row.finding.file.oid for row in left if row.finding.kind == REMOTE_ONLY and row.finding.file}
+    if all(file.oid in gone for file in files):
+        advice = Advice(0, "", NOT_THE_REMOTE)
+    else:
+        files = [
+            file
+            for file in files
+            if file.path and file.output and file.output.path in lost and file.oid not in gone
+        ]
+        if reason := _fetch(root, reader, files):
+            advice = Advice(0, "", f"it stays in the remote, from which it could not be fetched ({reason})")
+        else:
+            for batch in lost:
+                (root / batch).mkdir(exist_ok=True)
+            _check_out(root, reader, files)
+            advice = advise_to_send("what DVC's remote has of it is here again, to be completed and sent")
     findings = [
         Finding(path=batch, kind=REMOTE_ONLY, problem=MISSING, expected="", file=found[0].file)
         for batch, found in lost.items()
     ]
-    return {_key(row): Repair(finding=row, source=None, advice=advise_to_send()) for row in findings}
+    return {_key(row): Repair(finding=row, source=None, advice=advice) for row in findings}
 
 
 def _remove_damaged(reader: ContentReader, files: Sequence[ExpectedFile]) -> None:
@@ -162,23 +215,25 @@ def _remove_damaged(reader: ContentReader, files: Sequence[ExpectedFile]) -> Non
             file.object.unlink(missing_ok=True)
 
 
-def _check_out(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> None:
-    """Replace the damaged files whose objects are intact."""
+def _check_out(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> str:
+    """Replace the damaged files whose objects are intact; return why it failed, empty if it did not."""
     targets = []
     for file in files:
         if file.path and reader.has_md5(file.object, file.md5) and not reader.has_md5(file.path, file.md5):
             file.path.unlink(missing_ok=True)  # DVC trusts a file whose time stamp it knows
             targets.append(_target(root, file))
-    _run(root, "checkout", sorted(targets), "--force")
+    return _run(root, "checkout", sorted(targets), "--force")
 
 
-def _run(root: Path, command: str, targets: Sequence[str], *options: str) -> None:
-    """Run a DVC command; what it cannot do, the next verification finds."""
+def _run(root: Path, command: str, targets: Sequence[str], *options: str) -> str:
+    """Run a DVC command; return why it failed for a part of the targets, empty if it did not."""
+    reason = ""
     for start in range(0, len(targets), TARGETS_PER_COMMAND):
         try:
             run_dvc(root, command, "--quiet", *options, *targets[start : start + TARGETS_PER_COMMAND])
-        except AutoLoraError:
-            continue
+        except AutoLoraError as error:
+            reason = str(error)
+    return reason
 
 
 def _not_erased(root: Path) -> Iterator[Path]:

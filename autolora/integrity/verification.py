@@ -23,6 +23,8 @@ from autolora.storage.inputs import changed_inputs
 
 MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
+UNKNOWN = "unknown"
+"""that of evicted files, in a repair, if the remote cannot be asked"""
 OBJECTS, RECORDS, REMOTE_ONLY = "objects", "records", "evicted"
 """kinds of findings besides those of ExpectedFile: objects in DVC's cache, files that record versions, and files of
 evicted batches, which DVC's remote must have"""
@@ -238,7 +240,7 @@ class _Check:
                 problem = MISSING if size is None else EMPTY
             if problem:
                 name, expected = self._name(file.shown_path), f"md5:{file.md5}"
-                detail = NOT_ERASED if problem == EXTRA else "evicted here, and so in DVC's remote"
+                detail = NOT_ERASED if problem == EXTRA else "evicted here, and DVC's remote lacks it"
                 findings.append(
                     Finding(
                         path=name,

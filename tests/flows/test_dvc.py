@@ -15,6 +15,8 @@ import torch
 from dvc.repo import Repo
 
 from autolora.errors import AutoLoraError
+from autolora.integrity.dvc_records import object_path
+from autolora.integrity.taken_down import TakenDown
 from autolora.lora.sketch import Sketch
 from autolora.pool import batches, sketch_packs
 from autolora.storage.files import append_rows
@@ -176,6 +178,29 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
     monkeypatch.setattr(dvc_objects, "send_objects", lambda oids: None)
     with pytest.raises(AutoLoraError, match=r"lacks 1 of \d+ objects after they were sent"):
         dvc.verify_remote()
+
+
+def test_neither_damaged_nor_taken_down_objects_are_sent(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
+    dvc.add_batches()
+    dvc.push()
+    path = min(path for path in store.rglob("*") if path.is_file() and path.suffix != ".dir")
+    md5, before = path.parent.name + path.name, path.read_bytes()
+    cached = object_path(root, md5)
+    cached.chmod(0o644)
+    cached.write_bytes(before + b"damaged")
+    with pytest.raises(AutoLoraError, match=rf"1 object of DVC's cache, e\.g\. {md5}, .*is damaged here"):
+        dvc.verify_remote()
+    assert path.read_bytes() == before
+    cached.write_bytes(before)
+    dvc_objects.empty_file(path)
+    taken_down = TakenDown(sha256=frozenset(), md5=frozenset([md5]), is_list_damaged=False)
+    monkeypatch.setattr(dvc, "read_taken_down", lambda root: taken_down)
+    dvc.verify_remote()
+    assert not path.read_bytes()
 
 
 def test_a_push_that_fails_says_so_and_is_repeated(root: Path, tmp_path: Path) -> None:

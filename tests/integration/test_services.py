@@ -97,7 +97,7 @@ def test_the_services_of_a_large_pool_work_together(
                     wait_until(lambda: number_of_nodes(given["6379"], environment) == 2)
             else:
                 done = subprocess.run(
-                    shlex.split(command), cwd=root, env=environment, text=True, capture_output=True
+                    ["bash", "-c", command], cwd=root, env=environment, text=True, capture_output=True
                 )
                 assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
                 outputs[command] = done.stdout

@@ -8,13 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.integrity.advice import BRING_BACK
+from autolora.errors import MissingArtifact
+from autolora.integrity import repair
+from autolora.integrity.advice import BRING_BACK, SEND
 from autolora.integrity.content import ContentReader
-from autolora.integrity.repair import commands
+from autolora.integrity.repair import NOT_THE_REMOTE, commands
 from autolora.integrity.verification import EMPTY, EXTRA, MISSING
 from autolora.params import load
 from autolora.pool import batches
-from autolora.pool.evicted import fetched_path, local_path, stored_files
+from autolora.pool.evicted import evicted_batches, fetched_path, local_path, stored_files
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.sketch_packs import find_sketches
 from autolora.pool.stage import PoolSync
@@ -97,6 +99,44 @@ def test_a_batch_of_which_the_remote_has_lost_files_comes_back_without_them(
     assert others and others <= batches.present_files(root, "weights")
 
 
+def test_a_remote_without_anything_is_taken_for_another_one(evicted: VersionedRepository) -> None:
+    away = evicted.remote.rename(evicted.remote.with_name("away"))
+    evicted.remote.mkdir()
+    evicted_before = evicted_batches(evicted.root)
+    assert {row.reason for row in evicted.repair() if not row.finding.path.endswith(".dir")} == {
+        BRING_BACK,
+        NOT_THE_REMOTE,
+    }
+    assert evicted_batches(evicted.root) == evicted_before
+    evicted.remote.rmdir()
+    away.rename(evicted.remote)
+    assert evicted.plan() == []
+
+
+def test_lists_that_only_the_remote_has_lost_bring_nothing_back(evicted: VersionedRepository) -> None:
+    for path in evicted.remote.rglob("*.dir"):
+        path.unlink()
+    repairs = evicted.repair()
+    assert {row.finding.path[-4:] for row in repairs} == {".dir"} and evicted_batches(evicted.root)
+    assert commands(repairs) == [SEND]
+
+
+def test_a_fetch_that_fails_leaves_the_batch_evicted(
+    evicted: VersionedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_dvc(root: Path, *arguments: str) -> str:
+        raise MissingArtifact("the connection was lost")
+
+    lost = min(batches.members(evicted.root)["weights"])
+    in_store(evicted, local_path(evicted.root, "weights", lost), evicted.remote).unlink()
+    before = evicted_batches(evicted.root)
+    monkeypatch.setattr(repair, "run_dvc", run_dvc)
+    reasons = {row.finding.path: row.reason for row in evicted.repair()}
+    batch = f"data/pool/batches/{batches.members(evicted.root)['weights'][lost]}"
+    assert "it stays in the remote" in reasons[batch] and "the connection was lost" in reasons[batch]
+    assert evicted_batches(evicted.root) == before
+
+
 def test_a_batch_that_was_lost_before_its_push_is_restored_from_the_cache(
     repository: VersionedRepository, tmp_path: Path
 ) -> None:
@@ -116,6 +156,8 @@ def test_a_remote_that_is_away_is_said(evicted: VersionedRepository) -> None:
     (evicted.root / ".dvc/config.local").unlink()
     report = evicted.verify()
     assert report.findings == () and "`dvc remote` failed" in report.unasked
+    (row,) = evicted.plan()
+    assert row.reason == report.unasked and not row.source
 
 
 def test_the_pool_downloads_no_evicted_file_again(evicted: VersionedRepository) -> None:
