@@ -15,7 +15,7 @@ help:                        ## list these commands
 demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (8 minutes)
 	python -m playground.demo
 
-test: .venv/installed        ## run all tests, with real servers (30 minutes)
+test: .venv/installed        ## run all tests, with real servers (30 to 60 minutes)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --ignore tests/studies
 
 fast: .venv/installed        ## run the quick unit tests only (2.5 minutes)
