@@ -151,12 +151,8 @@ def _is_held(file: ExpectedFile, size: int | None) -> bool:
 
 
 def _restore(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> str:
-    """Fetch damaged or missing objects and check out the files of those that then are intact; return why one failed.
-
-    Empty if none failed.
-    """
-    not_fetched = _fetch(root, reader, files)
-    return not_fetched or _check_out(root, reader, files)
+    """Fetch damaged or missing objects, check out the files of those that then are intact; return why a part failed."""
+    return "; ".join(filter(None, (_fetch(root, reader, files), _check_out(root, reader, files))))
 
 
 def _fetch(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> str:

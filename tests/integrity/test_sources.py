@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from autolora.errors import MissingArtifact
 from autolora.index.served import open_index
 from autolora.index.store import content_digest
+from autolora.integrity import dvc_records, repair
 from autolora.integrity.expected import expect_all
 from autolora.integrity.repair import CACHE
 from tests.integrity.faults import FAULTS, empty, flip_bit, rewrite, truncate
@@ -43,6 +45,32 @@ def test_the_remote_restores_what_is_damaged_in_tree_and_cache(repository: Versi
     assert sources(repository.repair()) == sources(planned)
     assert repository.contents() == before
     assert all(path.stat().st_nlink == 2 for path in paths), "linked again"
+
+
+def test_a_fetch_that_fails_is_said_and_keeps_nothing_else_back(
+    repository: VersionedRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_dvc(root: Path, command: str, *arguments: str) -> str:
+        if command == "fetch":
+            raise MissingArtifact("the connection was lost")
+        return dvc_records.run_dvc(root, command, *arguments)
+
+    repository.add_remote()
+    paths = [repository.file(pattern) for pattern in (WEIGHTS, IMAGES)]
+    flip_bit(paths[0])
+    flip_bit(unlinked(paths[1]))
+    names = [str(path.relative_to(repository.root)) for path in paths]
+    monkeypatch.setattr(repair, "run_dvc", run_dvc)
+    repairs = {row.finding.path: row for row in repository.repair()}
+    assert repairs[names[1]].source == CACHE
+    assert names[0] in (left := {row.path for row in repository.verify().findings}) and names[1] not in left
+    assert repairs[names[0]].reason.startswith(
+        f"{REMOTE} has it, and it could not be restored (the connection"
+    )
+    assert not repair.commands([*repairs.values()])
+    monkeypatch.undo()
+    repository.repair()
+    assert repository.verify().findings == ()
 
 
 def test_the_remote_restores_an_empty_tree_and_cache(repository: VersionedRepository) -> None:
