@@ -208,9 +208,9 @@ def _send(md5s: Collection[str]) -> None:
     ]
     if damaged:
         raise AutoLoraError(
-            f"{counted(len(damaged), 'object')} of DVC's cache, e.g. {damaged[0]}, must be sent to the remote and is "
-            "damaged here: run `autolora repair`, which finds an intact one or says how to make it, then "
-            "`python -m flows.dvc`"
+            f"{counted(len(damaged), 'object')} of DVC's cache, e.g. {damaged[0]}, which the remote lacks or has with "
+            "another size, is damaged here, and nothing was sent: run `autolora repair`, which finds an intact one or "
+            "says how to make it, then `python -m flows.dvc`"
         )
     from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
 

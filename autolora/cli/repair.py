@@ -43,12 +43,12 @@ def verify(
             f"{result.read} of {sum(result.files.values())} files read, {result.bytes / 1e6:.1f} MB in "
             f"{result.seconds:.1f} s ({result.mb_per_s:.0f} MB/s): {len(result.findings)} findings"
         )
-        if result.remote_only:
+        if result.unasked:
+            print(f"the files of evicted batches were not checked: {result.unasked}")
+        elif result.remote_only:
             print(
                 f"{counted(result.remote_only, 'file')} of evicted batches: DVC's remote was asked for their sizes"
             )
-        if result.unasked:
-            print(f"DVC's remote could not be asked for the files of evicted batches ({result.unasked})")
     if result.findings or result.unasked:
         raise typer.Exit(1)
 
@@ -83,19 +83,25 @@ def repair(
 ) -> None:
     """Restore what `autolora verify` finds, as far as DVC has it; print the commands that restore the rest."""
     announce("verifying all files first")
-    from autolora.integrity.repair import any_comes_back, commands, plan_repair
+    from autolora.integrity.advice import BRING_BACK
+    from autolora.integrity.repair import commands, plan_repair
     from autolora.integrity.repair import repair as repair_all
+    from autolora.integrity.verification import MISSING, lost_in_remote
 
     root, _ = enter_repository()
     repairs = (repair_all if apply else plan_repair)(root)
+    lost = lost_in_remote([row.finding for row in repairs if row.reason == BRING_BACK])
     for row in repairs:
         how = f"{'restored from' if apply else 'in'} {row.source}" if row.source else row.reason
-        print(f"{row.finding.problem:8} {row.finding.path}: {how}")
+        if how != BRING_BACK:
+            print(f"{row.finding.problem:8} {row.finding.path}: {how}")
+    for batch, files in lost.items():
+        print(f"{MISSING:8} {counted(len(files), 'file')} of the evicted batch {batch}: {BRING_BACK}")
     from_dvc = sum(row.source is not None for row in repairs)
     if apply:
         print(f"{from_dvc} of {len(repairs)} findings repaired and verified again")
     else:
-        hint = ": run `autolora repair --apply`" if from_dvc or any_comes_back(repairs) else ""
+        hint = ": run `autolora repair --apply`" if from_dvc or lost else ""
         print(f"DVC has {from_dvc} of {len(repairs)} findings{hint}")
     if further := commands(repairs):
         print("to restore the others, run in this order:")

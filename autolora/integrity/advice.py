@@ -66,11 +66,6 @@ def is_unfinished(root: Path, finding: Finding) -> bool:
     return bool(output and output.stage == POOL and open_folder(root).exists())
 
 
-def is_cached(reader: ContentReader, finding: Finding) -> bool:
-    """Return whether DVC's cache has the intact object of a finding."""
-    return finding.file is not None and reader.has_md5(finding.file.object, finding.file.md5)
-
-
 class _Adviser:
     """The advice for one repository."""
 
@@ -97,7 +92,8 @@ class _Adviser:
     def advise(self, group: str, finding: Finding, findings: Sequence[Finding]) -> Advice:
         """Return what to do with a finding of a group of findings."""
         order = ORDER.index(group) if group in ORDER else len(ORDER)
-        if finding.kind == REMOTE_ONLY and is_cached(self._reader, finding):
+        file, is_lost = finding.file, finding.kind == REMOTE_ONLY and finding.problem != EXTRA
+        if is_lost and file and self._reader.has_md5(file.object, file.md5):
             return advise_to_send("DVC's remote has lost it, and DVC's cache has it")
         if group == GIT:
             paths = shlex.join(sorted(row.path for row in findings))

@@ -53,6 +53,9 @@ def is_listed(remote, oids, least):
 
 with Repo() as repo:
     remote, oids = repo.cloud.get_remote_odb(), json.load(sys.stdin)
+    folder = remote.fs.parent(remote.fs.parent(remote.path))  # without files/md5
+    if remote.fs.protocol == "local" and not remote.fs.exists(folder):
+        sys.exit(f"ERROR: the folder {folder} does not exist: mount it, or create it if nothing was pushed to it yet")
     find = list_all if is_listed(remote, oids, int(sys.argv[1])) else ask
     print(json.dumps(find(remote, oids)))
 """
@@ -228,9 +231,9 @@ def _run(root: Path, arguments: Sequence[str], name: str, stdin: str = "") -> st
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        reasons = [line for line in lines if "ERROR" in line or "No module" in line] or lines
+        reasons = [line for line in lines if "ERROR" in line or "No module" in line] or lines[-1:]
         raise MissingArtifact(
-            f"`dvc {name}` failed in {root}: {reasons[-1].removeprefix('ERROR: ')}; `autolora "
+            f"`dvc {name}` failed in {root}: {reasons[0].removeprefix('ERROR: ')}; `autolora "
             "doctor` checks DVC and its remote"
         )
     return done.stdout

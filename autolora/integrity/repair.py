@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autolora.errors import AutoLoraError
+from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.integrity.advice import BRING_BACK, Advice, advise, advise_to_send, is_unfinished
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import dvc_setting, run_dvc, sizes_in_remote
@@ -27,11 +27,6 @@ from autolora.storage.lock import exclusive_lock
 
 CACHE = "DVC's cache"
 TARGETS_PER_COMMAND = 500
-NOT_THE_REMOTE = (
-    "DVC's remote has nothing of any evicted batch: mount it, or correct its settings; if all is lost, set "
-    "storage.keep_local_gb to null, and the next refresh downloads the pool from the hubs"
-)
-
 FindingKey = tuple[str, str]
 """path and problem"""
 
@@ -68,15 +63,14 @@ def repair(root: Path) -> list[Repair]:
         reader, tried, failed = ContentReader(), dict[FindingKey, Repair](), dict[FindingKey, str]()
         while True:
             left = _plan(root, reader, tried.keys())
-            if offered := {_key(row.finding): row for row in left if row.source}:
-                reason = _restore(
-                    root, reader, [row.finding.file for row in offered.values() if row.finding.file]
-                )
-                failed |= dict.fromkeys(offered, reason) if reason else {}
-            elif lost := {
-                batch: files for batch, files in _lost(left).items() if (batch, MISSING) not in tried
-            }:
-                offered = _bring_back(root, reader, left, lost)
+            offered = {_key(row.finding): row for row in left if row.source}
+            lost = lost_in_remote([row.finding for row in left if row.reason == BRING_BACK])
+            if offered:
+                files = [row.finding.file for row in offered.values() if row.finding.file]
+                if reason := _restore(root, reader, files):
+                    failed |= dict.fromkeys(offered, reason)
+            elif new := {batch: files for batch, files in lost.items() if (batch, MISSING) not in tried}:
+                offered = _bring_back(root, reader, new)
             else:
                 break
             tried |= offered
@@ -84,13 +78,9 @@ def repair(root: Path) -> list[Repair]:
     for key in failed.keys() & rows.keys():
         reason = f"{tried[key].source} has it, and it could not be restored ({failed[key]}): try again"
         rows[key] = replace(rows[key], advice=Advice(0, "", reason))
-    result = tried | rows
+    paths = {path for path, _ in rows}
+    result = {key: row for key, row in tried.items() if key[0] not in paths} | rows
     return [result[key] for key in sorted(result)]
-
-
-def any_comes_back(repairs: Sequence[Repair]) -> bool:
-    """Return whether `repair` brings back an evicted batch of which the remote has lost files."""
-    return bool(_lost(repairs))
 
 
 def commands(repairs: Sequence[Repair]) -> list[str]:
@@ -112,35 +102,37 @@ def _plan(root: Path, reader: ContentReader, tried: Collection[FindingKey]) -> l
             detail=report.unasked,
         )
         findings.append(row)
-    sources = _sources(root, reader, [finding for finding in findings if _key(finding) not in tried])
+    sources, unasked = _sources(root, reader, [finding for finding in findings if _key(finding) not in tried])
     others = [finding for finding in findings if _key(finding) not in sources]
-    advice = dict(zip(map(_key, others), advise(root, reader, others), strict=True))
+    advice = dict(zip(map(_key, others), advise(root, reader, others), strict=True)) | unasked
     return [
         Repair(finding=finding, source=sources.get(_key(finding)), advice=advice.get(_key(finding)))
         for finding in findings
     ]
 
 
-def _sources(root: Path, reader: ContentReader, findings: Sequence[Finding]) -> dict[FindingKey, str]:
-    """Return where DVC has the files of findings, as far as it has them."""
+def _sources(
+    root: Path, reader: ContentReader, findings: Sequence[Finding]
+) -> tuple[dict[FindingKey, str], dict[FindingKey, Advice]]:
+    """Return where DVC has the files of findings, as far as it has them, and what is said if it cannot be asked."""
     sources, wanted = dict[FindingKey, str](), dict[FindingKey, ExpectedFile]()
     for finding in findings:
-        file = finding.file
-        is_evicted = finding.kind == REMOTE_ONLY
-        if file and file.object and finding.problem != EXTRA and not is_unfinished(root, finding):
-            if reader.has_md5(file.object, file.md5) and (file.path or not is_evicted):
+        file, is_here = finding.file, finding.problem != EXTRA and finding.kind != REMOTE_ONLY
+        if file and file.object and is_here and not is_unfinished(root, finding):
+            if reader.has_md5(file.object, file.md5):
                 sources[_key(finding)] = CACHE
-            elif not is_evicted:
+            else:
                 wanted[_key(finding)] = file
     remote = dvc_setting(root, "core.remote")
-    if remote and wanted:
+    if not remote or not wanted:
+        return sources, {}
+    try:
         sizes = sizes_in_remote(root, {file.oid for file in wanted.values()})
-        sources |= {
-            key: f"DVC's remote {remote}"
-            for key, file in wanted.items()
-            if _is_held(file, sizes.get(file.oid))
-        }
-    return sources
+    except MissingArtifact as error:
+        advice = Advice(0, "", f"DVC's remote could not be asked whether it has it ({error})")
+        return sources, dict.fromkeys(wanted, advice)
+    held = {key for key, file in wanted.items() if _is_held(file, sizes.get(file.oid))}
+    return sources | dict.fromkeys(held, f"DVC's remote {remote}"), {}
 
 
 def _is_held(file: ExpectedFile, size: int | None) -> bool:
@@ -167,41 +159,35 @@ def _fetch(root: Path, reader: ContentReader, files: Sequence[ExpectedFile]) -> 
     return reason
 
 
-def _lost(repairs: Sequence[Repair]) -> dict[str, list[Finding]]:
-    """Return evicted batch -> its files that neither DVC's remote nor its cache has."""
-    return lost_in_remote([row.finding for row in repairs if row.reason == BRING_BACK])
-
-
 def _bring_back(
-    root: Path, reader: ContentReader, left: Sequence[Repair], lost: Mapping[str, Sequence[Finding]]
+    root: Path, reader: ContentReader, lost: Mapping[str, Sequence[Finding]]
 ) -> dict[FindingKey, Repair]:
     """Fetch what the remote has of evicted batches, which are then no longer evicted; return how each is completed.
 
-    Batches stay evicted if a fetch fails, or if the remote has nothing of any batch: then it is another one, most
-    likely. left: all findings. lost: batch -> findings of files that neither remote nor cache has.
+    A batch of which a fetch fails stays evicted, without the objects that were fetched.
+    lost: batch -> findings of files that neither remote nor cache has.
     """
-    files = [file for file in expect_all(root).remote_only if not file.is_taken_down]
-    gone = {row.finding.file.oid for row in left if row.finding.kind == REMOTE_ONLY and row.finding.file}
-    if all(file.oid in gone for file in files):
-        advice = Advice(0, "", NOT_THE_REMOTE)
-    else:
+    rows, expected = dict[FindingKey, Repair](), expect_all(root).remote_only
+    for batch, findings in lost.items():
+        gone = {finding.path for finding in findings}
         files = [
             file
-            for file in files
-            if file.path and file.output and file.output.path in lost and file.oid not in gone
+            for file in expected
+            if file.output and file.output.path == batch and file.path and not file.is_taken_down
         ]
+        files = [file for file in files if str(file.shown_path.relative_to(root)) not in gone]
+        fetched = [file.object for file in files if file.object and not file.object.exists()]
         if reason := _fetch(root, reader, files):
+            for path in fetched:
+                path.unlink(missing_ok=True)
             advice = Advice(0, "", f"it stays in the remote, from which it could not be fetched ({reason})")
         else:
-            for batch in lost:
-                (root / batch).mkdir(exist_ok=True)
+            (root / batch).mkdir(exist_ok=True)
             _check_out(root, reader, files)
             advice = advise_to_send("what DVC's remote has of it is here again, to be completed and sent")
-    findings = [
-        Finding(path=batch, kind=REMOTE_ONLY, problem=MISSING, expected="", file=found[0].file)
-        for batch, found in lost.items()
-    ]
-    return {_key(row): Repair(finding=row, source=None, advice=advice) for row in findings}
+        row = Finding(path=batch, kind=REMOTE_ONLY, problem=MISSING, expected="", file=findings[0].file)
+        rows[_key(row)] = Repair(finding=row, source=None, advice=advice)
+    return rows
 
 
 def _remove_damaged(reader: ContentReader, files: Sequence[ExpectedFile]) -> None:
@@ -226,7 +212,7 @@ def _run(root: Path, command: str, targets: Sequence[str], *options: str) -> str
     reason = ""
     for start in range(0, len(targets), TARGETS_PER_COMMAND):
         try:
-            run_dvc(root, command, "--quiet", *options, *targets[start : start + TARGETS_PER_COMMAND])
+            run_dvc(root, command, *options, *targets[start : start + TARGETS_PER_COMMAND])
         except AutoLoraError as error:
             reason = str(error)
     return reason

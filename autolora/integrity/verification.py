@@ -29,6 +29,10 @@ OBJECTS, RECORDS, REMOTE_ONLY = "objects", "records", "evicted"
 """kinds of findings besides those of ExpectedFile: objects in DVC's cache, files that record versions, and files of
 evicted batches, which DVC's remote must have"""
 NOT_ERASED = "taken down, but not empty: run `autolora takedown --apply` on a branch that lists the takedown"
+NOT_THE_REMOTE = (
+    "DVC's remote has nothing of any evicted batch: mount it, or correct its settings; if it has lost all, set "
+    "storage.keep_local_gb to null and run `autolora repair`"
+)
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 
@@ -228,9 +232,12 @@ class _Check:
     def remote_only(self, files: Sequence[ExpectedFile]) -> list[Finding]:
         """Return the findings of evicted files: what the remote lacks, or has empty, or not erased.
 
-        Raises MissingArtifact if it cannot be asked.
+        Raises MissingArtifact if it cannot be asked, or has nothing of what is not here: then it is another one, most
+        likely.
         """
         sizes = sizes_in_remote(self._root, {file.oid for file in files}) if files else {}
+        if not sizes and any(file.object and not file.object.exists() for file in files):
+            raise MissingArtifact(NOT_THE_REMOTE)
         findings = []
         for file in files:
             size, problem = sizes.get(file.oid), ""

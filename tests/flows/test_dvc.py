@@ -21,7 +21,7 @@ from autolora.lora.sketch import Sketch
 from autolora.pool import batches, sketch_packs
 from autolora.storage.files import append_rows
 from autolora.storage.incremental import write_digest
-from flows import dvc, dvc_objects, dvc_process, promotion
+from flows import dvc, dvc_objects, dvc_process
 from playground.repository import kill_tree
 
 pytestmark = pytest.mark.slow
@@ -158,8 +158,7 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DVC itself takes an object for present that has the right name."""
-    for module in (promotion, dvc_objects):
-        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.setattr(dvc_objects, "ROOT", root)
     store = tmp_path / "store"
     subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
     dvc.add_batches()
@@ -183,6 +182,7 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
 def test_neither_damaged_nor_taken_down_objects_are_sent(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dvc_objects, "ROOT", root)
     store = tmp_path / "store"
     subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
     dvc.add_batches()

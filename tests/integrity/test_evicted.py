@@ -8,18 +8,17 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.errors import MissingArtifact
-from autolora.integrity import repair
 from autolora.integrity.advice import BRING_BACK, SEND
 from autolora.integrity.content import ContentReader
-from autolora.integrity.repair import NOT_THE_REMOTE, commands
-from autolora.integrity.verification import EMPTY, EXTRA, MISSING
+from autolora.integrity.repair import commands
+from autolora.integrity.verification import EMPTY, EXTRA, MISSING, NOT_THE_REMOTE
 from autolora.params import load
 from autolora.pool import batches
 from autolora.pool.evicted import evicted_batches, fetched_path, local_path, stored_files
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.sketch_packs import find_sketches
 from autolora.pool.stage import PoolSync
+from autolora.storage.hashes import hash_file
 from flows.dvc_objects import empty_file
 from playground.hubs.state import Hub
 from playground.repository import change_params
@@ -99,16 +98,21 @@ def test_a_batch_of_which_the_remote_has_lost_files_comes_back_without_them(
     assert others and others <= batches.present_files(root, "weights")
 
 
-def test_a_remote_without_anything_is_taken_for_another_one(evicted: VersionedRepository) -> None:
+@pytest.mark.parametrize("is_mounted", [False, True])
+def test_a_remote_without_anything_is_taken_for_another_one(
+    evicted: VersionedRepository, is_mounted: bool
+) -> None:
     away = evicted.remote.rename(evicted.remote.with_name("away"))
-    evicted.remote.mkdir()
-    evicted_before = evicted_batches(evicted.root)
-    assert {row.reason for row in evicted.repair() if not row.finding.path.endswith(".dir")} == {
-        BRING_BACK,
-        NOT_THE_REMOTE,
-    }
-    assert evicted_batches(evicted.root) == evicted_before
-    evicted.remote.rmdir()
+    if is_mounted:
+        evicted.remote.mkdir()
+    before, reason = (
+        evicted_batches(evicted.root),
+        NOT_THE_REMOTE if is_mounted else "does not exist: mount it",
+    )
+    assert reason in evicted.verify().unasked and evicted.verify().findings == ()
+    (row,) = evicted.repair()
+    assert reason in row.reason and evicted_batches(evicted.root) == before
+    shutil.rmtree(evicted.remote, ignore_errors=True)
     away.rename(evicted.remote)
     assert evicted.plan() == []
 
@@ -121,23 +125,26 @@ def test_lists_that_only_the_remote_has_lost_bring_nothing_back(evicted: Version
     assert commands(repairs) == [SEND]
 
 
-def test_a_fetch_that_fails_leaves_the_batch_evicted(
-    evicted: VersionedRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run_dvc(root: Path, *arguments: str) -> str:
-        raise MissingArtifact("the connection was lost")
-
-    lost = min(batches.members(evicted.root)["weights"])
-    in_store(evicted, local_path(evicted.root, "weights", lost), evicted.remote).unlink()
-    before = evicted_batches(evicted.root)
-    monkeypatch.setattr(repair, "run_dvc", run_dvc)
+def test_a_fetch_that_fails_leaves_the_batch_evicted(evicted: VersionedRepository) -> None:
+    root, members = evicted.root, batches.members(evicted.root)["weights"]
+    lost = min(members)
+    other = max(name for name in members if members[name] == members[lost])
+    objects = [in_store(evicted, local_path(root, "weights", name), evicted.remote) for name in (lost, other)]
+    objects[0].unlink()
+    objects[1].unlink()
+    objects[1].mkdir()  # cannot be fetched
+    before, cached = evicted_batches(root), files_in(root / ".dvc/cache/files")
     reasons = {row.finding.path: row.reason for row in evicted.repair()}
-    batch = f"data/pool/batches/{batches.members(evicted.root)['weights'][lost]}"
-    assert "it stays in the remote" in reasons[batch] and "the connection was lost" in reasons[batch]
-    assert evicted_batches(evicted.root) == before
+    reason = reasons[f"data/pool/batches/{members[lost]}"]
+    assert "it stays in the remote" in reason and "failed to transfer" in reason
+    assert (evicted_batches(root), files_in(root / ".dvc/cache/files")) == (before, cached)
 
 
-def test_a_batch_that_was_lost_before_its_push_is_restored_from_the_cache(
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_batch_that_was_lost_before_its_push_is_sent_from_the_cache(
     repository: VersionedRepository, tmp_path: Path
 ) -> None:
     change_params(repository.root / "params.yaml", {"storage": {"keep_local_gb": 0.001}})
@@ -145,11 +152,15 @@ def test_a_batch_that_was_lost_before_its_push_is_restored_from_the_cache(
     repository.remote.mkdir()
     repository.add_remote()
     commit(repository.root)
-    before = repository.contents()
     shutil.rmtree(next(path for path in (repository.root / "data/pool/batches").iterdir() if path.is_dir()))
     assert {row.problem for row in repository.verify().findings} == {MISSING}
-    repository.repair()
-    assert repository.contents() == before and repository.verify().findings == ()
+    (repository.root / "flows").symlink_to(Path(__file__).parents[2] / "flows")
+    repository.run_commands_of(repository.repair())
+    assert repository.verify().findings == ()
+    name = next(iter(evicted_batches(repository.root)))
+    members = batches.members(repository.root)["weights"]
+    for sha256 in (sha256 for sha256, batch in members.items() if batch == name):
+        assert hash_file(local_path(repository.root, "weights", sha256)) == sha256
 
 
 def test_a_remote_that_is_away_is_said(evicted: VersionedRepository) -> None:
