@@ -336,7 +336,7 @@ def _is_dvc(pid: int) -> bool:
 
 
 def dvc() -> None:
-    """Give the pool's new batches and sketch packs to DVC, and push them if a remote is configured."""
+    """Give the pool's new batches and sketch packs to DVC; push them, and what the remote has lost, if there is one."""
     with exclusive_lock(ROOT) as lock_fd:
         repair_files()
         added, pushed = add_batches(lock_fd), push(lock_fd)

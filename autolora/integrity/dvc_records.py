@@ -24,58 +24,8 @@ from autolora.storage.git import blob_hash, committed_blobs, read_committed
 LOCK = "dvc.lock"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """a safe loader, in C because dvc.lock and hundreds of .dvc files are read"""
-ASK_REMOTE = """
-import json, sys
-from dvc.repo import Repo
-from dvc_objects.fs.base import ObjectFileSystem
-
-def ask(remote, oids):
-    rows = remote.fs.info([remote.oid_to_path(oid) for oid in oids], return_exceptions=True) if oids else []
-    for row in rows:
-        if isinstance(row, Exception) and not isinstance(row, FileNotFoundError):
-            raise row
-    return {oid: row["size"] for oid, row in zip(oids, rows) if not isinstance(row, Exception)}
-
-def list_all(remote, oids):
-    wanted, found = set(oids), {}
-    for folder in sorted({oid[:2] for oid in oids}):
-        for path, row in remote.fs.fs.find(remote.oid_to_path(folder), detail=True).items():
-            oid = "".join(path.split("/")[-2:])
-            if oid in wanted:
-                found[oid] = row["size"]
-        remote.fs.fs.invalidate_cache()
-    return found
-
-def is_listed(remote, oids, least):
-    if len(oids) < least or not isinstance(remote.fs, ObjectFileSystem):
-        return False
-    return 256 * len(remote.fs.fs.find(remote.oid_to_path("00"))) <= 20 * len(oids)
-
-with Repo() as repo:
-    remote, oids = repo.cloud.get_remote_odb(), json.load(sys.stdin)
-    folder = remote.fs.parent(remote.fs.parent(remote.path))  # without files/md5
-    if remote.fs.protocol == "local" and not remote.fs.exists(folder):
-        sys.exit(f"ERROR: the folder {folder} does not exist: mount it, or create it if nothing was pushed to it yet")
-    find = list_all if is_listed(remote, oids, int(sys.argv[1])) else ask
-    print(json.dumps(find(remote, oids)))
-"""
-"""program that prints the sizes of those objects in its input that the default remote holds; DVC's own `oids_exist`
-would remove damaged objects from a remote that is a folder"""
-LISTED_FROM = 1000
-"""so many objects or more are looked up in lists of an object store, a thousand per answer, instead of one by one; not
-if it has more than twenty times as many, by the number of those whose names begin with 00"""
-READ_REMOTE = """
-import contextlib, json, sys
-from dvc.repo import Repo
-found = {}
-with Repo() as repo:
-    remote = repo.cloud.get_remote_odb()
-    for oid in json.load(sys.stdin):
-        with contextlib.suppress(FileNotFoundError):
-            found[oid] = remote.fs.cat_file(remote.oid_to_path(oid)).decode()
-print(json.dumps(found))
-"""
-"""program that prints those objects in its input that the default remote holds; they are texts"""
+REMOTE_OBJECTS = "flows.remote_objects"
+"""program that asks the default remote for objects: this package imports no DVC"""
 FOLDER_SUFFIX = ".dir"
 """end of the md5 of a folder: its object is a JSON list of the md5 and the path of each file"""
 
@@ -161,7 +111,7 @@ def read_lists(root: Path, md5s: Iterable[str]) -> dict[str, dict[str, str]]:
     cached = {md5: read_list(object_path(root, md5), md5) for md5 in md5s}
     lists = {md5: found for md5, found in cached.items() if found is not None}
     if missing := sorted(cached.keys() - lists.keys()):
-        texts = json.loads(_run(root, ["-c", READ_REMOTE], "remote", json.dumps(missing)))
+        texts = json.loads(_run(root, ["-m", REMOTE_OBJECTS, "texts"], "remote", json.dumps(missing)))
         parsed = {md5: _parse_list(text.encode(), md5) for md5, text in texts.items()}
         lists |= {md5: found for md5, found in parsed.items() if found is not None}
     return lists
@@ -209,7 +159,7 @@ def sizes_in_remote(root: Path, md5s: Iterable[str]) -> dict[str, int]:
     `dvc status --cloud` does not serve: it removes damaged objects from the cache.
     """
     sizes: dict[str, int] = json.loads(
-        _run(root, ["-c", ASK_REMOTE, str(LISTED_FROM)], "remote", json.dumps([*md5s]))
+        _run(root, ["-m", REMOTE_OBJECTS, "sizes"], "remote", json.dumps([*md5s]))
     )
     return sizes
 

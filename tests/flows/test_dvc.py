@@ -60,6 +60,7 @@ def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def copy_template(template: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(template, root)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # of flows.remote_objects
     for module in (dvc, dvc_process):
         monkeypatch.setattr(module, "ROOT", root)
     return root
@@ -154,15 +155,21 @@ def test_a_batch_whose_files_the_cache_has_lost_is_given_to_dvc_again(root: Path
     assert all(path.exists() for path in objects)
 
 
-def test_objects_that_a_killed_push_left_empty_are_sent_again(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DVC itself takes an object for present that has the right name."""
-    monkeypatch.setattr(dvc_objects, "ROOT", root)
+def pushed_store(root: Path, tmp_path: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Push all batches to a new folder and return it."""
+    patch.setattr(dvc_objects, "ROOT", root)
     store = tmp_path / "store"
     subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
     dvc.add_batches()
     dvc.push()
+    return store
+
+
+def test_objects_that_a_killed_push_left_empty_are_sent_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC itself takes an object for present that has the right name."""
+    store = pushed_store(root, tmp_path, monkeypatch)
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     empty, missing, *_ = sorted(path for path in before if path.suffix != ".dir")
     dvc_objects.empty_file(empty)
@@ -182,11 +189,7 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
 def test_neither_damaged_nor_taken_down_objects_are_sent(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dvc_objects, "ROOT", root)
-    store = tmp_path / "store"
-    subprocess.run(["dvc", "remote", "add", "-q", "-d", "store", str(store)], check=True, cwd=root)
-    dvc.add_batches()
-    dvc.push()
+    store = pushed_store(root, tmp_path, monkeypatch)
     path = min(path for path in store.rglob("*") if path.is_file() and path.suffix != ".dir")
     md5, before = path.parent.name + path.name, path.read_bytes()
     cached = object_path(root, md5)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo  # type: ignore[import-untyped]
 
 from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
@@ -27,7 +28,7 @@ from autolora.pool import batches, evicted
 from autolora.pool import store as pool
 from autolora.report.images import CARD_PX
 from autolora.web.thumbnails import DETAILS_PX, Thumbnails
-from flows import dvc, dvc_objects, dvc_process, evict, git, promotion, prune, takedown
+from flows import dvc, dvc_objects, dvc_process, evict, git, prune, remote_objects, takedown
 from playground.repository import IDENTITY, kill_tree
 from tests.support import killing
 from tests.support.s3 import s3_server
@@ -41,7 +42,7 @@ NAMES = [day.isoformat() for day in DAYS]
 FILES_PER_BATCH, BYTES = 3, 100_000
 LIMIT_GB = 2.5 * FILES_PER_BATCH * BYTES / (1 - evicted.FETCHED_SHARE) / evicted.GB
 """two batches, and as many single files as fit into a quarter"""
-MODULES = (dvc, dvc_process, dvc_objects, evict, git, promotion, prune, takedown)
+MODULES = (dvc, dvc_process, dvc_objects, evict, git, prune, takedown)
 LAST_CALL = 35
 """number of the call before which an eviction is killed at the latest"""
 
@@ -382,7 +383,7 @@ def test_prune_keeps_evicted_batches_in_the_remote(root: Path, contents: Content
     assert read(root, contents) == contents
 
 
-def test_s3(root: Path, contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3(root: Path, contents: Contents, tmp_path: Path) -> None:
     with s3_server(tmp_path / "server", "pool") as server:
         run(root, "dvc", "remote", "add", "-q", "-d", "-f", "cloud", "s3://pool/store")
         for name, value in server.remote_settings().items():
@@ -391,9 +392,9 @@ def test_s3(root: Path, contents: Contents, tmp_path: Path, monkeypatch: pytest.
         assert evict.evict_batches() == NAMES[:2]
         assert read(root, contents) == contents
         expected = dvc._objects()
-        asked = dvc_records.sizes_in_remote(root, [*expected, "0" * 32])
-        monkeypatch.setattr(dvc_records, "LISTED_FROM", 1)
-        assert dvc_records.sizes_in_remote(root, [*expected, "0" * 32]) == asked == expected
+        remote, md5s = Repo(str(root)).cloud.get_remote_odb(), [*expected, "0" * 32]
+        assert remote_objects.find_sizes(remote, md5s) == expected
+        assert remote_objects.find_sizes(remote, md5s, listed_from=1) == expected
 
 
 def push_and_evict(root: Path, point: int) -> None:

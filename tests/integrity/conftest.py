@@ -5,7 +5,7 @@ import pytest
 
 from playground.hubs.server import running
 from playground.hubs.state import Hub
-from tests.integrity.versioned_repository import VersionedRepository, build, copy
+from tests.integrity.versioned_repository import ROOT, VersionedRepository, build, copy
 from tests.pool.site import Site
 from tests.support.tiny_pool import make_pool
 
@@ -19,6 +19,14 @@ def hub_and_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
         site = Site(hub, endpoint, folder / "root")
         site.crawl()
         yield hub, build(site, folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def flows() -> Iterator[None]:
+    """Let processes in these repositories import the flows, of which they have no copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield
 
 
 @pytest.fixture

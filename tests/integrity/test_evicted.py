@@ -105,10 +105,8 @@ def test_a_remote_without_anything_is_taken_for_another_one(
     away = evicted.remote.rename(evicted.remote.with_name("away"))
     if is_mounted:
         evicted.remote.mkdir()
-    before, reason = (
-        evicted_batches(evicted.root),
-        NOT_THE_REMOTE if is_mounted else "does not exist: mount it",
-    )
+    before = evicted_batches(evicted.root)
+    reason = NOT_THE_REMOTE if is_mounted else "does not exist: mount it"
     assert reason in evicted.verify().unasked and evicted.verify().findings == ()
     (row,) = evicted.repair()
     assert reason in row.reason and evicted_batches(evicted.root) == before
