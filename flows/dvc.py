@@ -17,6 +17,7 @@ from autolora.errors import AutoLoraError
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import (
     FOLDER_SUFFIX,
+    PUSHED,
     added_folders,
     declared_outputs,
     object_path,
@@ -37,7 +38,7 @@ from autolora.wording import counted
 from flows import dvc_process
 from flows.stage import ROOT, print_and_log, run
 
-PUSHED, KEPT_LOCK = "cache/pushed.json", "cache/dvc.lock"
+KEPT_LOCK = "cache/dvc.lock"
 TARGETS_PER_COMMAND = 500
 MAX_NAMED = 3
 """objects that an error names"""

@@ -7,11 +7,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from autolora.errors import AutoLoraError
 from autolora.releases.tags import PREFIX
-from autolora.storage.git import list_tags
+from autolora.storage.git import list_tags, lock_files, running_git
 from flows.stage import ROOT
 
 COMMITTED = (
@@ -155,21 +153,11 @@ def untrack(paths: Sequence[str], commit: bool) -> list[str]:
 
 def remove_stale_locks() -> None:
     """Remove the lock files of a git process that was killed; locks stay while any git process runs here."""
-    folder = ROOT / ".git"
-    locks = [*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")]
-    if locks and not _git_runs():
+    locks = lock_files(ROOT)
+    if locks and running_git(ROOT) is None:
         for lock in locks:
             logger.warning("removing %s, which a killed git process left", lock)
             lock.unlink(missing_ok=True)
-
-
-def _git_runs() -> bool:
-    """Return whether a git process has its working directory in the repository."""
-    for process in psutil.process_iter(["name", "cwd"]):
-        name, folder = process.info["name"], process.info["cwd"]
-        if name == "git" and folder and ROOT in (Path(folder), *Path(folder).parents):
-            return True
-    return False
 
 
 def _run(*arguments: str, stdin: str | None = None, variables: Mapping[str, str] | None = None) -> str:

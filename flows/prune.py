@@ -24,6 +24,7 @@ from autolora.cli.output import print_table
 from autolora.clock import now, today
 from autolora.errors import AutoLoraError
 from autolora.index.served import commit_of, copies_folder, served_digest
+from autolora.integrity.dvc_records import PUSHED
 from autolora.integrity.index_sources import working_digest
 from autolora.releases.pin import read_pin
 from autolora.releases.tags import REFUSED, release_tags
@@ -175,7 +176,7 @@ def prune_all(keep: int | None, days: int, with_remote: bool, is_applied: bool) 
             rows = list(removals(repo, keep, days, with_remote))
             print_removals(rows)
             if is_applied and with_remote:
-                (ROOT / dvc.PUSHED).unlink(missing_ok=True)  # what is gone is pushed again if it comes back
+                (ROOT / PUSHED).unlink(missing_ok=True)  # what is gone is pushed again if it comes back
             for row in rows if is_applied else ():
                 row.remove()
     except DvcException as error:

@@ -1,4 +1,4 @@
-"""`python -m flows.remote_objects sizes|texts`: ask DVC's default remote for objects.
+"""`python -m flows.remote_objects sizes|texts`: ask DVC's default remote for objects; `write URL`: try to write to it.
 
 Reads a JSON list of md5 from standard input, and prints a JSON object of those that the remote holds: md5 -> bytes, or
 md5 -> text. A process of its own, because importing DVC takes a second.
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from dvc.repo import Repo  # type: ignore[import-untyped]  # DVC has no type hints
 from dvc_objects.fs.base import ObjectFileSystem
@@ -24,6 +25,8 @@ LISTED_SHARE = 1 / 20
 def main() -> None:
     """Answer for the objects in standard input; exit with a message if the remote is a folder that does not exist."""
     with Repo() as repo:
+        if sys.argv[1] == "write":
+            return try_to_write(repo, sys.argv[2])
         remote = repo.cloud.get_remote_odb()
         folder = remote.fs.parent(remote.fs.parent(remote.path))  # without files/md5
         if remote.fs.protocol == "local" and not remote.fs.exists(folder):
@@ -33,6 +36,27 @@ def main() -> None:
         md5s = json.load(sys.stdin)
         found = find_sizes(remote, md5s) if sys.argv[1] == "sizes" else read_texts(remote, md5s)
         print(json.dumps(found))
+
+
+def try_to_write(repo: Repo, pushed_to: str) -> None:
+    """Write a small file to the default remote and remove it; do nothing without a remote.
+
+    Prints the remote's name when it begins to ask. pushed_to: URL of the remote that has received batches, whose folder
+    is not made if it is missing.
+    """
+    name = repo.config["core"].get("remote")
+    if name is None:
+        return
+    store = repo.cloud.get_remote_odb()
+    if isinstance(store.fs, ObjectFileSystem):
+        _ = store.fs.fs  # imports the client of the object store
+    print(name, flush=True)
+    if str(repo.config["remote"][name]["url"]) == pushed_to and not store.fs.exists(store.path):
+        sys.exit(f"{store.path}, to which batches were pushed, is not there: is it mounted?")
+    store.fs.makedirs(store.path, exist_ok=True)
+    path = store.fs.join(store.path, f"autolora-{uuid4().hex}")
+    store.fs.pipe_file(path, b"autolora doctor")
+    store.fs.remove(path)
 
 
 def find_sizes(remote: Any, md5s: Sequence[str], listed_from: int = LISTED_FROM) -> dict[str, int]:

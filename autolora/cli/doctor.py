@@ -13,9 +13,9 @@ from autolora.wording import counted, printable
 def doctor(as_json: Json = False) -> None:
     """Find what would stop a refresh hours after its start, in seconds, and print the remedies.
 
-    Looks at the GPU, disks, models with their licenses, hubs, captioning servers, Prefect, Ray, git, DVC's remote, the
-    training date and the clock. It writes small files, into the remote too, and removes them. The exit code is
-    1 if something stops a refresh.
+    Looks at the GPU, disks, models with their licenses, files of params.yaml, hubs, captioning servers, Prefect, Ray,
+    git, DVC's remote, the training and the clock. It writes small files, into the remote too, and removes them. The
+    exit code is 1 if something stops a refresh.
     """
     from autolora.doctor import examine
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from autolora.errors import AutoLoraError
 from autolora.params import Params
 from autolora.stages import is_pipeline
 
-LIMIT_S = 9.0
-"""of all checks together"""
+LIMIT_S = 60.0
+"""Seconds that all checks together may take, on a busy machine too; what they ask has shorter limits of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,12 @@ class Trouble:
     remedy: str
     stops: bool = False
     """whether a refresh cannot succeed with it"""
+
+    @classmethod
+    def of(cls, error: AutoLoraError) -> Self:
+        """Return an error, whose message says what is wrong, a colon, and what to do, as a trouble that stops."""
+        what, _, remedy = str(error).partition(": ")
+        return cls(what, remedy, stops=True)
 
     def __str__(self) -> str:
         return f"{self.what}: {self.remedy}"
@@ -80,5 +88,5 @@ def _name(check: Check) -> str:
 def _late(check: Check) -> Trouble:
     return Trouble(
         f"{_name(check)} had no result after {LIMIT_S:g} s",
-        "look at what it asks: a network, a disk or a server that hardly answers",
+        "look at what it asks: a network, a disk or a server that hardly answers, or a machine with too much to do",
     )

@@ -22,13 +22,12 @@ SPARE_GB = 2
 def gpu(setting: Setting) -> Iterator[Trouble]:
     """Yield that the device of params.yaml cannot be used, too few GPUs, or a base model that does not fit on one."""
     models = setting.params.models
+    if models.device == "cpu":  # which needs no torch, whose import takes seconds
+        return
     try:
         check_device(models)
     except ParamsError as error:
-        what, _, remedy = str(error).partition(": ")
-        yield Trouble(what, remedy, stops=True)
-        return
-    if models.device == "cpu":
+        yield Trouble.of(error)
         return
     import torch
 
@@ -52,11 +51,13 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
 
 def encoder(setting: Setting) -> Iterator[Trouble]:
     """Yield that the training of the encoder's transformer does not fit; a ridge regression does."""
-    from autolora.planning.risks import encoder_lack
+    if not (setting.is_pipeline and setting.params.encoder.trains_transformer):
+        return
+    from autolora.planning.risks import encoder_lack  # imports torch
 
     with suppress(ParamsError):  # a GPU that is not there is the trouble of another check
         check_device(setting.params.models)
-        if setting.is_pipeline and (lack := encoder_lack(setting.params, setting.root)):
+        if lack := encoder_lack(setting.params, setting.root):
             yield Trouble(lack, f"lower {LOWER['encoder']}", stops=True)
 
 

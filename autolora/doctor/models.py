@@ -1,7 +1,8 @@
-"""The models of params.yaml that are downloaded from Hugging Face, their sizes, and which of them are here."""
+"""The models that params.yaml names: folders, and downloads from Hugging Face with their sizes and what is here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.params import Params
@@ -15,12 +16,12 @@ SIZES = {
 }
 """bytes that are downloaded of the models in the profile; others count as 0"""
 FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json")
-"""of which one is in every model, or in what of a pipeline a search needs"""
+"""Names of which each model, and each part of a pipeline that searches need, has at least one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on Hugging Face."""
+    """A folder, or a model on Hugging Face."""
 
     id: str
     revision: str | None
@@ -35,6 +36,11 @@ class Model:
         return SIZES.get(self.id, 0)
 
     @property
+    def is_id(self) -> bool:
+        """Whether it is the id of a model on Hugging Face, with a revision."""
+        return bool(self.revision) and is_hub_id(self.id)
+
+    @property
     def is_here(self) -> bool:
         """Whether its download has begun before: the license was accepted then."""
         from huggingface_hub import try_to_load_from_cache
@@ -43,23 +49,31 @@ class Model:
             isinstance(try_to_load_from_cache(self.id, file, revision=self.revision), str) for file in FILES
         )
 
+    def is_folder(self, root: Path) -> bool:
+        """Whether it is the folder of a model, absolute or relative to a root."""
+        return any((root / Path(self.id).expanduser() / file).is_file() for file in FILES)
+
 
 def models_of(params: Params, is_pipeline: bool) -> list[Model]:
     """Return the models that commands of a project download. is_pipeline: whether it runs all stages."""
-    return [model for model in _named(params, is_pipeline) if is_hub_id(model.id)]
+    return [model for model in named_models(params, is_pipeline) if model.is_id]
 
 
-def _named(params: Params, is_pipeline: bool) -> Iterator[Model]:
+def named_models(params: Params, is_pipeline: bool) -> Iterator[Model]:
+    """Yield the models of params.yaml that commands of a project read, but no id that only a vLLM server reads."""
     models, judges, encoder, fusion = params.models, params.judges, params.encoder, params.fusion
     if encoder.has_language:
         yield Model(encoder.language, encoder.language_revision, "encoder.language")
     if encoder.from_:
         yield Model(encoder.from_, encoder.from_revision, "encoder.from")
-    if params.captions.engine == "transformers":
-        yield Model(models.vlm, models.vlm_revision, "models.vlm")
+    vlm = Model(models.vlm, models.vlm_revision, "models.vlm")
+    if params.captions.engine == "transformers" or (params.captions.engine and not vlm.is_id):
+        yield vlm
     if is_pipeline:
         yield Model(models.pipeline, models.pipeline_revision, "models.pipeline")
         yield Model(judges.clip, judges.clip_revision, "judges.clip", is_needed=False)
         yield Model(judges.vlm, judges.vlm_revision, "judges.vlm", is_needed=False)
+        if judges.classifier:
+            yield Model(judges.classifier, None, "judges.classifier", is_needed=False)
     if is_pipeline and fusion.from_:
         yield Model(fusion.from_, fusion.from_revision, "fusion.from", is_needed=False)

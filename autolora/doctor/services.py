@@ -3,20 +3,23 @@
 import importlib.util
 import socket
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from autolora.doctor import Setting, Trouble
-from autolora.doctor.models import Model, models_of
-from autolora.errors import CaptionError
-from autolora.hubs.registry import tokens_from_environment
+from autolora.doctor.models import Model, models_of, named_models
+from autolora.errors import CaptionError, HubError
+from autolora.hubs.http.endpoint import TOKEN_VARIABLES, Endpoint
+from autolora.hubs.http.request import get
+from autolora.hubs.http.retry import TransientError
 from autolora.params import HubParams
 
-ANSWER_S = 4.0
+ANSWER_S = 8.0
+"""Seconds that a server may take to accept a connection, and again to answer."""
 MAX_SKEW_S = 300
 """of the clock, above which TLS and signatures of S3 begin to fail"""
 
@@ -32,12 +35,14 @@ def licenses(setting: Setting) -> Iterator[Trouble]:
 def _ask_for(model: Model) -> Trouble | None:
     """Return why a model cannot be downloaded; None if it can."""
     from httpx2 import HTTPError
-    from huggingface_hub import HfApi
+    from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+    url = f"{constants.ENDPOINT}/api/models/{model.id}/auth-check"
     name = f"{model.id} ({model.key})"
     try:
-        HfApi().auth_check(model.id)
+        hf_raise_for_status(get_session().get(url, headers=build_hf_headers(), timeout=ANSWER_S))
     except GatedRepoError:
         remedy = (
             f"do so at https://huggingface.co/{model.id}, and export HF_TOKEN, a token of the same account"
@@ -78,7 +83,7 @@ def _ask_hub(name: str, hub: HubParams, setting: Setting) -> Iterator[Trouble]:
             f"this clock differs by {skew / 60:.0f} minutes from that of {urlsplit(hub.endpoint).netloc}",
             "set it (timedatectl set-ntp true)",
         )
-    token = tokens_from_environment(setting.environment).get(name)
+    token = setting.environment.get(TOKEN_VARIABLES[name])
     if name == "huggingface" and token and _ask(f"{hub.endpoint}/api/whoami-v2", token)[0] == 401:
         yield Trouble("Hugging Face does not know HF_TOKEN", "make a new one and export it", stops=True)
 
@@ -91,6 +96,9 @@ def captioning_servers(setting: Setting) -> Iterator[Trouble]:
     from autolora import vlm
     from autolora.vlm.endpoints import ask_for_models
 
+    named = named_models(params, setting.is_pipeline)
+    if any(model.key == "models.vlm" and not model.is_folder(setting.root) for model in named):
+        return  # which is the trouble of another check
     wanted = vlm.digest(params.models)
     command = "autolora vllm --cpu" if params.models.device == "cpu" else "autolora vllm"
     for url in params.vllm.urls:
@@ -110,14 +118,41 @@ def captioning_servers(setting: Setting) -> Iterator[Trouble]:
 
 
 def prefect(setting: Setting) -> Iterator[Trouble]:
-    """Yield that the server of Prefect that the environment names does not answer."""
-    url = setting.environment.get("PREFECT_API_URL")
-    if url and _ask(f"{url.rstrip('/')}/health")[0] is None:
+    """Yield that Prefect's server does not answer, that it answers everybody, or that a refresh may not ask it."""
+    settings = {**_prefect_profile(setting.environment), **setting.environment}
+    url = settings.get("PREFECT_API_URL")
+    status, reason = _ask(f"{url.rstrip('/')}/admin/version") if url else (None, "")
+    is_known = settings.get("PREFECT_API_AUTH_STRING") or settings.get("PREFECT_API_KEY")
+    if url and status is None:
         yield Trouble(
-            f"no server of Prefect answers at PREFECT_API_URL ({url})",
+            f"no server of Prefect answers at PREFECT_API_URL ({url}): {reason}",
             "start it (`prefect server start`), or unset the variable: each command then starts one of its own",
             stops=True,
         )
+    elif status == 200:
+        yield Trouble(
+            f"the server of Prefect at {url} answers without a password: who reaches its port runs commands as the "
+            "user of your refreshes",
+            "start it with PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, and refreshes and workers with the same in "
+            "PREFECT_API_AUTH_STRING",
+        )
+    elif status == 401 and not is_known:
+        yield Trouble(
+            f"the server of Prefect at {url} asks for a password",
+            "export PREFECT_API_AUTH_STRING with the value of its PREFECT_SERVER_API_AUTH_STRING",
+            stops=True,
+        )
+
+
+def _prefect_profile(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that `prefect config set` has written; none if there are none that can be read."""
+    path = Path(environment.get("PREFECT_HOME", "~/.prefect")).expanduser() / "profiles.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = content["profiles"][environment.get("PREFECT_PROFILE") or content["active"]]
+        return {name: str(value) for name, value in settings.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def ray(setting: Setting) -> Iterator[Trouble]:
@@ -141,14 +176,12 @@ def ray(setting: Setting) -> Iterator[Trouble]:
 
 
 def _ask(url: str, token: str | None = None) -> tuple[int | None, str]:
-    """Return status and date of an answer; None and the reason if there is none."""
-    headers = {"User-Agent": "autolora"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    """Return status and date of an answer; None and the reason if there is none. No other host gets the token."""
+    endpoint = Endpoint(name="doctor", url=url, timeout_s=ANSWER_S, attempts=1, token=token)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=ANSWER_S) as answer:
-            return answer.status, answer.headers.get("Date", "")
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers.get("Date", "")
-    except (OSError, ValueError) as error:
+        with get(endpoint, url, {}) as response:
+            return response.status, response.headers.get("Date", "")
+    except (HubError, TransientError) as error:
         return None, _reason(error)
 
 

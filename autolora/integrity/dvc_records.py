@@ -21,7 +21,7 @@ from autolora.pool.batches import batches_folder
 from autolora.pool.sketch_packs import current_recipe, packs_folder, recipe_of
 from autolora.storage.git import blob_hash, committed_blobs, read_committed
 
-LOCK = "dvc.lock"
+LOCK, PUSHED = "dvc.lock", "cache/pushed.json"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """a safe loader, in C because dvc.lock and hundreds of .dvc files are read"""
 REMOTE_OBJECTS = "flows.remote_objects"

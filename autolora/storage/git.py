@@ -147,6 +147,23 @@ def branches(root: Path, prefix: str) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in listed.splitlines())
 
 
+def lock_files(root: Path) -> list[Path]:
+    """Return the lock files of git in a repository: of commands that run, and of those that were killed."""
+    folder = root / ".git"
+    return [*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")]
+
+
+def running_git(root: Path) -> int | None:
+    """Return the id of a git process that has its working directory in a repository; None without one."""
+    import psutil
+
+    for process in psutil.process_iter(["name", "cwd"]):
+        name, folder = process.info["name"], process.info["cwd"]
+        if name == "git" and folder and root in (Path(folder), *Path(folder).parents):
+            return int(process.pid)
+    return None
+
+
 def _git(root: Path, *arguments: str, stdin: str | None = None) -> str | None:
     """Return git's standard output, or None if git exits with an error."""
     try:

@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections import namedtuple
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from email.utils import format_datetime
@@ -22,33 +25,54 @@ import torch
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
+import autolora.doctor
 from autolora import models
 from autolora.cli import app
 from autolora.clock import now, today
-from autolora.doctor import Trouble, examine, machine, project
+from autolora.doctor import Trouble, examine, machine, project, services
 from autolora.params import Params, StorageParams, load
 from autolora.planning import risks
+from autolora.presets.encoder import ENCODER
+from autolora.storage.git import running_git
 from autolora.vlm import digest
+from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 USAGE = namedtuple("USAGE", "total used free")  # as shutil.disk_usage returns
+MODELS = "playground/models"
+MODEL_FILES = (
+    f"{MODELS}/flux/model_index.json",
+    f"{MODELS}/vlm/config.json",
+    *(f"{MODELS}/judges/{name}/config.json" for name in ("clip", "vlm", "oracle")),
+)
 
 
 class Answers:
-    """What the loopback server answers: path -> status, headers and body."""
+    """What a loopback server answers, path -> status, headers and body, and what it was asked."""
 
     def __init__(self) -> None:
         self.by_path: dict[str, tuple[int, dict[str, str], Any]] = {}
         self.url = ""
+        self.asked: list[tuple[str, str | None]] = []
+        """path and credentials of each request"""
 
 
 @pytest.fixture
 def server() -> Iterator[Answers]:
     """Yield the answers of a server that is all services; of other paths they are 200 and empty."""
+    with listening() as answers:
+        answers.by_path["/api/admin/version"] = (401, {}, {})  # Prefect with a password
+        yield answers
+
+
+@contextmanager
+def listening() -> Iterator[Answers]:
+    """Yield the answers of a server on a port of its own."""
     answers = Answers()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            answers.asked.append((self.path, self.headers["Authorization"]))
             status, headers, body = answers.by_path.get(self.path, (200, {}, {}))
             content = json.dumps(body).encode()
             self.send_response_only(status)
@@ -61,36 +85,56 @@ def server() -> Iterator[Answers]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        answers.url = f"http://127.0.0.1:{listening.server_port}"
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        answers.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield answers
-        listening.shutdown()
+        server.shutdown()
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a repository with git, DVC and a remote of both, as a pipeline has them."""
-    root = tmp_path / "project"
-    root.mkdir()
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a project of git and DVC and a remote of both, as a pipeline has them."""
+    folder = tmp_path_factory.mktemp("doctor")
+    root = folder / "project"
+    for name in MODEL_FILES:
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text("{}")
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copyfile(REPOSITORY / name, root / name)
     shutil.copytree(REPOSITORY / "profiles", root / "profiles")
     (root / "flows").symlink_to(REPOSITORY / "flows")
-    (tmp_path / "remote").mkdir()
+    (folder / "remote").mkdir()
     for command in (
-        ["git", "init", "-q", "-b", "main"],
-        ["git", "config", "branch.main.remote", "origin"],
-        ["git", "config", "user.email", "a@example.org"],
-        ["git", "init", "-q", "--bare", str(tmp_path / "git-remote")],
-        ["git", "remote", "add", "origin", str(tmp_path / "git-remote")],
-        ["git", "-c", "user.name=a", "commit", "-q", "--allow-empty", "-m", "first"],
-        ["git", "push", "-q", "origin", "main"],
-        ["dvc", "init", "-q"],
-        ["dvc", "remote", "add", "-d", "store", str(tmp_path / "remote")],
+        "git init -q -b main",
+        "git config branch.main.remote origin",
+        "git config user.email a@example.org",
+        "git init -q --bare ../git-remote",
+        "git remote add origin ../git-remote",
+        "git -c user.name=a commit -q --allow-empty -m first",
+        "git push -q origin main",
+        "dvc init -q",
+        "dvc remote add -q -d store ../remote",
     ):
-        subprocess.run(command, cwd=root, check=True)
-    return root
+        subprocess.run(command.split(), cwd=root, check=True)
+    (root / ".dvc/config").rename(folder / "dvc-config")
+    return folder
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the project, without DVC's remote, and no limit of time that a busy machine exceeds."""
+    subprocess.run(["cp", "-a", f"{template}/.", tmp_path], check=True)
+    for module, name in ((autolora.doctor, "LIMIT_S"), (project, "ANSWER_S"), (services, "ANSWER_S")):
+        monkeypatch.setattr(module, name, 300.0)
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def remote(root: Path) -> Path:
+    """Give the project its DVC remote, and return its folder."""
+    shutil.copy(root.parent / "dvc-config", root / ".dvc/config")
+    return root.parent / "remote"
 
 
 @pytest.fixture
@@ -136,13 +180,46 @@ def free_port() -> int:
 
 def found(root: Path, params: Params, **environment: str) -> Trouble:
     """Return the only trouble."""
-    (trouble,) = examine(root, params, environment)
+    (trouble,) = troubles(root, params, **environment)
     return trouble
 
 
-def test_a_healthy_project_has_none(root: Path, params: Params, server: Answers) -> None:
-    assert examine(root, params, {"PREFECT_API_URL": f"{server.url}/api", "HF_TOKEN": "hf_x"}) == []
-    assert list((root.parent / "remote").rglob("autolora-*")) == [], "which the check removes"
+def troubles(root: Path, params: Params, **environment: str) -> list[Trouble]:
+    """Return all troubles of an environment without the user's profile of Prefect."""
+    return examine(root, params, {"PREFECT_HOME": str(root.parent)} | environment)
+
+
+def git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, check=True)
+
+
+def test_a_healthy_project_has_none(root: Path, params: Params, server: Answers, remote: Path) -> None:
+    prefect = {"PREFECT_API_URL": f"{server.url}/api", "PREFECT_API_AUTH_STRING": "me:secret"}
+    assert troubles(root, params, HF_TOKEN="hf_x", **prefect) == []
+    assert list(remote.rglob("*/")) and not list(remote.rglob("autolora-*")), "written, and removed"
+
+
+def test_a_project_on_the_cpu_is_examined_without_torch_and_prefect(root: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from autolora.doctor import examine; from autolora.params import load; "
+        "import flows.remote_objects; examine(Path(), load(Path('params.yaml')), {}); "
+        "print({'torch', 'prefect'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_token_is_not_sent_along_with_a_redirect(
+    root: Path, params: Params, server: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with listening() as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost")
+        for path in ("/api/whoami-v2", AUTH):
+            server.by_path[path] = (302, {"Location": f"{elsewhere}{path}"}, {})
+        assert troubles(root, params, HF_TOKEN="hf_secret") == []
+    assert ("/api/whoami-v2", "Bearer hf_secret") in server.asked
+    assert sorted(other.asked) == [(AUTH, None), ("/api/whoami-v2", None)]
 
 
 AUTH = "/api/models/sentence-transformers/some/auth-check"
@@ -182,14 +259,77 @@ def test_a_judge_that_cannot_be_downloaded_stops_no_release(
     assert "judges.clip" in trouble.what and not trouble.stops
 
 
+@pytest.mark.parametrize(
+    ("section", "field"),
+    [
+        ("models", "pipeline"),
+        ("models", "vlm"),
+        ("judges", "clip"),
+        ("judges", "vlm"),
+        ("judges", "classifier"),
+        ("encoder", "from_"),
+        ("encoder", "language"),
+        ("fusion", "from_"),
+    ],
+)
+@pytest.mark.parametrize("name", [f"{MODELS}/nope", "profiles"])
+def test_a_folder_of_a_model_that_is_missing_or_another(
+    root: Path, params: Params, section: str, field: str, name: str
+) -> None:
+    changed = replace(getattr(params, section), **{field: name})
+    trouble = found(root, replace(params, **{section: changed}))
+    assert trouble.what.startswith(f"{section}.{field.rstrip('_')} is {name}, which is neither the folder")
+    assert "correct it in params.yaml" in trouble.remedy
+    assert trouble.stops == (section in ("models", "encoder")), "others stop no release"
+
+
+def test_an_id_without_a_revision(root: Path, params: Params) -> None:
+    trouble = found(root, replace(params, encoder=replace(params.encoder, from_="me/encoder")))
+    assert trouble.what.startswith("encoder.from is me/encoder, which is neither") and trouble.stops
+
+
+def test_a_package_that_is_not_installed(root: Path, params: Params) -> None:
+    encoder = replace(params.encoder, language="package:no_such", language_revision=None)
+    trouble = found(root, replace(params, encoder=encoder))
+    assert trouble.what.startswith(
+        "encoder.language is package:no_such, but the package no_such is not installed"
+    )
+    assert "pip install no_such" in str(trouble) and trouble.stops
+
+
+@pytest.mark.parametrize(("text", "what"), [(None, "is not a file"), ("# none\n", "has no prompt")])
+def test_a_missing_file_of_queries(root: Path, params: Params, text: str | None, what: str) -> None:
+    path = root / "profiles/queries.txt"
+    path.unlink() if text is None else path.write_text(text)
+    trouble = found(root, params)
+    assert trouble.what == f"refresh.queries names profiles/queries.txt, which {what}"
+    assert "per line" in trouble.remedy and trouble.stops
+
+
+@pytest.mark.parametrize("text", ["no JSON", "no JSON\n", "{}\n", '{"train_until": "soon"}\n', "[1]\n"])
+def test_a_damaged_training_lock(root: Path, params: Params, text: str) -> None:
+    (root / "data").mkdir(exist_ok=True)
+    (root / "data/training.jsonl").write_text(text)
+    trouble = found(root, params)
+    assert "the training lock, is damaged" in trouble.what and trouble.stops
+    assert "git checkout HEAD -- data/training.jsonl" in trouble.remedy
+
+
+def test_a_training_date_in_the_future(root: Path, params: Params) -> None:
+    late = today() + timedelta(days=7)
+    trouble = found(root, replace(params, dataset=replace(params.dataset, train_until=late)))
+    assert f"dataset.train_until is {late}, in the future" in trouble.what and not trouble.stops
+    assert f"set it to {today()}" in trouble.remedy
+
+
 def test_a_check_that_fails_is_a_trouble_and_hides_no_other(
     root: Path, params: Params, server: Answers
 ) -> None:
     server.by_path["/v1/models"] = (200, {"Content-Type": "application/json"}, "a proxy")
     (root / "profiles" / "themes.json").unlink()
-    troubles = examine(root, params, {})
-    assert [trouble.stops for trouble in troubles] == [True, False]
-    assert "the check 'captioning servers' failed (" in troubles[1].what
+    both = troubles(root, params)
+    assert [trouble.stops for trouble in both] == [True, False]
+    assert "the check 'captioning servers' failed (" in both[1].what
 
 
 def test_an_unknown_token(root: Path, params: Params, server: Answers) -> None:
@@ -228,6 +368,30 @@ def test_a_captioning_server_with_another_model(root: Path, params: Params, serv
 def test_no_server_of_prefect(root: Path, params: Params) -> None:
     url = f"http://127.0.0.1:{free_port()}/api"
     assert "no server of Prefect answers" in found(root, params, PREFECT_API_URL=url).what
+
+
+def test_a_server_of_prefect_without_a_password(root: Path, params: Params, server: Answers) -> None:
+    server.by_path["/api/admin/version"] = (200, {}, "3.0")
+    trouble = found(root, params, PREFECT_API_URL=f"{server.url}/api", PREFECT_API_AUTH_STRING="me:secret")
+    assert "answers without a password" in trouble.what and not trouble.stops
+    assert "PREFECT_SERVER_API_AUTH_STRING" in trouble.remedy
+
+
+def test_a_server_of_prefect_whose_password_is_not_set(root: Path, params: Params, server: Answers) -> None:
+    trouble = found(root, params, PREFECT_API_URL=f"{server.url}/api")
+    assert "asks for a password" in trouble.what and trouble.stops
+    assert "export PREFECT_API_AUTH_STRING" in trouble.remedy
+
+
+def test_a_server_of_prefect_that_the_profile_names(root: Path, params: Params, server: Answers) -> None:
+    profile = root.parent / "profiles.toml"
+    lines = ['active = "own"', "[profiles.own]", f'PREFECT_API_URL = "{server.url}/api"']
+    profile.write_text("\n".join(lines))
+    assert "asks for a password" in found(root, params).what
+    profile.write_text("\n".join([*lines, 'PREFECT_API_AUTH_STRING = "me:secret"']))
+    assert troubles(root, params) == []
+    profile.write_text("damaged")
+    assert troubles(root, params) == []
 
 
 def test_a_cluster_of_ray_that_does_not_answer(
@@ -278,7 +442,8 @@ def test_a_gpu_that_torch_does_not_find(
 
 def test_a_transformer_that_does_not_fit(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(risks, "encoder_lack", lambda *_: "encoder needs 294 GB of memory, but")
-    trouble = found(root, params)
+    encoder = replace(params.encoder, variant=ENCODER["paper"])
+    trouble = found(root, replace(params, encoder=encoder))
     assert trouble.what.startswith("encoder needs") and trouble.stops
     assert trouble.remedy.startswith("lower encoder.overrides.batch")
 
@@ -298,7 +463,8 @@ def test_a_training_date_before_the_first_adapter(root: Path, params: Params) ->
     early = replace(params, dataset=replace(params.dataset, train_until=date(2026, 1, 5)))
     trouble = found(root, early)
     assert "nothing can be trained on" in trouble.what and f"set it to {today()}" in trouble.remedy
-    assert examine(root, replace(early, encoder=replace(early.encoder, from_=str(root))), {}) == []
+    pretrained = replace(early.encoder, from_=str(root / MODELS / "vlm"))
+    assert troubles(root, replace(early, encoder=pretrained)) == []
 
 
 def test_a_missing_file_of_judgments(root: Path, params: Params) -> None:
@@ -316,10 +482,34 @@ def test_a_folder_that_is_not_mounted(root: Path, params: Params) -> None:
 
 
 def test_git_without_a_name(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    subprocess.run(["git", "config", "--unset", "user.email"], cwd=root, check=True)
+    git(root, "config", "--unset", "user.email")
     nobody = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
     monkeypatch.delenv("GIT_AUTHOR_EMAIL", raising=False)
     assert found(root, params, **nobody).what == "git does not know who commits"
+
+
+def test_a_detached_head(root: Path, params: Params) -> None:
+    git(root, "checkout", "-q", "--detach")
+    trouble = found(root, params)
+    assert "HEAD of git is detached" in trouble.what and "git switch" in trouble.remedy and not trouble.stops
+    assert troubles(root, replace(params, refresh=replace(params.refresh, commit=False))) == []
+
+
+def test_a_lock_that_a_git_command_holds(root: Path, params: Params) -> None:
+    lock = root / ".git/index.lock"
+    lock.touch()
+    reader = subprocess.Popen(["git", "hash-object", "--stdin"], cwd=root, stdin=subprocess.PIPE)
+    try:
+        wait_until(lambda: running_git(root) == reader.pid)
+        assert troubles(root, params) == [], "of a command that ends at once"
+        os.utime(lock, (0, 0))
+        trouble = found(root, params)
+    finally:
+        reader.kill()
+        reader.communicate()
+    assert f"(process {reader.pid}) holds .git/index.lock" in trouble.what and trouble.stops
+    assert f"kill {reader.pid}" in trouble.remedy
+    assert troubles(root, params) == [], "a refresh removes what no process holds"
 
 
 def test_a_git_remote_that_is_gone(root: Path, params: Params) -> None:
@@ -328,35 +518,39 @@ def test_a_git_remote_that_is_gone(root: Path, params: Params) -> None:
 
 
 def test_a_git_remote_that_is_ahead(root: Path, params: Params) -> None:
-    other = root.parent / "other"
-    subprocess.run(
-        ["git", "clone", "-q", "-b", "main", str(root.parent / "git-remote"), str(other)], check=True
-    )
-    subprocess.run(
-        [
-            "git",
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@example.org",
-            "commit",
-            "-q",
-            "--allow-empty",
-            "-m",
-            "ahead",
-        ],
-        cwd=other,
-        check=True,
-    )
-    subprocess.run(["git", "push", "-q", "origin", "main"], cwd=other, check=True)
+    git(root.parent, "clone", "-q", "-b", "main", "git-remote", "other")
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    git(root.parent / "other", *who, "commit", "-q", "--allow-empty", "-m", "ahead")
+    git(root.parent / "other", "push", "-q", "origin", "main")
     assert "cannot be pushed to the git remote origin" in found(root, params).what
 
 
-def test_a_dvc_remote_that_takes_nothing(root: Path, params: Params) -> None:
-    shutil.rmtree(root.parent / "remote")
-    (root.parent / "remote").write_text("a file")
+def test_a_dvc_remote_that_takes_nothing(root: Path, params: Params, remote: Path) -> None:
+    remote.rmdir()
+    remote.write_text("a file")
     trouble = found(root, params)
     assert "DVC's remote takes no file" in trouble.what and "dvc remote list" in trouble.remedy
+
+
+def test_a_dvc_remote_that_does_not_answer(
+    root: Path, params: Params, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        config = (root / ".dvc/config").read_text()
+        (root / ".dvc/config").write_text(config.replace("../../remote", url))
+        trouble = found(root, params)
+    assert trouble.what == "DVC's remote did not answer within 0.1 s" and "dvc remote list" in trouble.remedy
+
+
+def test_no_remote_is_asked_if_there_is_none(
+    root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "ANSWER_S", 0.0)
+    (root / ".dvc/config").write_text("")
+    params = replace(params, refresh=replace(params.refresh, commit=False))
+    assert troubles(root, params) == [], "however long it takes to find that out"
 
 
 def test_nothing_can_be_evicted_without_a_remote(root: Path, params: Params) -> None:
@@ -365,7 +559,9 @@ def test_nothing_can_be_evicted_without_a_remote(root: Path, params: Params) -> 
     assert "keep_local_gb is 1.5, but DVC has no default remote" in found(root, kept).what
 
 
-def test_batches_that_are_not_here_though_nothing_is_evicted(root: Path, params: Params) -> None:
+def test_batches_that_are_not_here_though_nothing_is_evicted(
+    root: Path, params: Params, remote: Path
+) -> None:
     folder = root / "data/pool/batches"
     folder.mkdir(parents=True)
     (folder / "2026-01-05.dvc").write_text("outs:\n- md5: x.dir\n  path: 2026-01-05\n")
@@ -373,18 +569,18 @@ def test_batches_that_are_not_here_though_nothing_is_evicted(root: Path, params:
     assert "1 batch of the pool, e.g. 2026-01-05" in trouble.what and "dvc pull" in trouble.remedy
 
 
-def test_a_remote_that_has_been_pushed_to_and_is_not_there(root: Path, params: Params) -> None:
-    shutil.rmtree(root.parent / "remote")
+def test_a_remote_that_has_been_pushed_to_and_is_not_there(root: Path, params: Params, remote: Path) -> None:
+    remote.rmdir()
     url = subprocess.run(
         ["dvc", "config", "remote.store.url"], cwd=root, capture_output=True, text=True
     ).stdout
     (root / "cache").mkdir(exist_ok=True)
     (root / "cache/pushed.json").write_text(json.dumps({"url": url.strip(), "targets": {"a.dvc": "0" * 32}}))
     assert "is not there: is it mounted?" in found(root, params).what
-    assert not (root.parent / "remote").exists()
+    assert not remote.exists()
 
 
-def test_nothing_is_evicted_that_is_not_committed(root: Path, params: Params) -> None:
+def test_nothing_is_evicted_that_is_not_committed(root: Path, params: Params, remote: Path) -> None:
     kept = replace(
         params, storage=StorageParams(keep_local_gb=1.5), refresh=replace(params.refresh, commit=False)
     )
@@ -398,10 +594,9 @@ def test_a_library_that_is_not_installed(root: Path, params: Params, monkeypatch
 
 
 def test_a_check_that_takes_too_long(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    import autolora.doctor
-
     monkeypatch.setattr(autolora.doctor, "LIMIT_S", 0.0)
-    assert all("had no result after 0 s" in trouble.what for trouble in examine(root, params, {}))
+    late = troubles(root, params)
+    assert late and all("had no result after 0 s" in trouble.what for trouble in late)
 
 
 def test_the_command(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import torch
 from dvc.repo import Repo
 
 from autolora.errors import AutoLoraError
-from autolora.integrity.dvc_records import object_path
+from autolora.integrity.dvc_records import PUSHED, object_path
 from autolora.integrity.taken_down import TakenDown
 from autolora.lora.sketch import Sketch
 from autolora.pool import batches, sketch_packs
@@ -174,7 +174,7 @@ def test_objects_that_a_killed_push_left_empty_are_sent_again(
     empty, missing, *_ = sorted(path for path in before if path.suffix != ".dir")
     dvc_objects.empty_file(empty)
     missing.unlink()
-    (root / dvc.PUSHED).unlink()
+    (root / PUSHED).unlink()
     dvc.push()
     assert not empty.stat().st_size, "DVC sends it itself: verify_remote may go"
     dvc.verify_remote()

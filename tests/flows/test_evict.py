@@ -24,6 +24,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import AutoLoraError, DiskFull, MissingArtifact
 from autolora.integrity import dvc_records
+from autolora.integrity.dvc_records import PUSHED
 from autolora.pool import batches, evicted
 from autolora.pool import store as pool
 from autolora.report.images import CARD_PX
@@ -261,7 +262,7 @@ def test_a_remote_that_lacks_evicted_batches_is_not_taken_for_complete(root: Pat
         dvc.push()
     shutil.copytree(root.parent / "store", tmp_path / "other", dirs_exist_ok=True)
     assert dvc.push() is not None
-    (root / dvc.PUSHED).unlink()
+    (root / PUSHED).unlink()
     shutil.rmtree(root / ".dvc/cache")  # the lists too, as in a clone
     assert dvc.push() is not None
 
@@ -449,5 +450,5 @@ def test_a_killed_push_or_eviction_loses_nothing(
     shutil.rmtree(evicted.fetched_folder(root), ignore_errors=True)
     assert local_bytes(root) <= LIMIT_GB * evicted.GB
     assert read(root, contents) == contents
-    assert dvc.add_batches() == [] and json.loads((root / dvc.PUSHED).read_text())["targets"]
+    assert dvc.add_batches() == [] and json.loads((root / PUSHED).read_text())["targets"]
     shutil.rmtree(root.parent)
