@@ -20,6 +20,7 @@ from autolora.integrity.dvc_records import (
     PUSHED,
     added_folders,
     declared_outputs,
+    dvc_setting,
     object_path,
     read_list,
     read_lists,
@@ -109,8 +110,8 @@ def verify_remote() -> None:
 
 def remote_url() -> str | None:
     """Return the URL of DVC's default remote; None if there is no remote."""
-    remote = dvc_process.output(["config", "core.remote"])
-    return dvc_process.output(["config", f"remote.{remote}.url"]) if remote else None
+    remote = dvc_setting(ROOT, "core.remote")
+    return dvc_setting(ROOT, f"remote.{remote}.url") if remote else None
 
 
 def read_pushed(url: str) -> dict[str, str]:

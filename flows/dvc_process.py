@@ -58,13 +58,6 @@ def run(arguments: Sequence[str], lock_fd: int | None) -> None:
         )
 
 
-def output(arguments: Sequence[str]) -> str:
-    """Return the output of a DVC command; empty if it fails."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(), text=True, capture_output=True)
-    return "" if done.returncode else done.stdout.strip()
-
-
 def _stream(arguments: Sequence[str], lock_fd: int | None, variables: dict[str, str]) -> tuple[int, str]:
     """Run a DVC command, print its output, and return its exit status and its last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)

@@ -15,7 +15,7 @@ from autolora.errors import AutoLoraError
 from autolora.params import Params
 from autolora.stages import is_pipeline
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 """Seconds that all checks together may take, on a busy machine too; what they ask has shorter limits of its own."""
 
 
@@ -64,6 +64,8 @@ def examine(root: Path, params: Params, environment: Mapping[str, str] = os.envi
 
     setting = Setting(root, params, environment)
     checks: Sequence[Check] = (*machine.CHECKS, *project.CHECKS, *services.CHECKS)
+    if setting.is_pipeline:
+        checks = (*checks, *machine.PIPELINE_CHECKS, *project.PIPELINE_CHECKS, *services.PIPELINE_CHECKS)
     executor = ThreadPoolExecutor(len(checks))
     running = {executor.submit(_run, check, setting): check for check in checks}
     finished, late = wait(running, LIMIT_S)

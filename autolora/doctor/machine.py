@@ -51,7 +51,7 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
 
 def encoder(setting: Setting) -> Iterator[Trouble]:
     """Yield that the training of the encoder's transformer does not fit; a ridge regression does."""
-    if not (setting.is_pipeline and setting.params.encoder.trains_transformer):
+    if not setting.params.encoder.trains_transformer:
         return
     from autolora.planning.risks import encoder_lack  # imports torch
 
@@ -69,23 +69,20 @@ def disks(setting: Setting) -> Iterator[Trouble]:
         names = ", ".join(model.id for model in missing)
         places.append((f"models to download ({names})", _hub_cache(), sum(model.size for model in missing)))
     places.append(("temporary files", Path(tempfile.gettempdir()), GB))
-    needs, users = defaultdict[int, int](int), defaultdict[int, list[str]](list)
-    folders: dict[int, Path] = {}
+    disks = defaultdict[int, list[tuple[str, Path, float]]](list)
     for name, folder, needed in places:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not _is_writable(existing):
             yield Trouble(f"{existing} cannot be written ({name})", "give this user the right to", stops=True)
-        device = existing.stat().st_dev
-        needs[device] += needed
-        users[device].append(name)
-        folders.setdefault(device, existing)
+        disks[existing.stat().st_dev].append((name, existing, needed))
     evicting = " by `python -m flows.evict`" if setting.params.storage.keep_local_gb is not None else ""
-    for device, needed in needs.items():
-        free = shutil.disk_usage(folders[device]).free
+    for users in disks.values():
+        folder, needed = users[0][1], sum(needed for *_, needed in users)
+        free = shutil.disk_usage(folder).free
         if free < needed:
             yield Trouble(
-                f"the disk of {folders[device]} has {free / GB:.0f} GB free and a refresh may need {needed / GB:.0f} "
-                f"({'; '.join(users[device])})",
+                f"the disk of {folder} has {free / GB:.0f} GB free and a refresh may need {needed / GB:.0f} "
+                f"({'; '.join(name for name, *_ in users)})",
                 f"free some{evicting}, lower crawl.budget.gb, or set HF_HOME to a larger disk (`autolora plan` has the "
                 "sizes)",
                 stops=free < SPARE_GB * GB,
@@ -113,4 +110,4 @@ def _is_writable(folder: Path) -> bool:
         return False
 
 
-CHECKS = (gpu, encoder, disks)
+CHECKS, PIPELINE_CHECKS = (gpu, disks), (encoder,)

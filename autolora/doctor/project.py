@@ -51,7 +51,7 @@ def models(setting: Setting) -> Iterator[Trouble]:
             try:
                 locate_sentence_encoder(setting.root, model.id, None)
             except MissingArtifact as error:
-                yield Trouble(f"{model.key} is {model.id}, but {error}", "or name another one", stops=True)
+                yield Trouble.of(MissingArtifact(f"{model.key} is {model.id}, but {error}"))
         elif not model.is_folder(setting.root) and not model.is_id:
             yield Trouble(
                 f"{model.key} is {model.id}, which is neither the folder of a model nor a Hugging Face id with a "
@@ -61,34 +61,36 @@ def models(setting: Setting) -> Iterator[Trouble]:
             )
 
 
-def files(setting: Setting) -> Iterator[Trouble]:
-    """Yield that one's own files, the file of judgments or that of the pinned queries are not there."""
-    params, path = setting.params, setting.params.hubs.folder.path
-    if "folder" in params.crawl.hubs and path is None:
+def own_files(setting: Setting) -> Iterator[Trouble]:
+    """Yield that the folder of one's own files is not there."""
+    path = setting.params.hubs.folder.path
+    if "folder" not in setting.params.crawl.hubs:
+        return
+    if path is None:
         yield Trouble("hubs.folder.path is null", "set it to the folder of your LoRA files", stops=True)
-    elif "folder" in params.crawl.hubs and not (setting.root / Path(path or "").expanduser()).is_dir():
+    elif not (setting.root / Path(path).expanduser()).is_dir():
         yield Trouble(
             f"hubs.folder.path, {path}, is not a folder",
             "check that it is mounted, or correct it",
             stops=True,
         )
-    if not setting.is_pipeline:
-        return
-    themes = params.evaluation.themes
+
+
+def files(setting: Setting) -> Iterator[Trouble]:
+    """Yield that the file of judgments or that of the pinned queries is not there."""
+    themes = setting.params.evaluation.themes
     if themes is None or not (setting.root / themes).is_file():
         yield Trouble(
             f"evaluation.themes, {themes}, is not a file", "set it to profiles/themes.json", stops=True
         )
     try:
-        read_queries(setting.root, params.refresh.queries)
+        read_queries(setting.root, setting.params.refresh.queries)
     except AutoLoraError as error:
         yield Trouble.of(error)
 
 
 def training(setting: Setting) -> Iterator[Trouble]:
     """Yield a training lock that cannot be read, a date up to which no adapter was seen, and one in the future."""
-    if not setting.is_pipeline:
-        return
     until, trains = setting.params.dataset.train_until, setting.params.encoder.from_ is None
     locked = None
     with suppress(MissingArtifact, AttributeError, KeyError, TypeError, ValueError):
@@ -102,8 +104,8 @@ def training(setting: Setting) -> Iterator[Trouble]:
         )
     if until > today():
         yield Trouble(
-            f"dataset.train_until is {until}, in the future: models are trained on what is here when they are first "
-            "trained, not on what comes until then",
+            f"dataset.train_until is {until}, in the future, but the models are trained on what is here when they are "
+            "first trained",
             f"set it to {today()} in params.yaml",
         )
     elif trains and until < today() and not _has_seen_any(setting.root, until):
@@ -122,7 +124,7 @@ def _has_seen_any(root: Path, until: date) -> bool:
 
 def git(setting: Setting) -> Iterator[Trouble]:
     """Yield what keeps a refresh from committing and pushing."""
-    if not setting.is_pipeline or not setting.params.refresh.commit:
+    if not setting.params.refresh.commit:
         return
     if _git(setting, "rev-parse", "--git-dir") is None:
         yield Trouble(
@@ -189,8 +191,6 @@ def _git(setting: Setting, *arguments: str, limit_s: float | None = None) -> str
 def evictions(setting: Setting) -> Iterator[Trouble]:
     """Yield that nothing can be evicted, or that batches are not here although none should be evicted."""
     keep = setting.params.storage.keep_local_gb
-    if not setting.is_pipeline:
-        return
     if keep is None:
         if (absent := absent_batches(setting.root)) and dvc_setting(setting.root, "core.remote"):
             yield Trouble(
@@ -217,7 +217,7 @@ def dvc_remote(setting: Setting) -> Iterator[Trouble]:
 
     Its program prints a line when it begins to ask: until then it imports DVC, as long as that takes.
     """
-    if not (setting.root / ".dvc" / "config").exists() or not setting.is_pipeline:
+    if not (setting.root / ".dvc" / "config").exists():
         return
     pushed_to = (read_json(setting.root / PUSHED) or {}).get("url", "")
     command = [sys.executable, "-m", REMOTE_OBJECTS, "write", pushed_to]
@@ -237,4 +237,5 @@ def dvc_remote(setting: Setting) -> Iterator[Trouble]:
         yield Trouble(f"DVC's remote takes no file ({problem})", REMOTE_REMEDY, stops)
 
 
-CHECKS = (libraries, models, files, training, git, evictions, dvc_remote)
+CHECKS = (libraries, models, own_files)
+PIPELINE_CHECKS = (files, training, git, evictions, dvc_remote)

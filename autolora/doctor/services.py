@@ -64,7 +64,7 @@ def hubs(setting: Setting) -> Iterator[Trouble]:
     """Yield each hub of the crawl that does not answer, or refuses its token, and a clock that differs from theirs."""
     hubs = {name: getattr(setting.params.hubs, name) for name in setting.params.crawl.hubs}
     remote = {name: hub for name, hub in hubs.items() if isinstance(hub, HubParams)}
-    if setting.is_pipeline and remote:
+    if remote:
         with ThreadPoolExecutor(len(remote)) as executor:
             for found in executor.map(lambda name: list(_ask_hub(name, remote[name], setting)), remote):
                 yield from found
@@ -131,8 +131,8 @@ def prefect(setting: Setting) -> Iterator[Trouble]:
         )
     elif status == 200:
         yield Trouble(
-            f"the server of Prefect at {url} answers without a password: who reaches its port runs commands as the "
-            "user of your refreshes",
+            f"the server of Prefect at {url} answers without a password, and whoever reaches its port can run commands "
+            "as the user of the worker",
             "start it with PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, and refreshes and workers with the same in "
             "PREFECT_API_AUTH_STRING",
         )
@@ -201,4 +201,4 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(getattr(error, "reason", None) or error).split())[:200] or type(error).__name__
 
 
-CHECKS = (licenses, hubs, captioning_servers, prefect, ray)
+CHECKS, PIPELINE_CHECKS = (licenses, captioning_servers, prefect, ray), (hubs,)

@@ -144,7 +144,6 @@ def cache_folder(root: Path) -> Path:
     return Path(run_dvc(root, "cache", "dir").strip())
 
 
-@lru_cache(maxsize=16)
 def dvc_setting(root: Path, name: str) -> str:
     """Return a setting of DVC, e.g. core.remote; empty if it is not set."""
     try:
