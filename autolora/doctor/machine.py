@@ -69,7 +69,7 @@ def disks(setting: Setting) -> Iterator[Trouble]:
         names = ", ".join(model.id for model in missing)
         places.append((f"models to download ({names})", _hub_cache(), sum(model.size for model in missing)))
     places.append(("temporary files", Path(tempfile.gettempdir()), GB))
-    disks = defaultdict[int, list[tuple[str, Path, float]]](list)
+    disks = defaultdict[int, list[tuple[str, Path, int]]](list)
     for name, folder, needed in places:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not _is_writable(existing):
@@ -77,7 +77,7 @@ def disks(setting: Setting) -> Iterator[Trouble]:
         disks[existing.stat().st_dev].append((name, existing, needed))
     evicting = " by `python -m flows.evict`" if setting.params.storage.keep_local_gb is not None else ""
     for users in disks.values():
-        folder, needed = users[0][1], sum(needed for *_, needed in users)
+        folder, needed = users[0][1], sum(user[2] for user in users)
         free = shutil.disk_usage(folder).free
         if free < needed:
             yield Trouble(
