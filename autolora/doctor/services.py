@@ -20,6 +20,7 @@ from autolora.params import HubParams
 
 ANSWER_S = 8.0
 """Seconds that a server may take to accept a connection, and again to answer."""
+PREFECT_CREDENTIALS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_CLIENT_CUSTOM_HEADERS")
 MAX_SKEW_S = 300
 """of the clock, above which TLS and signatures of S3 begin to fail"""
 
@@ -122,7 +123,6 @@ def prefect(setting: Setting) -> Iterator[Trouble]:
     settings = {**_prefect_profile(setting.environment), **setting.environment}
     url = settings.get("PREFECT_API_URL")
     status, reason = _ask(f"{url.rstrip('/')}/admin/version") if url else (None, "")
-    is_known = settings.get("PREFECT_API_AUTH_STRING") or settings.get("PREFECT_API_KEY")
     if url and status is None:
         yield Trouble(
             f"no server of Prefect answers at PREFECT_API_URL ({url}): {reason}",
@@ -136,11 +136,10 @@ def prefect(setting: Setting) -> Iterator[Trouble]:
             "start it with PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, and refreshes and workers with the same in "
             "PREFECT_API_AUTH_STRING",
         )
-    elif status == 401 and not is_known:
+    elif status == 401 and not any(settings.get(name) for name in PREFECT_CREDENTIALS):
         yield Trouble(
             f"the server of Prefect at {url} asks for a password",
             "export PREFECT_API_AUTH_STRING with the value of its PREFECT_SERVER_API_AUTH_STRING",
-            stops=True,
         )
 
 
