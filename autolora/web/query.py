@@ -116,6 +116,10 @@ class View(Search):
         query = urlencode(fields, doseq=True)
         return f"{path}?{query}" if query else path
 
+    def tab(self, path: str) -> str:
+        """Return the URL of another page with prompt, filters and selected adapters of this view."""
+        return self.url(path, adapter=None, like=None, file=None, k=None)
+
     def cleared(self) -> str:
         """Return the URL of this view without filters."""
         filters = {name: field for name, field in Search.model_fields.items() if name not in NOT_FILTERS}

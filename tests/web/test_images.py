@@ -43,7 +43,13 @@ def test_an_image_is_generated_with_the_selected_adapters(client: httpx2.Client,
     provenance = read_provenance(tmp_path / "image.png")
     assert provenance["seed"] == 3 and provenance["adapters"][0]["sha256"] == hit["sha256"]
     assert provenance["adapters"][0]["strength"] == 0.5
-    assert f'src="{job["image"]}"' in client.get(f"/parts/images/{job['id']}").text
+    part = client.get(f"/parts/images/{job['id']}").text
+    assert f'src="{job["image"]}"' in part
+    shown, _, folded = part.partition("<details>")
+    assert (
+        f'<a href="/?adapter={hit["sha256"]}">{hit["id"]}</a> × 0.5' in shown
+        and "<dt>adapters</dt>" in folded
+    )
     assert job["id"] in client.get("/generate").text
 
 

@@ -3,14 +3,12 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from PIL.ExifTags import Base
 
 from autolora.pool import store as pool
 from autolora.web.gallery import Gallery, read_gallery
-from autolora.web.glyphs import draw_glyph
 from autolora.web.query import View
 from autolora.web.results import match, resemblance
 from autolora.web.thumbnails import Thumbnails
@@ -38,12 +36,9 @@ def test_a_url_states_what_differs_from_the_start() -> None:
     assert (view.num_filters, view.num_more_filters) == (2, 1)
 
 
-def test_near_weights_have_near_drawings() -> None:
-    rng = np.random.default_rng(0)
-    vector = rng.standard_normal(64).astype(np.float32)
-    drawing = draw_glyph(vector)
-    assert draw_glyph(2 * vector) == drawing and draw_glyph(-vector) != drawing
-    assert draw_glyph(np.zeros(64, np.float32)).startswith("<svg ")
+def test_a_tab_keeps_prompt_filters_and_selected_adapters() -> None:
+    view = View(q="a cat", may_sell=True, use=[SHA256], adapter=SHA256, like=SHA256, k=48)
+    assert view.tab("/generate") == f"/generate?q=a+cat&may_sell=1&use={SHA256}"
 
 
 def save_image(root: Path, size: tuple[int, int]) -> None:

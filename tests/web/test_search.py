@@ -184,7 +184,6 @@ def test_a_license_without_a_name_is_called_one(license: str | None, text: str) 
 def test_unknown_adapters_are_not_found(client: httpx2.Client) -> None:
     assert client.get(f"/api/adapters/{'0' * 64}").status_code == 404
     assert "Not in this index" in client.get(f"/parts/adapters/{'0' * 64}").text
-    assert client.get(f"/glyphs/{'0' * 64}.svg").status_code == 404
 
 
 def test_images_are_reduced_to_the_sizes_of_the_page(client: httpx2.Client) -> None:
@@ -192,7 +191,6 @@ def test_images_are_reduced_to_the_sizes_of_the_page(client: httpx2.Client) -> N
     answer = client.get(f"/images/{hit['images'][0]}/320.webp")
     assert answer.headers["content-type"] == "image/webp" and answer.content[:4] == b"RIFF"
     assert client.get(f"/images/{hit['images'][0]}/321.webp").status_code == 404
-    assert client.get(f"/glyphs/{hit['sha256']}.svg").text.startswith("<svg ")
 
 
 def test_the_api_is_described_without_foreign_resources(client: httpx2.Client) -> None:

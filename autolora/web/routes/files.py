@@ -1,11 +1,10 @@
-"""Images: reduced renderings of the pool, and drawings of the weights of adapters without one."""
+"""Images: reduced renderings of the pool."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
 from starlette.responses import Response
 
-from autolora.web.glyphs import draw_glyph
 from autolora.web.site import Site
 
 router = APIRouter(include_in_schema=False)
@@ -25,17 +24,3 @@ def show_image(
     if content is None:
         raise HTTPException(404, "there is no such image")
     return Response(content, media_type="image/webp", headers=CACHED)
-
-
-@router.get("/glyphs/{sha256}.svg")
-def show_glyph(request: Request, sha256: Sha256) -> Response:
-    """Return a drawing of the weights of an adapter, or of what is said about it."""
-    site: Site = request.app.state.site
-    opened = site.opened()
-    if sha256 not in opened.positions:
-        raise HTTPException(404, "the index contains no such adapter")
-    index, position = opened.retriever.index, opened.positions[sha256]
-    drawn = index.weights_vectors if index.has_weights else index.captions_vectors
-    assert drawn is not None, "an index without weights has a language"
-    vector = drawn[position]
-    return Response(draw_glyph(vector), media_type="image/svg+xml", headers=CACHED)

@@ -131,6 +131,9 @@ def as_shown(site: Site, job: Job) -> dict[str, Any]:
         "id": job.id,
         "prompt": job.request.prompt,
         "seed": job.request.seed,
+        "adapters": [
+            {"sha256": hit.sha256, "id": hit.id, "strength": hit.strength} for hit in job.request.hits
+        ],
         "state": job.state,
         "position": site.jobs.position(job),
         "step": job.step,

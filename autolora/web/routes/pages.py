@@ -26,6 +26,7 @@ def show_page(request: Request, view: QueryView) -> HTMLResponse:
     values = _results(site, view) | {
         "facets": opened_index.facets,
         "has_weights": opened_index.retriever.index.has_weights,
+        "has_captioner": site.params.captions.engine is not None,
     }
     opened = _details(site, view, view.adapter) if view.adapter else {"card": None}
     return render(request, "search.html", **values | opened)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.web.browser.visits import NARROW, WIDE, check, close, generate, open_page
+from tests.web.browser.visits import NARROW, WIDE, check, close, generate, open_page, wait_for_results
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +22,22 @@ def test_an_image_is_generated_and_says_how_it_was_made(browser: Browser, url: s
     expect(page.locator("#adapter")).to_contain_text("a cat")
     page.get_by_role("link", name="Generate it again").click()
     expect(page.locator("textarea")).to_have_value("a cat")
+    close(page)
+
+
+def test_the_tabs_keep_what_is_typed_and_selected(browser: Browser, url: str) -> None:
+    page = open_page(browser, url)
+    page.keyboard.type("a rocket")
+    wait_for_results(page, "?q=a+rocket")
+    page.locator(".card .pick").first.click()
+    expect(page.locator("#tray")).to_be_visible()
+    page.get_by_role("link", name="Generate", exact=True).click()
+    expect(page.locator("textarea")).to_have_value("a rocket")
+    expect(page.locator(".chosen")).to_have_count(1)
+    page.locator("textarea").fill("a red rocket")
+    page.get_by_role("link", name="Search", exact=True).click()
+    expect(page.locator("#q")).to_have_value("a red rocket")
+    expect(page.locator("#tray")).to_be_visible()
     close(page)
 
 
