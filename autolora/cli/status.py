@@ -112,5 +112,7 @@ def _describe_index(index: dict[str, Any] | None) -> str:
         return "none is released: searches read the working index"
     adapters = "its copy is missing" if index["adapters"] is None else counted(index["adapters"], "adapter")
     days = (today() - date.fromisoformat(index["day"])).days if index["day"] else None
-    day = "an unknown day" if days is None else f"{index['day']} ({counted(days, 'day')} ago)"
+    day = "an unknown day" if days is None else index["day"]
+    if days is not None and days >= 0:  # the day of this run may be a simulated one
+        day += f" ({counted(days, 'day')} ago)"
     return f"{index['digest'][:12]} of {day}, {adapters}"

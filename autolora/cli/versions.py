@@ -25,9 +25,9 @@ Reason = Annotated[str, typer.Option(help="Why: it is kept with the decision.")]
 
 
 def versions(as_json: Json = False) -> None:
-    """List the releases and other commits that changed the index, newest first, and what holds each index here.
+    """List the releases and other commits whose index is at hand, newest first, and what holds each index here.
 
-    The one that is served is marked, and whether it is pinned.
+    The one that is served is marked, and whether it is pinned. --json: all commits that changed the index.
     """
     from autolora.index.served import readable_revisions, served_digest
     from autolora.integrity.index_sources import index_sources
@@ -51,11 +51,15 @@ def versions(as_json: Json = False) -> None:
     if as_json:
         print(to_json({"served": released, "pin": pin and asdict(pin), "commits": rows}))
         return
-    if rows:
-        print_table(_versions_table(rows, released))
-    elif is_pipeline(root):
+    listed = [row for row in rows if row["at_hand"] or row["tags"]]
+    if listed:
+        print_table(_versions_table(listed, released))
+    if len(rows) > len(listed):
+        others = counted(len(rows) - len(listed), "commit")
+        print(f"not listed: {others} without a tag, whose index nothing here holds (--json)")
+    if not rows and is_pipeline(root):
         print("no commit contains an index yet: a refresh makes such commits (autolora refresh)")
-    else:
+    elif not rows:
         print("this project has no versions: `autolora index` replaces the index of your own files")
     if released is None:
         print("no index is released: searches read the working index")
@@ -65,7 +69,7 @@ def versions(as_json: Json = False) -> None:
         print(f"served: {released[:12]}, which no commit contains")
     if pin:
         print(f"{pin}: refreshes promote nothing until `autolora versions lift`")
-    if not all(row["at_hand"] for row in rows):
+    if not all(row["at_hand"] for row in listed):
         print("an index that is not at hand can be served only if a DVC remote contains it")
 
 

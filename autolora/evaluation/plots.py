@@ -51,7 +51,7 @@ def write_plots(root: Path, benchmark: Benchmark, columns: pa.Table, relevance: 
         ),
         "reliability": ("stated right hits", _reliability(searches, right, uses_captions, relevance)),
         "similarity": ("cosine right others", _similarity(searches.scores, right)),
-        "pool_size": ("day adapters", _pool_size(columns)),
+        "pool_size": ("days adapters", _pool_size(columns)),
     }
     for name, (header, rows) in tables.items():
         write_atomic(plots_folder(root) / f"{name}.csv", _to_csv(header.split(), rows))
@@ -72,7 +72,10 @@ def _recall(ranks: Float64Array, clusters: Sequence[str]) -> Rows:
 def _reliability(
     searches: Searches, right: BoolArray, uses_captions: BoolArray, relevance: Relevance | None
 ) -> Rows:
-    """Return (stated relevance, share of right hits, number of hits) of each tenth of the range."""
+    """Return (stated relevance, share of right hits, number of hits) of each tenth of the range.
+
+    It is that of whole prompts and the vectors of the index: a search by the parts of a prompt states another one.
+    """
     if relevance is None or not right.size:
         return []
     hits = searches.hits.ravel()
@@ -93,10 +96,13 @@ def _similarity(cosines: Float64Array, right: BoolArray) -> Rows:
 
 
 def _pool_size(columns: pa.Table) -> Rows:
-    """Return (day, number of adapters of the index that were first seen up to it)."""
+    """Return (days since the first listing, number of adapters of the index that were first seen up to then).
+
+    DVC draws numbers alone: of dates it leaves the plot empty.
+    """
     days = sorted(Counter(columns.column("first_seen").to_pylist()).items())
     totals = accumulate(count for _, count in days)
-    return [(day.isoformat(), total) for (day, _), total in zip(days, totals, strict=True)]
+    return [((day - days[0][0]).days, total) for (day, _), total in zip(days, totals, strict=True)]
 
 
 def _to_csv(header: Sequence[str], rows: Rows) -> str:

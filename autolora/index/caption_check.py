@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from autolora.catalog.names import full_name
-from autolora.index.copies import Rows, is_copy, map_columns
-from autolora.index.store import CHECKS, TABLE
+from autolora.index.copies import Rows, is_copy, map_columns, map_vectors, vectors_path
+from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TABLE
 from autolora.storage.files import Row, read_json
-from autolora.storage.tables import read_table
+from autolora.storage.tables import columns_of, read_arrow, to_matrix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +24,9 @@ class CaptionCheck:
     expected: float
     """the lowest agreement of right captions, almost always"""
     agrees: bool
-    """whether searches use the captions"""
+    """whether the captions are part of the adapter's vector"""
+    is_searched: bool
+    """whether searches use the captions: with a language also those that the weights cannot contradict"""
 
     @property
     def cosines(self) -> str:
@@ -34,6 +38,11 @@ class CaptionCheck:
         """Return the verdict as a phrase."""
         if self.agrees:
             return f"captions agree with the weights ({self.cosines})"
+        if self.is_searched:
+            return (
+                f"the weights neither confirm nor contradict the captions ({self.cosines}), because they resemble "
+                "those of no training adapter: searches use the captions"
+            )
         return f"captions disagree with the weights ({self.cosines}): they are not used in searches"
 
 
@@ -50,13 +59,27 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
     if meta is None or meta.get("agreement_margin") is None:
         return {}
     names = ["sha256", "hub", "id", "file", *CHECKS]
-    rows = Rows(map_columns(folder).select(names)) if is_copy(folder) else read_table(folder, TABLE, names)
-    checks = ((row["sha256"], check_captions(row)) for row in rows)
+    if is_copy(folder):
+        columns, has_vectors = (
+            map_columns(folder).select(names),
+            vectors_path(folder, CAPTIONS_VECTOR).exists(),
+        )
+        vectors = map_vectors(folder, CAPTIONS_VECTOR) if has_vectors else None
+    else:
+        has_vectors = CAPTIONS_VECTOR in columns_of(folder, TABLE)
+        columns = read_arrow(folder, TABLE, [*names, *([CAPTIONS_VECTOR] if has_vectors else [])])
+        vectors = to_matrix(columns.column(CAPTIONS_VECTOR)) if has_vectors else None
+    is_searched = np.zeros(len(columns), np.bool_) if vectors is None else vectors.any(axis=1)
+    rows = zip(Rows(columns.select(names)), is_searched.tolist(), strict=True)
+    checks = ((row["sha256"], check_captions(row, has_vector)) for row, has_vector in rows)
     return {sha256: check for sha256, check in checks if check}
 
 
-def check_captions(row: Row) -> CaptionCheck | None:
-    """Return the check that a row of an index states; None without captions, or if its encoder takes none."""
+def check_captions(row: Row, has_vector: bool) -> CaptionCheck | None:
+    """Return the check that a row of an index states; None without captions, or if its encoder takes none.
+
+    has_vector: whether its captions have a vector in the space of the language.
+    """
     if row["uses_captions"] is None:
         return None
     return CaptionCheck(
@@ -64,10 +87,11 @@ def check_captions(row: Row) -> CaptionCheck | None:
         agreement=row["agreement"],
         expected=row["expected_agreement"],
         agrees=row["uses_captions"],
+        is_searched=row["uses_captions"] or has_vector,
     )
 
 
 def disagreeing(checks: CaptionChecks) -> dict[str, CaptionCheck]:
-    """Return the checks of adapters whose captions disagree with the weights, lowest agreement first."""
-    failed = [item for item in checks.items() if not item[1].agrees]
+    """Return the checks of adapters whose captions searches do not use, lowest agreement first."""
+    failed = [item for item in checks.items() if not item[1].is_searched]
     return dict(sorted(failed, key=lambda item: (item[1].agreement, item[0])))

@@ -46,7 +46,7 @@ def find_entry(index: Index, sha256: str) -> IndexEntry | None:
     if position < 0:
         return None
     row = index.rows[position]
-    check = check_captions(row)
+    check = check_captions(row, bool(index.has_captions[position]))
     return IndexEntry(
         name=full_name(row["hub"], row["id"], row["file"]),
         license=row["license"],

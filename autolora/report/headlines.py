@@ -70,11 +70,12 @@ def _reliability(bins: Sequence[tuple[float, float, int]]) -> Iterator[Tile]:
     error = sum(hits * abs(stated - right) for stated, right, hits in bins) / total
     (low, low_right, _), (high, high_right, _) = bins[0], bins[-1]
     yield Tile(
-        topic="Stated relevance",
+        topic="Relevance of whole prompts",
         number=percent(high_right),
         label=f"of the hits that are stated to fit with {percent(high)} are right",
         note=f"Of those that are stated to fit with {percent(low)}, {percent(low_right)} are. Stated and true shares "
-        f"differ by {100 * error:.0f} percentage points on average; {total:,} hits.",
+        f"differ by {100 * error:.0f} percentage points on average; {total:,} hits of captions that are compared "
+        "with the vectors of the index. A search with a sentence encoder states another relevance, by parts.",
         value=high_right,
     )
 
@@ -93,10 +94,11 @@ def _fusion(experiments: Mapping[str, Any]) -> Iterator[Tile]:
             f"{percent(shown[method]['value'])} {text}" for method, text in words.items() if method in shown
         ]
         yield Tile(
-            topic="Fusion",
+            topic="Fusion of two given adapters",
             number=percent(selected["value"]),
-            label="of images show both requested themes, with the adapters that the retriever selects",
-            note=f"{', '.join(others)}. {_interval(selected['low'], selected['high'])}, {selected['n']} images.",
+            label="of images show both requested themes, summed from the relevant ones of two given adapters",
+            note=f"{', '.join(others)}. {_interval(selected['low'], selected['high'])}, {selected['n']} images. "
+            "Images for which the adapters are chosen from the whole pool are measured apart (docs/results.md).",
             **_bounds(selected),
         )
 

@@ -52,8 +52,8 @@ class Reasons:
     captions_score: float | None
     """cosine of prompt or part with the captions' centroid; None without captions"""
     uses_captions: bool | None
-    """whether captions are part of the adapter's vector; False: they disagree with the weights; None: the encoder takes
-    no captions, or the adapter has none"""
+    """whether searches use the captions; False: they disagree with the weights; None: the encoder takes no captions, or
+    the adapter has none"""
     captions: tuple[MatchingCaption, ...]
     """the nearest ones, nearest first, at most one per image"""
     words: tuple[str, ...]
@@ -80,7 +80,7 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
             Reasons(
                 weights_score=_weights_score(index, positions[hit], query),
                 captions_score=score,
-                uses_captions=row["uses_captions"],
+                uses_captions=True if index.has_captions[positions[hit]] else row["uses_captions"],
                 captions=nearest,
                 words=_shared_words(
                     prompt,

@@ -17,18 +17,26 @@ TRIGGER_WORD = "trigger word "
 """what `find_named` puts before a trigger word"""
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
 WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
+NOTHING_FOUND = "nothing of the prompt was found: search in English, in words that captions may contain"
 MAX_NAMED = 3
 """unanswered parts that are named"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unanswered:
-    """A part of a prompt that no adapter answers, and the one that comes nearest."""
+    """A part of a prompt that no adapter answers, and the one that comes nearest to it, or to words of it."""
 
     part: str
     nearest: str
     """hub:author/name"""
     relevance: float
+
+    @property
+    def line(self) -> str:
+        """Return the part, and the nearest adapter unless it is not near at all."""
+        relevance = f"{self.relevance:.2f}"
+        nearest = f" (nearest: {self.nearest}, {relevance})" if relevance > "0.00" else ""
+        return f"nothing clearly fits: {self.part}{nearest}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +55,17 @@ class Survey:
     """what the prompt does not want, which a search leaves out"""
     has_weights: bool = True
     """whether an encoder has read the weights"""
+    finds_nothing: bool = False
+    """whether no adapter at all answers a part of the prompt"""
 
     @property
     def lines(self) -> list[str]:
         """Return what the survey says, one fact per line."""
-        lines = [
-            f"nothing clearly fits: {row.part} (nearest: {row.nearest}, {row.relevance:.2f})"
-            for row in self.unanswered[:MAX_NAMED]
-        ]
+        lines = [row.line for row in self.unanswered[:MAX_NAMED]]
         if others := self.unanswered[MAX_NAMED:]:
             lines.append(f"nor {counted(len(others), 'other part')} of the prompt")
+        if self.finds_nothing:
+            lines.append(NOTHING_FOUND)
         if self.further:
             lines.append(f"further hits fit: {', '.join(self.further)}")
         lines += self.hidden_lines
@@ -113,7 +122,7 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
     unanswered = [
         Unanswered(part=part, nearest=f"{row.row['hub']}:{row.row['id']}", relevance=_relevance(row))
         for part in _pieces(prompt, lambda word: word not in by_all)
-        if (row := nearest.get(part))
+        if (row := _nearest_of(part, nearest))
     ]
     hidden = 0 if mask is None else int((answer.relevance() >= lowest)[~mask].sum())
     return Survey(
@@ -123,7 +132,14 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         num_hidden=hidden,
         negated=negated_runs(prompt),
         has_weights=index.has_weights,
+        finds_nothing=bool(unanswered) and not by_all,
     )
+
+
+def _nearest_of(piece: str, nearest: Mapping[str, Judged]) -> Judged | None:
+    """Return the adapter that a search for a piece of a prompt has first, given those nearest to the prompt's parts."""
+    within = [row for part, row in nearest.items() if f" {part} " in f" {piece} "]
+    return max(within, key=_relevance, default=None)
 
 
 def _answered_words(answer: PromptParts, nearest: Mapping[str, Judged], lowest: float) -> set[str]:

@@ -178,4 +178,4 @@ def _describe_check(check: CaptionCheck | None) -> str:
     """Return the verdict on captions and weights, and what to do if they disagree; empty without a check."""
     if check is None:
         return ""
-    return check.verdict if check.agrees else f"{check.verdict}. {WHAT_TO_DO}"
+    return check.verdict if check.is_searched else f"{check.verdict}. {WHAT_TO_DO}"

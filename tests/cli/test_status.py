@@ -103,7 +103,20 @@ def test_a_refused_refresh_says_why_and_has_exit_code_1(root: Path) -> None:
     assert (unmet["name"], unmet["value"], unmet["rule"], unmet["nights"]) == ("adapters", 3, "4", [])
 
 
+def test_an_index_of_a_day_after_the_simulated_one_is_not_days_ago(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic(root / "cache/served", f"{INDEX}\n")
+    record_start(root, NIGHT)
+    record_release(root, NIGHT)
+    record_success(root, NIGHT)
+    for days, text in ((-300, "of 2026-11-27, its copy"), (1, "of 2026-11-27 (1 day ago), its copy")):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int((NIGHT + timedelta(days=days)).timestamp())))
+        assert text in run()[1]
+
+
 def test_no_release_for_days_has_exit_code_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_params(root / "params.yaml", {"refresh": {"stale_days": 7}})
     write_atomic(root / "cache/served", f"{INDEX}\n")
     record_start(root, NIGHT)
     record_release(root, NIGHT)

@@ -38,6 +38,7 @@ def test_versions_are_the_commits_that_a_search_can_read(repository: Path) -> No
     result = CliRunner().invoke(app, ["versions", "--json"])
     (commit,) = json.loads(result.stdout)["commits"]
     assert (commit["subject"], commit["index"], commit["rows"]) == (f"layout {SCHEMA}", f"{SCHEMA:064}", 7)
+    subprocess.run(["git", "tag", "tried"], cwd=repository, check=True)
     printed = CliRunner().invoke(app, ["versions"]).stdout
     assert commit["sha"][:10] in printed and f"{SCHEMA:064}"[:12] in printed
     assert f"{SCHEMA - 1:064}" not in result.stdout
@@ -46,8 +47,13 @@ def test_versions_are_the_commits_that_a_search_can_read(repository: Path) -> No
 @pytest.mark.slow
 def test_an_index_that_nothing_here_holds_is_marked(repository: Path) -> None:
     assert json.loads(CliRunner().invoke(app, ["versions", "--json"]).stdout)["commits"][0]["at_hand"] is None
+    remote = "can be served only if a DVC remote contains it"
     text = CliRunner().invoke(app, ["versions"]).stdout
-    assert "can be served only if a DVC remote contains it" in text
+    assert "not listed: 1 commit without a tag, whose index nothing here holds" in text
+    assert remote not in text and f"{SCHEMA:064}"[:12] not in text
+    subprocess.run(["git", "tag", "release/2026-01-05"], cwd=repository, check=True)
+    text = CliRunner().invoke(app, ["versions"]).stdout
+    assert remote in text and "not listed" not in text and "release/2026-01-05" in text
     result = CliRunner().invoke(app, ["versions", "rollback", "HEAD", "--reason", "test"])
     assert result.exit_code == 1 and "DVC cannot fetch data/index of revision 'HEAD': " in result.stderr
 

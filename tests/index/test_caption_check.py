@@ -4,10 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, disagreeing, read_caption_checks
+from autolora.index.copies import COLUMNS_FILE, vectors_path
 from autolora.index.served import copy_path, release
 from autolora.models import ClipTextEncoder
 from tests.support.hybrid_repo import with_captions_of, write_hybrid
@@ -95,9 +98,29 @@ def test_an_index_of_an_older_version_has_no_checks(
     assert read_caption_checks(index.folder(tmp_path)) == {}
 
 
+def test_captions_that_the_weights_cannot_contradict_are_said_to_be_searched(tmp_path: Path) -> None:
+    """As of an adapter whose weights resemble no training adapter: its captions have a vector in the language."""
+    checked = {"agreement": 0.4, "expected_agreement": 0.5, "uses_captions": False}
+    rows = [
+        checked | {"sha256": name, "hub": "civitai", "id": name, "file": "ink.safetensors"} for name in "ab"
+    ]
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_file(tmp_path / COLUMNS_FILE, table.schema) as writer:
+        writer.write_table(table)
+    np.save(vectors_path(tmp_path, index.CAPTIONS_VECTOR), np.array([[0.6, 0.8], [0.0, 0.0]], np.float32))
+    (tmp_path / "meta.json").write_text('{"agreement_margin": -0.1}')
+    checks = read_caption_checks(tmp_path)
+    assert "resemble those of no training adapter: searches use the captions" in checks["a"].verdict
+    assert checks["b"].verdict.endswith("they are not used in searches")
+    assert list(disagreeing(checks)) == ["b"]
+
+
 def test_disagreeing_checks_are_sorted_and_described() -> None:
     def check(agreement: float) -> CaptionCheck:
-        return CaptionCheck(name="hub:a/b/c", agreement=agreement, expected=0.5, agrees=agreement >= 0.5)
+        agrees = agreement >= 0.5
+        return CaptionCheck(
+            name="hub:a/b/c", agreement=agreement, expected=0.5, agrees=agrees, is_searched=agrees
+        )
 
     checks = {"a": check(0.4), "b": check(0.9), "c": check(-0.2)}
     assert list(disagreeing(checks)) == ["c", "a"]

@@ -13,6 +13,7 @@ import pytest
 from autolora.encoder import store as encoder_store
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import stage
+from autolora.index.caption_check import read_caption_checks
 from autolora.index.content import LANGUAGE_FILES
 from autolora.index.copies import check_copy, open_copy
 from autolora.index.served import copy_path, open_index, without
@@ -112,6 +113,11 @@ def test_captions_have_a_vector_unless_there_are_none_or_they_contradict_the_wei
     assert not vectors[wrong.sha256].any() and not vectors[silent.sha256].any()
     has_captions = dict(zip(sorted(uses), open_index(tmp_path).has_captions.tolist(), strict=True))
     assert has_captions == {sha256: bool(used) for sha256, used in uses.items()}
+    checks = read_caption_checks(folder(tmp_path))
+    assert checks == read_caption_checks(copy_path(tmp_path, content_digest(tmp_path)))
+    assert {sha256: check.is_searched for sha256, check in checks.items()} == {
+        sha256: used for sha256, used in uses.items() if used is not None
+    }
 
 
 def test_without_a_check_all_captions_count(

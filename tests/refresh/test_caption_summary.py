@@ -14,7 +14,8 @@ from tests.support.synthetic_repo import make_adapters, tiny_text_encoder
 
 def check(number: int, agreement: float) -> CaptionCheck:
     name = f"civitai:{number}/ink.safetensors"
-    return CaptionCheck(name=name, agreement=agreement, expected=0.5, agrees=agreement >= 0.5)
+    agrees = agreement >= 0.5
+    return CaptionCheck(name=name, agreement=agreement, expected=0.5, agrees=agrees, is_searched=agrees)
 
 
 def test_new_disagreements_are_named_and_known_ones_counted() -> None:

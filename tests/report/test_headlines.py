@@ -54,13 +54,17 @@ def test_reliability_is_a_sentence() -> None:
     (reliability,) = texts(measured(reliability=bins))
     assert reliability.startswith("95 % of the hits that are stated to fit with 90 % are right.")
     assert "stated to fit with 2.0 %, 4.0 % are." in reliability
-    assert "differ by 3 percentage points on average; 100 hits." in reliability
+    assert "differ by 3 percentage points on average; 100 hits of captions" in reliability
+    assert reliability.endswith("A search with a sentence encoder states another relevance, by parts.")
 
 
 def test_fusion_names_all_methods() -> None:
     shown = {method: {"both shown": row(value)} for method, value in (("base", 0.0), ("selected", 0.8))}
     (text,) = texts(measured(experiments={"scenarios": {"pair": {"methods": shown}}}))
-    assert text.startswith("80 % of images show both requested themes") and "0 % without adapters." in text
+    assert text.startswith(
+        "80 % of images show both requested themes, summed from the relevant ones of two given"
+    )
+    assert "0 % without adapters." in text and "chosen from the whole pool are measured apart" in text
 
 
 @pytest.mark.parametrize(("share", "text"), [(0, "0 %"), (0.026, "2.6 %"), (0.1, "10 %"), (1, "100 %")])

@@ -14,7 +14,7 @@ from autolora.index.store import EXACT_COLUMNS
 from autolora.params import RetrievalParams
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
-from autolora.search.survey import Survey, group_hits
+from autolora.search.survey import NOTHING_FOUND, Survey, group_hits
 from autolora.storage.files import Row
 from autolora.text_encoder.sentences import SentenceEncoder
 from tests.support.synthetic_repo import SETTINGS
@@ -152,15 +152,26 @@ def test_parts_that_no_adapter_answers_are_named_the_nearest_first(retriever: Re
     assert {row.part for row in survey.unanswered} == {"whale", "monks", "giraffe", "goose", "old trophy"}
     relevance = [row.relevance for row in survey.unanswered]
     assert relevance == sorted(relevance, reverse=True) and relevance[0] < 0.3
-    for row in (
-        row for row in survey.unanswered if " " not in row.part
-    ):  # of others a search takes words, too
+    for row in survey.unanswered:
         judged = {f"{hit.hub}:{hit.id}": hit.relevance for hit in retriever.search(row.part)}
         assert judged[row.nearest] == max(value for value in judged.values() if value is not None)
     assert survey.lines[3:] == ["nor 2 other parts of the prompt", "further hits fit: chalk"]
     first = survey.unanswered[0]
-    words = f"nothing clearly fits: {first.part} (nearest: {first.nearest}, {first.relevance:.2f})"
-    assert survey.lines[0] == words
+    words = f"nothing clearly fits: {first.part}"
+    assert survey.lines[0] == first.line == words, "nothing is near"
+    assert replace(first, relevance=0.26).line == f"{words} (nearest: {first.nearest}, 0.26)"
+
+
+def test_a_prompt_of_which_nothing_is_found_names_the_first_hit_and_asks_for_english(
+    retriever: Retriever,
+) -> None:
+    prompt = "ein roter Wal mit Hut"
+    survey = retriever.survey(prompt)
+    assert [row.part for row in survey.unanswered] == [prompt]
+    first = retriever.search(prompt)[0]
+    assert survey.unanswered[0].nearest == f"{first.hub}:{first.id}"
+    assert survey.lines[1:] == [NOTHING_FOUND]
+    assert NOTHING_FOUND not in retriever.survey("a chalk whale").lines
 
 
 def test_what_only_further_hits_answer_and_what_is_negated_is_said(retriever: Retriever) -> None:

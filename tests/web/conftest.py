@@ -28,6 +28,7 @@ PARAMS = {
     "pool": {"sketch_size": 8},
     "generation": {"width": 32, "height": 32, "steps": 3, "max_sequence_length": 8},
     "crawl": {"max_file_mb": 2},
+    "refresh": {"stale_days": 7},
 }
 NSFW = "author1/neon"
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import httpx2
@@ -145,6 +146,8 @@ def test_releases_that_are_not_at_hand_are_counted_instead_of_offered(own_root: 
             )
             assert "1 more release is not on this machine" in page.text
             assert "autolora search PROMPT --rev COMMIT" in page.text
+        subprocess.run(["git", "tag", "-d", "release/2"], cwd=own_root, check=True, capture_output=True)
+        assert "not on this machine" not in client.get("/compare").text, "commits are no releases"
 
 
 def test_ranks_of_two_results_are_described() -> None:

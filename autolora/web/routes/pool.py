@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from autolora.releases.tags import release_tags
 from autolora.report.values import report_values
 from autolora.stages import is_pipeline
 from autolora.web.query import Comparison
@@ -35,7 +36,7 @@ def show_comparison(request: Request, wanted: Annotated[Comparison, Query()]) ->
         "compare.html",
         wanted=wanted,
         choices=listed if revisions else [],
-        num_others=len({*index_of.values()} - {choice.index for choice in listed}),
+        num_others=len({tag.index for tag in release_tags(site.root)} - {choice.index for choice in listed}),
         chosen={side: index_of.get(getattr(wanted, side), served) for side in ("before", "after")},
         sides=_sides(site, wanted) if wanted.q.strip() and revisions else None,
         is_pipeline=is_pipeline(site.root),
