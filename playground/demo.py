@@ -27,7 +27,7 @@ from autolora.params import load
 
 ROOT = Path(__file__).parents[1]
 DATES = {1: date(2026, 1, 5), 2: date(2026, 1, 6)}
-PROMPT = "an orange cat, pixel art"
+PROMPT = "a duck in the snow"
 STAGE_LINE = re.compile(r"^stage=(?!refresh )(\w+) .*\bseconds=([\d.]+) ")
 WAIT_S = 120
 console = Console()

@@ -92,7 +92,7 @@ def search(
 ) -> None:
     """Search for the adapters that fit PROMPT, or the caption of an image, and pass all filters.
 
-    What a hub does not report passes no filter but --no-nsfw.
+    Prompts are read in English. What a hub does not report passes no filter but --no-nsfw.
     """
     _check_query(prompt, image)
     from autolora.index.conditions import any_of, is_set, of_options
