@@ -128,7 +128,10 @@ def _old_texts(days: int) -> Iterator[Removal]:
 
 
 def _folder(path: Path, reason: str) -> Removal:
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    files = (file.stat() for file in path.rglob("*") if file.is_file())
+    size = sum(
+        file.st_size for file in files if file.st_nlink == 1
+    )  # what a copy shares stays with the others
     what, where = path.name[:12], path.parent.relative_to(ROOT).as_posix()
     return Removal(what, where, size, reason, partial(_remove_folder, path))
 

@@ -13,6 +13,7 @@ import yaml
 from typer.main import get_command
 
 from autolora.cli import app
+from autolora.cli.search import search
 from autolora.presets.encoder import EncoderVariant
 from autolora.presets.fusion import FusionVariant
 
@@ -71,6 +72,18 @@ def anchors(path: Path) -> set[str]:
     """Return the anchors of a page's headings, formed as GitHub forms them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short_and_begins_with_two_commands() -> None:
+    text = TEXT[ROOT / "README.md"]
+    assert len(text.split()) <= 800
+    assert re.findall(r"^    (make \w+)", text, flags=re.MULTILINE) == ["make demo", "make test"]
+
+
+def test_the_language_of_prompts_is_said_where_one_searches() -> None:
+    page = (ROOT / "autolora/web/templates/search.html").read_text()
+    shown = (TEXT[ROOT / "README.md"], TEXT[ROOT / "docs/howto/search.md"], search.__doc__ or "", page)
+    assert all("English" in text for text in shown)
 
 
 @each_page

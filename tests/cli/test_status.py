@@ -115,6 +115,19 @@ def test_an_index_of_a_day_after_the_simulated_one_is_not_days_ago(
         assert text in run()[1]
 
 
+def test_the_demo_whose_days_are_simulated_raises_no_alarm(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With params.yaml as shipped, `make demo` releases on days of January, whatever day it is."""
+    write_atomic(root / "cache/served", f"{INDEX}\n")
+    record_start(root, NIGHT)
+    record_release(root, NIGHT)
+    record_success(root, NIGHT)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int((NIGHT + timedelta(days=329)).timestamp())))
+    code, text = run()
+    assert code == 0 and "No release" not in text
+
+
 def test_no_release_for_days_has_exit_code_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_params(root / "params.yaml", {"refresh": {"stale_days": 7}})
     write_atomic(root / "cache/served", f"{INDEX}\n")

@@ -231,6 +231,19 @@ def test_a_served_index_without_a_tag_can_be_fetched(root: Path) -> None:
     assert open_index(root).digest == served
 
 
+def test_what_a_copy_shares_with_others_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "ROOT", tmp_path)
+    old, kept = tmp_path / "copies/old", tmp_path / "copies/kept"
+    for folder in (old, kept):
+        folder.mkdir(parents=True)
+    (old / "columns.arrow").write_bytes(b"1" * 7)
+    (kept / "language_model.safetensors").write_bytes(b"2" * 100)
+    os.link(kept / "language_model.safetensors", old / "language_model.safetensors")
+    assert prune._folder(old, "no kept release has it").size == 7
+
+
 def test_a_locked_repository_is_an_error(root: Path) -> None:
     with Repo(str(root)).lock, pytest.raises(AutoLoraError, match=r"DVC: .*lock"):
         apply()
