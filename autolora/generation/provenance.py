@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
@@ -82,10 +82,6 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
             text = image.info.get(PROVENANCE_CHUNK)
     except FileNotFoundError as error:
         raise MissingArtifact(f"{path} does not exist: give a PNG that `autolora generate` wrote") from error
-    except UnidentifiedImageError as error:
-        raise MissingArtifact(
-            f"{path} is not a PNG, and only PNGs that `autolora generate` wrote say how they were made"
-        ) from error
     except Exception as error:  # Pillow raises many types on damaged files
         raise MissingArtifact(f"{path} is not a PNG that can be read: {error}") from error
     if text is None:

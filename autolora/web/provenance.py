@@ -39,4 +39,5 @@ def read_image(path: Path) -> ImageRecord:
             provenance = read_provenance(path)
             return ImageRecord(describe_provenance(provenance), provenance)
     except MissingArtifact as error:
-        raise MissingArtifact(str(error).replace(str(path), "the image")) from error
+        message = str(error).replace(f": cannot identify image file '{path}'", "")
+        raise MissingArtifact(message.replace(str(path), "the image")) from error
