@@ -9,6 +9,7 @@ import numpy as np
 from autolora.catalog.names import full_name
 from autolora.index.copies import Rows, is_copy, map_columns, map_vectors, vectors_path
 from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TABLE
+from autolora.storage.arrays import BoolArray
 from autolora.storage.files import Row, read_json
 from autolora.storage.tables import columns_of, read_arrow, to_matrix
 
@@ -60,16 +61,16 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
         return {}
     names = ["sha256", "hub", "id", "file", *CHECKS]
     if is_copy(folder):
-        columns, has_vectors = (
-            map_columns(folder).select(names),
-            vectors_path(folder, CAPTIONS_VECTOR).exists(),
-        )
+        columns = map_columns(folder)
+        has_vectors = vectors_path(folder, CAPTIONS_VECTOR).exists()
         vectors = map_vectors(folder, CAPTIONS_VECTOR) if has_vectors else None
     else:
         has_vectors = CAPTIONS_VECTOR in columns_of(folder, TABLE)
         columns = read_arrow(folder, TABLE, [*names, *([CAPTIONS_VECTOR] if has_vectors else [])])
         vectors = to_matrix(columns.column(CAPTIONS_VECTOR)) if has_vectors else None
-    is_searched = np.zeros(len(columns), np.bool_) if vectors is None else vectors.any(axis=1)
+    is_searched: BoolArray = np.zeros(len(columns), np.bool_)
+    if vectors is not None:
+        is_searched = np.asarray(vectors.any(axis=1))
     rows = zip(Rows(columns.select(names)), is_searched.tolist(), strict=True)
     checks = ((row["sha256"], check_captions(row, has_vector)) for row, has_vector in rows)
     return {sha256: check for sha256, check in checks if check}
