@@ -39,5 +39,5 @@ def read_image(path: Path) -> ImageRecord:
             provenance = read_provenance(path)
             return ImageRecord(describe_provenance(provenance), provenance)
     except MissingArtifact as error:
-        message = str(error).replace(f": cannot identify image file '{path}'", "")
+        message = str(error).partition(": cannot identify image file")[0]
         raise MissingArtifact(message.replace(str(path), "the image")) from error
