@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from autolora.errors import AutoLoraError, MismatchError
@@ -114,12 +115,17 @@ def hash_module(path: Path) -> str:
     Equal for all Python versions that parse the module: fields that are empty are left out, so a field that a later
     version adds changes nothing. Raises MismatchError if the file is not valid Python.
     """
-    return hashlib.sha256("\n".join(_tokens(_parse(path))).encode()).hexdigest()
+    return _hash_text(path, _text(path))
+
+
+@cache
+def _hash_text(path: Path, text: str) -> str:
+    return hashlib.sha256("\n".join(_tokens(_parse(path, text))).encode()).hexdigest()
 
 
 def hash_constants() -> str:
     """Return the sha256 of class, name and value of the fields in PARAMS that have a default."""
-    trees = [_parse(path) for path in sorted((CODE / PARAMS).glob("*.py"))]
+    trees = [_parse(path, _text(path)) for path in sorted((CODE / PARAMS).glob("*.py"))]
     sections = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     constants = sorted(
         [section.name, ast.unparse(field.target), *_tokens(field.value)]
@@ -146,9 +152,13 @@ def imported_files(path: Path) -> set[str]:
     return {str(module.relative_to(CODE)) for module in reached if module.stat().st_size}
 
 
-def _parse(path: Path) -> ast.Module:
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _parse(path: Path, text: str) -> ast.Module:
     try:
-        return _parse_text(path.read_text(encoding="utf-8"))
+        return _parse_text(text)
     except SyntaxError as error:
         raise MismatchError(
             f"{path} is not valid Python: {error}; correct it, then run `make deps`"
@@ -196,14 +206,24 @@ def _is_bare_string(node: object) -> bool:
     )
 
 
-def _imported_modules(path: Path) -> list[Path]:
+@cache
+def _imported_names(path: Path, text: str) -> list[str]:
+    """Return what a module imports; parsing takes most of the time, and stages share most modules."""
     names: list[str] = []
-    for node in ast.walk(_parse(path)):
+    for node in ast.walk(_parse(path, text)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    parts = [name.split(".") for name in names if name.split(".")[0] in ("autolora", "flows")]
+    return names
+
+
+def _imported_modules(path: Path) -> list[Path]:
+    parts = [
+        name.split(".")
+        for name in _imported_names(path, _text(path))
+        if name.split(".")[0] in ("autolora", "flows")
+    ]
     prefixes = {tuple(words[:end]) for words in parts for end in range(1, len(words) + 1)}
     modules = [CODE.joinpath(*prefix) for prefix in sorted(prefixes)]
     files = [file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")]

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autolora.errors import AutoLoraError
+from autolora.local.project import set_values
+from autolora.params import load
 from autolora.releases.tags import PREFIX
-from autolora.storage.git import list_tags, lock_files, running_git
+from autolora.storage.git import list_tags, lock_files, read_committed, running_git
 from flows.stage import ROOT
 
+PARAMS = "params.yaml"
 COMMITTED = (
-    "params.yaml",
     "data/catalog*.jsonl",
     "data/takedowns.jsonl",
     "data/watermarks.json",
@@ -26,17 +28,17 @@ COMMITTED = (
     "metrics",
     "dvc.lock",
 )
-"""pathspecs of what git keeps; none matches an output that DVC keeps, whatever .gitignore says"""
+"""pathspecs of what a refresh makes and git keeps; none matches an output that DVC keeps, whatever .gitignore says"""
 
 logger = logging.getLogger(__name__)
 
 
 def commit(message: str) -> None:
-    """Commit the files of a refresh; changes that are staged otherwise stay out of the commit.
+    """Commit the files of a refresh, or of a training; other changes, staged or not, stay out of the commit.
 
     Raises AutoLoraError if git fails.
     """
-    present = _present()
+    present = [*_present(), *_retrained()]
     _run("add", "--all", "--", *present)
     if _run("status", "--porcelain", "--", *present):
         _run("commit", "--quiet", "-m", message, "--", *present)
@@ -47,10 +49,29 @@ def commit_to_branch(name: str, message: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _run("read-tree", "HEAD", variables=index)
-        _run("add", "--all", "--", *_present(), variables=index)
+        _run("add", "--all", "--", *_present(), *_retrained(), variables=index)
         tree = _run("write-tree", variables=index).strip()
     commit = _run("commit-tree", tree, "-p", "HEAD", "-m", message).strip()
     _run("branch", name, commit)
+
+
+def edited() -> list[str]:
+    """Return the tracked files with changes that no refresh commits, and params.yaml if git does not track it."""
+    others = [f":(exclude){path}" for path in (*COMMITTED, *_retrained())]
+    status = _run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no", "--", ".", *others)
+    untracked = _run("ls-files", "--others", "--", PARAMS).split()
+    return [line[3:] for line in status.split("\0") if line] + untracked
+
+
+def _retrained() -> list[str]:
+    """Return params.yaml if its day of training alone has changed since the last commit, as `autolora retrain` does."""
+    try:
+        before, now = read_committed(ROOT, "HEAD", PARAMS), (ROOT / PARAMS).read_text()
+        day = load(ROOT / PARAMS).dataset.train_until.isoformat()
+        is_trained = before != now == set_values(before, {"dataset.train_until": day})
+    except (AutoLoraError, OSError):
+        return []
+    return [PARAMS] if is_trained else []
 
 
 def tag(name: str, message: str, commit: str = "HEAD") -> None:

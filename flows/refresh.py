@@ -96,6 +96,16 @@ def name_changed_inputs() -> None:
         stage.print_and_log(f"[refresh] {phrase}")
 
 
+def name_edits() -> None:
+    """Print which changes of the user the commit of a refresh leaves out."""
+    if params().refresh.commit and (names := git.edited()):
+        stage.print_and_log(
+            f"[refresh] not committed: {', '.join(names[:MAX_NAMES])}{' and more' if len(names) > MAX_NAMES else ''}. "
+            "This run uses them as they are, and its commit leaves them out: commit them yourself, or a clone of the "
+            "release has them as they were"
+        )
+
+
 def untrack_outputs() -> None:
     """Make git forget outputs that DVC keeps, and say so: with them every `dvc repro` fails."""
     outputs = [path for _, path, is_cached in declared_outputs(ROOT) if is_cached]
@@ -233,6 +243,7 @@ def build(lock_fd: int, with_crawl: bool) -> None:
         )
     if with_crawl:
         crawl(lock_fd)
+    name_edits()
     untrack_outputs()
     reproduce_and_defer(lock_fd)
     dvc.add_batches(lock_fd)

@@ -23,8 +23,9 @@ from autolora.matching.hybrid import directions
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
 from autolora.releases.checks import Check
-from autolora.storage.arrays import Float32Array, Float64Array, Int64Array
+from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from autolora.storage.files import Row
+from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import read_arrow, read_where
 from autolora.text_encoder.sentences import load_saved
@@ -40,6 +41,8 @@ WEIGHTS_INPUTS = ("sha256", "recipe", "encoder_weights")
 INPUTS = (*WEIGHTS_INPUTS, "captions_digest")
 """columns from which its vector follows"""
 NAME = ("hub", "id", "file")
+NO_CAPTIONS = hash_value([])
+"""captions_digest of an adapter without captions"""
 SPOT_CHECKS, SPOT_TEXTS = 8, 24
 """adapters whose captions are encoded again, as long as these are so many texts: a second for three on two cores"""
 BLOCK = 4096
@@ -85,16 +88,16 @@ def stage_checks(root: Path, index: Index) -> Iterator[Check]:
     yield _none("captions of another recipe", [*_foreign_captions(root)])
 
 
-def spot_rows(former: Index | None, index: Index, queries: Float32Array) -> list[int]:
+def spot_rows(former: Index | None, index: Index, winners: Sequence[str]) -> list[int]:
     """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
     served adapter.
 
-    queries (Q, d): unit vectors of the pinned queries.
+    winners (Q,): sha256 of the first hits of the pinned queries.
     """
     known = set(_texts(former, ("sha256",))) if former else set()
-    wins = Counter(np.argmax(queries @ index.vectors.T, axis=1).tolist()) if len(index.rows) else Counter()
-    ids = _texts(index, ("sha256",))
-    order = sorted(np.flatnonzero(index.uses_captions).tolist(), key=lambda row: -wins[row])
+    wins, ids = Counter(winners), _texts(index, ("sha256",))
+    described = np.flatnonzero(index.uses_captions | index.has_captions).tolist()
+    order = sorted(described, key=lambda row: -wins[ids[row][0]])
     new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
     return [*new[:1], *served[:1], *new[1:SPOT_CHECKS]]
 
@@ -239,12 +242,18 @@ def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
 
 
 def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator[Check]:
-    """Yield the check that vectors of captions in the language follow from these.
+    """Yield the checks that just the adapters whose captions count have vectors of these, and which follow from them.
 
     chosen: positions of the rows whose captions are encoded again.
     """
     if index.language is None or index.captions_vectors is None or index.language_folder is None:
         return
+    counts, is_sure = _counts_captions(index, index.language.min_length)
+    for name, is_wrong in (
+        ("captions that count, without a vector", counts & ~index.has_captions),
+        ("vectors of captions that do not count", ~counts & index.has_captions),
+    ):
+        yield _none(name, [index.rows[row]["id"] for row in np.flatnonzero(is_wrong & is_sure).tolist()])
     sentences, wrong = load_saved(index.language_folder), []
     for row, captions in _captions(root, index, [row for row in chosen if index.has_captions[row]]):
         vectors = index.language.map.captions(sentences.encode([caption["text"] for caption in captions]))
@@ -252,6 +261,19 @@ def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator
         if np.abs(wanted - index.captions_vectors[row]).max() > UNIT_TOLERANCE:
             wrong.append(index.rows[row]["id"])
     yield _none("vectors of captions that follow from none", wrong)
+
+
+def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolArray]:
+    """Return of which adapters (N,) the captions count, and whether that is sure: lengths near the limit may be rounded.
+
+    They count if they do not contradict the weights, or if these resemble those of no training adapter.
+    """
+    rows = index.rows.columns
+    has_some = pc.not_equal(rows.column("captions_digest"), NO_CAPTIONS).to_numpy(zero_copy_only=False)
+    is_contradicted = pc.invert(rows.column("uses_captions")).fill_null(False).to_numpy(zero_copy_only=False)
+    lengths = index.weights_lengths
+    is_sure = ~is_contradicted | (np.abs(lengths - min_length) >= UNIT_TOLERANCE * min_length)
+    return has_some & (~is_contradicted | (lengths < min_length)), is_sure
 
 
 def _caption_sums(

@@ -28,6 +28,7 @@ from autolora.releases.pin import read_pin
 from autolora.releases.queries import read_queries
 from autolora.releases.rates import rate_checks
 from autolora.releases.tags import release_tags
+from autolora.search.retriever import Retriever
 from autolora.storage.git import restore_committed
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
@@ -90,8 +91,10 @@ def _checks(
     encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
     is_same = encoder.digest == index.text_encoder
     yield Check(name="text encoders", value=int(not is_same), rule="0, that of the index", passed=is_same)
-    features = encoder.encode(queries)
-    chosen = spot_rows(served, index, index.text_map.apply(features))
+    if not is_same:
+        return
+    features, winners = encoder.encode(queries), _first_hits(Retriever(index, encoder, params), queries)
+    chosen = spot_rows(served, index, winners)
     yield from vector_checks(root, index, encoder.encode, chosen)
     yield from language_checks(root, index, chosen)
     if served:
@@ -100,7 +103,12 @@ def _checks(
         else:
             before = load_numpy_text_encoder(root, params.models, served.tokenizers).encode(queries)
         yield from change_checks(root, served, index, (before, features), encoder.encode)
-        yield from rate_checks(root, served, index, features, outcomes, read_decisions(root))
+    yield from rate_checks(root, served, index, winners, outcomes, read_decisions(root))
+
+
+def _first_hits(retriever: Retriever, queries: Sequence[str]) -> list[str]:
+    """Return the sha256 of the first hit of each query, as a search finds it."""
+    return [hit.sha256 for query in queries for hit in retriever.search(query, 1)]
 
 
 def _tokenizers(index: Index) -> dict[str, bytes]:

@@ -11,14 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
 from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import ALL_HUBS, Check, Decision, nights
 from autolora.releases.exact import MAX_NAMED
-from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where
 
@@ -28,6 +25,9 @@ MIN_NIGHTS = 10
 """nights before a rate may refuse; with fewer it warns"""
 PRIOR = (0.5, 4.5)
 """events and other trials that are assumed before the first night"""
+EARLY_SHARE, EARLY_ADAPTERS = 0.6, 10
+"""with fewer nights, new captions refuse if weights contradict more than this share of them, of so many adapters or more:
+0 to .25 on healthy nights, .7 to .95 if a captioner mixes up its answers"""
 MAX_WEIGHT = 50
 """trials that all nights together count as"""
 UPLOADERS_WEIGHT = 25
@@ -39,6 +39,8 @@ MAX_READ = 1000
 """adapters whose captions are read"""
 NEW_KINDS = ("accepted", "refused", "duplicate")
 """outcomes of files that were read"""
+
+DISAGREE = "captions that disagree"
 
 Case = tuple[str, str, bool]
 """hub, name of the adapter, and whether it is an event"""
@@ -58,18 +60,25 @@ class Rate:
 
 def rate_checks(
     root: Path,
-    former: Index,
+    former: Index | None,
     index: Index,
-    features: Float32Array,
+    winners: Sequence[str],
     outcomes: Sequence[Outcome],
     decisions: Sequence[Decision],
 ) -> Iterator[Check]:
-    """Yield the checks of what has come since the served index. features (Q, d): of the pinned queries."""
+    """Yield the checks of what has come since the served index; of a first release, whether captions fit the weights.
+
+    winners (Q,): sha256 of the first hits of the pinned queries.
+    """
+    if len(nights(decisions, DISAGREE, ALL_HUBS)) < MIN_NIGHTS:
+        yield from _early_check(_new_captions(former, index)[0])
+    if former is None:
+        return
     for rate in (*_file_rates(outcomes), *_caption_rates(root, former, index), *_lost_rates(former, index)):
         past = nights(decisions, rate.name, rate.hub)
         weight = UPLOADERS_WEIGHT if rate.name in OF_UPLOADERS else MAX_WEIGHT
         yield _judged(rate, _limit(rate.trials, past, weight), len(past))
-    for rate, share in _query_rates(former, index, features):
+    for rate, share in _query_rates(former, index, winners):
         past = nights(decisions, rate.name, rate.hub)
         yield _judged(rate, _query_limit(rate.trials, share), len(past))
 
@@ -94,21 +103,42 @@ def _caption_rates(root: Path, former: Index, index: Index) -> Iterator[Rate]:
     """Yield how many adapters have captions that disagree with their weights, and how many of their images share a
     caption, of adapters whose captions are new; and how many served adapters have other captions than before.
     """
+    new, old = _new_captions(former, index)
+    yield from _rates(DISAGREE, [(row["hub"], row["id"], not row["uses_captions"]) for row in new])
+    yield from _rates("captions repeated", _image_cases(root, new[:MAX_READ]))
+    yield from _rates("captions changed", old)
+
+
+def _new_captions(former: Index | None, index: Index) -> tuple[list[Row], list[Case]]:
+    """Return the rows with captions that are new, and of those that had some before whether these have changed."""
     names = ("sha256", "captions_digest", "hub", "id", "agreement", "uses_captions")
-    known = {row["sha256"]: row for row in _rows(former, names)}
+    known = {row["sha256"]: row for row in _rows(former, names)} if former else {}
     described = [row for row in _rows(index, names) if row["agreement"] is not None]
     changed = {
         row["sha256"]: row["captions_digest"] != before["captions_digest"]
         for row in described
         if (before := known.get(row["sha256"])) and before["agreement"] is not None
     }
-    new = [row for row in described if changed.get(row["sha256"], True)]
-    yield from _rates(
-        "captions that disagree", [(row["hub"], row["id"], not row["uses_captions"]) for row in new]
-    )
-    yield from _rates("captions repeated", _image_cases(root, new[:MAX_READ]))
-    old = [row for row in described if row["sha256"] in changed]
-    yield from _rates("captions changed", [(row["hub"], row["id"], changed[row["sha256"]]) for row in old])
+    old = [
+        (row["hub"], row["id"], changed[row["sha256"]]) for row in described if row["sha256"] in changed
+    ]
+    return [row for row in described if changed.get(row["sha256"], True)], old
+
+
+def _early_check(new: Sequence[Row]) -> Iterator[Check]:
+    """Yield the check of new captions that needs no nights to compare with."""
+    wrong, total = [row["id"] for row in new if not row["uses_captions"]], len(new)
+    limit = int(EARLY_SHARE * total) if total >= EARLY_ADAPTERS else total
+    if new:
+        passed = len(wrong) <= limit
+        yield Check(
+            name="captions that the weights contradict",
+            value=len(wrong),
+            trials=total,
+            rule=f"at most {limit}, as long as fewer than {MIN_NIGHTS} nights are known",
+            passed=passed,
+            detail="" if passed else f"does the captioner see the images? {', '.join(wrong[:MAX_NAMED])}",
+        )
 
 
 def _image_cases(root: Path, rows: Sequence[Row]) -> list[Case]:
@@ -132,22 +162,19 @@ def _lost_rates(former: Index, index: Index) -> Iterator[Rate]:
     )
 
 
-def _query_rates(former: Index, index: Index, features: Float32Array) -> Iterator[tuple[Rate, float]]:
+def _query_rates(former: Index, index: Index, winners: Sequence[str]) -> Iterator[tuple[Rate, float]]:
     """Yield how many pinned queries are won by newcomers, and their share of the index."""
     known = set(former.rows.columns.column("sha256").to_pylist())
     rows = _rows(index, ("sha256", "hub", "id"))
     new = [row for row in rows if row["sha256"] not in known]
-    if not (new and len(features)):
+    if not (new and winners):
         return
-    winners = [rows[row] for row in np.argmax(index.text_map.apply(features) @ index.vectors.T, axis=1)]
-    hubs = sorted({row["hub"] for row in new})
+    wins, hubs = Counter(winners), sorted({row["hub"] for row in new})
     for hub in [*hubs, ALL_HUBS] if len(hubs) > 1 else hubs:
-        won = Counter(
-            row["id"] for row in winners if row["sha256"] not in known and hub in (row["hub"], ALL_HUBS)
-        )
+        own = [row for row in new if hub in (row["hub"], ALL_HUBS)]
+        won = Counter({row["id"]: wins[row["sha256"]] for row in own if row["sha256"] in wins})
         names = tuple(f"{name} wins {count}" for name, count in won.most_common(MAX_NAMED))
-        number = sum(hub in (row["hub"], ALL_HUBS) for row in new)
-        yield Rate("pinned queries won", hub, won.total(), len(winners), names), number / len(rows)
+        yield Rate("pinned queries won", hub, won.total(), len(winners), names), len(own) / len(rows)
 
 
 def _rows(index: Index, names: Sequence[str]) -> list[Row]:

@@ -1,14 +1,20 @@
 """The commit of a refresh."""
 
+import shutil
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import psutil
 import pytest
 
 from autolora.catalog import store as catalog
-from flows import git
+from autolora.params import load
+from flows import git, refresh, retrain
 from tests.support.waiting import wait_until
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -34,6 +40,75 @@ def test_commit_holds_the_refresh_and_nothing_else_that_is_staged(root: Path) ->
         ["git", "log", "--format=%b", "--name-only"], cwd=root, text=True, capture_output=True
     )
     assert log.stdout.split() == ["1", "added", "data/catalog/0.jsonl"]
+
+
+def git_in(root: Path, *arguments: str) -> str:
+    """Return the output of git."""
+    return subprocess.run(["git", *arguments], cwd=root, text=True, capture_output=True, check=True).stdout
+
+
+def edit(root: Path, before: str, after: str) -> None:
+    """Change params.yaml."""
+    path = root / "params.yaml"
+    assert before in (text := path.read_text())
+    path.write_text(text.replace(before, after))
+
+
+@pytest.fixture
+def project(root: Path) -> Path:
+    """Return a repository with the shipped params and a stage's digest, committed."""
+    shutil.copy(ROOT / "params.yaml", root)
+    (root / "digests").mkdir()
+    (root / "digests/index.json").write_text("{}\n")
+    (root / "mine.txt").write_text("text\n")
+    git_in(root, "init", "-q")
+    git_in(root, "add", "--all")
+    git_in(root, "commit", "-qm", "params")
+    assert git.edited() == []
+    return root
+
+
+def test_edits_of_the_user_are_named_and_left_out_of_the_commit(project: Path) -> None:
+    edit(project, "commit: false", "commit: true")
+    (project / "mine.txt").write_text("other\n")
+    (project / "digests/index.json").write_text("{} \n")
+    (project / "new.txt").touch()
+    assert git.edited() == ["mine.txt", "params.yaml"]
+    git.commit("Refresh")
+    assert git_in(project, "log", "-1", "--format=%s", "--name-only").split() == [
+        "Refresh",
+        "digests/index.json",
+    ]
+    assert git.edited() == ["mine.txt", "params.yaml"] and "commit: true" in (
+        project / "params.yaml"
+    ).read_text()
+    git.commit_to_branch("refused/x", "Refused")
+    assert "commit: false" in git_in(project, "show", "refused/x:params.yaml")
+
+
+def test_params_that_git_does_not_track_are_named(project: Path) -> None:
+    git_in(project, "rm", "-q", "--cached", "params.yaml")
+    git_in(project, "commit", "-qm", "without")
+    assert git.edited() == ["params.yaml"]
+
+
+def test_the_day_of_a_training_is_committed_with_what_was_trained(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `autolora retrain` writes it, which makes the change."""
+    monkeypatch.setattr(retrain, "ROOT", project)
+    monkeypatch.setattr(retrain, "params", lambda: load(project / "params.yaml"))
+    retrain.set_until(date(2026, 1, 6))
+    assert git.edited() == []
+    git.commit_to_branch("refused/x", "Refused")
+    git.commit("Promoted by hand")
+    for revision in ("refused/x", "HEAD"):
+        assert "train_until: 2026-01-06" in git_in(project, "show", f"{revision}:params.yaml").replace(
+            "'", ""
+        )
+    retrain.set_until(date(2026, 1, 7))
+    edit(project, "commit: false", "commit: true")
+    assert git.edited() == ["params.yaml"], "other changes are the user's"
 
 
 def test_commit_removes_the_catalog_of_an_earlier_version(root: Path) -> None:
@@ -95,3 +170,15 @@ def test_outputs_that_git_tracks_are_forgotten_and_stay_on_disk(
     assert {*listed.split(), "mine.txt"} == set(kept)
     log = subprocess.run(["git", "log", "--format=%s"], cwd=root, text=True, capture_output=True).stdout
     assert log.splitlines() == ["all"] if staged else ["Stop tracking outputs that DVC keeps", "all"]
+
+
+def test_a_refresh_says_what_it_leaves_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(refresh, "params", lambda: load(project / "params.yaml"))
+    (project / "mine.txt").write_text("other\n")
+    refresh.name_edits()
+    assert capsys.readouterr().out == "", "without refresh.commit nothing is committed"
+    edit(project, "commit: false", "commit: true")
+    refresh.name_edits()
+    assert capsys.readouterr().out.startswith("[refresh] not committed: mine.txt, params.yaml. This run uses")

@@ -34,6 +34,9 @@ CAUGHT = {
     "adapters that were taken down by name": "adapters that were taken down",
     "rows changed on disk": "unreadable rows",
     "copy of the index changed on disk": "unreadable rows",
+    "a newcomer's captions' vector set to that of queries": "vectors of captions that follow from none",
+    "empty captions' vectors of newcomers": "captions that count, without a vector",
+    "empty captions' vectors at the first release": "captions that count, without a vector",
     "relevance altered": "trainings",
     "everything withdrawn": "index without any adapter",
 }

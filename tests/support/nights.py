@@ -33,6 +33,7 @@ from autolora.releases.gate import judge
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
+from autolora.text_encoder.sentences import SentenceEncoder, load_saved
 from tests.support.changing_repo import load_text_encoder
 from tests.support.synthetic_repo import (
     BOUNDS,
@@ -50,7 +51,10 @@ from tests.support.synthetic_repo import (
     write_encoder,
     write_tables,
 )
+from tests.support.tiny_sentences import tiny_sentence_encoder
 
+SENTENCES = "sentences"
+"""folder of the project's sentence encoder"""
 FIRST_ADAPTERS, NIGHTS_BEFORE = 60, 13
 POISONED_SIZES = (15, 50)
 HUBS: Mapping[str, float] = {"civitai": 0.6, "huggingface": 0.28, "modelscope": 0.12}
@@ -153,6 +157,11 @@ class Nights:
     def today(self) -> datetime.date:
         """The day of the night."""
         return DAY + datetime.timedelta(days=self.number)
+
+    @property
+    def sentences(self) -> SentenceEncoder:
+        """The sentence encoder of the project's language."""
+        return load_saved(self.root / SENTENCES)
 
     @property
     def params(self) -> Params:
@@ -303,11 +312,16 @@ class Nights:
         sync.finish()
         encoder = load_text_encoder(self.root / "pipeline")
         if not (self.root / "digests/encoder.json").exists():
-            write_encoder(self.root, encoder, encoder_params())
-        later = index.open_sync(self.root, BOUNDS, lambda: encoder)
+            write_encoder(self.root, encoder, encoder_params(), self.sentences)
+        later = self.open_index()
         update(later)
         later.save_tokenizer(self.params.models)
         later.finish()
+
+    def open_index(self) -> IndexSync:
+        """Return the stage `index`."""
+        encoder = load_text_encoder(self.root / "pipeline")
+        return index.open_sync(self.root, BOUNDS, lambda: encoder, lambda: self.sentences)
 
     def judge(self) -> Decision:
         """Return the gate's decision on the working index; a promoted one is served."""
@@ -353,6 +367,7 @@ def live(root: Path, seed: int, nights: int = NIGHTS_BEFORE) -> Nights:
     """Return an operator after a first release and so many promoted nights."""
     root.mkdir(parents=True)
     tiny_text_encoder(root / "pipeline")
+    tiny_sentence_encoder(root / SENTENCES, words=(*THEMES, *NOUNS, *PLACES, *COLORS))
     (root / "queries.txt").write_text("".join(f"{query}\n" for query in QUERIES))
     bed = Nights(root, random.Random(seed))
     bed.number = -1

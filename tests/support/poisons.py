@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,21 @@ from safetensors.numpy import load_file, save_file
 from autolora.dataset.stage import DatasetSync
 from autolora.encoder.model import embed_texts
 from autolora.encoder.stage import train
-from autolora.index import stage as index_stage
 from autolora.index import store as index_store
 from autolora.index.content import make_copy
-from autolora.index.served import copy_path
+from autolora.index.served import copy_path, served_path
 from autolora.index.stage import IndexSync
 from autolora.lora.sketch import sketch
 from autolora.pool import store as pool
 from autolora.storage.arrays import Float32Array
-from autolora.storage.files import Row
+from autolora.releases.checks import GATE
+from autolora.releases.rates import MIN_NIGHTS
+from autolora.storage.files import Row, read_rows, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.tables import read_arrow, schema_of, to_matrix
 from tests.support.changing_repo import load_text_encoder
 from tests.support.nights import (
+    NOUNS,
     PLACES,
     QUERIES,
     Delivery,
@@ -70,22 +72,23 @@ class Poison:
 
 def rewrite_index(bed: Nights, change: Callable[[list[Row]], list[Row]], sign: bool = True) -> None:
     """Change the rows of the working index, as a stage with a fault writes them. sign: False leaves the row hashes."""
-    columns = _sync(bed).columns
+    columns = bed.open_index().columns
+    vectors = index_store.vectors_in(columns)
     names = [*columns, "row_hash"]
     table = read_arrow(index_store.folder(bed.root), index_store.TABLE, names)
     rows = table.to_pylist()
-    for name in index_store.VECTORS:
+    for name in vectors:
         for row, vector in zip(rows, to_matrix(table.column(name)), strict=True):
             row[name] = vector.copy()
     rows = change(rows)
     if sign:
         rows = [row | {"row_hash": index_store.hash_vector_row(row)} for row in rows]
-    lists = [row | {name: row[name].tolist() for name in index_store.VECTORS} for row in rows]
+    lists = [row | {name: row[name].tolist() for name in vectors} for row in rows]
     path = index_store.folder(bed.root) / f"{index_store.TABLE}.lance"
     shutil.rmtree(path)  # with the versions before
     lance.write_dataset(pa.Table.from_pylist(lists, schema=schema_of(columns)), str(path), mode="overwrite")
     if sign:
-        _sync(bed).finish()
+        bed.open_index().finish()
 
 
 def change_some(
@@ -176,9 +179,9 @@ def train_silently(bed: Nights) -> None:
     digest = (bed.root / "digests/encoder.json").read_text()
     encoder = load_text_encoder(bed.root / "pipeline")
     ridge = bed.rng.choice((0.01, 0.5, 2.0))
-    list(train(bed.root, encoder_params(ridge=ridge), CONFIG, encoder, BOUNDS))
+    list(train(bed.root, encoder_params(ridge=ridge), CONFIG, encoder, BOUNDS, sentences=bed.sentences))
     (bed.root / "digests/encoder.json").write_text(digest)
-    sync = _sync(bed)
+    sync = bed.open_index()
     for start in range(0, len(sync.expected), 64):
         sync.embed([*sync.expected][start : start + 64])
     sync.finish()
@@ -284,12 +287,55 @@ def flood(verdict: str) -> Callable[[Nights, Delivery], None]:
 
 def win_queries(bed: Nights) -> None:
     """Give newcomers the vectors of pinned queries, which they then win."""
-    encoder = _sync(bed).encoder
+    encoder = bed.open_index().encoder
     assert encoder is not None
     queries = embed_texts(encoder, load_text_encoder(bed.root / "pipeline"), QUERIES)
     change_some(
         lambda bed, row: row | {"vector": bed.rng.choice(queries).astype(np.float32)}, 0.3, served=False
     )(bed)
+
+
+def win_by_captions(bed: Nights) -> None:
+    """Point the captions' vector of one newcomer at what some pinned queries ask for, which it then wins."""
+    sync = bed.open_index()
+    assert sync.language is not None and sync.sentences is not None
+    (asked,) = sync.language.map.parts(sync.sentences.encode([bed.rng.choice(NOUNS[:4])]))
+    vector = (asked / np.linalg.norm(asked)).astype(np.float32)
+    chosen = bed.rng.choice([item.sha256 for item in bed.newcomers if item.captions])
+    rewrite_index(
+        bed,
+        lambda rows: [
+            row | {"captions_vector": vector} if row["sha256"] == chosen else row for row in rows
+        ],
+    )
+
+
+def lose_captions(bed: Nights) -> None:
+    """Empty the captions' vectors of newcomers, as a stage does that reads no captions in time."""
+    rewrite_index(bed, lambda rows: _without_captions(rows, {item.sha256 for item in bed.newcomers}))
+
+
+def lose_first_captions(bed: Nights) -> None:
+    """Empty all captions' vectors of a first release."""
+    rewrite_index(bed, lambda rows: _without_captions(rows, {row["sha256"] for row in rows}))
+    served_path(bed.root).unlink()
+    (bed.root / GATE).unlink()
+
+
+def _without_captions(rows: list[Row], adapters: Set[str]) -> list[Row]:
+    empty = {"captions_vector": np.zeros_like(rows[0]["captions_vector"])}
+    return [row | empty if row["sha256"] in adapters else row for row in rows]
+
+
+def early(deliver: Callable[[Nights, Delivery], None]) -> Callable[[Nights, Delivery], None]:
+    """Return a poison of one of the first nine nights, of which the gate has no history yet."""
+
+    def deliver_early(bed: Nights, delivery: Delivery) -> None:
+        kept = read_rows(bed.root / GATE)[: bed.rng.randint(1, MIN_NIGHTS)]  # the first release and nights
+        write_rows(bed.root / GATE, kept)
+        deliver(bed, delivery)
+
+    return deliver_early
 
 
 def caption_by_queries(bed: Nights, delivery: Delivery) -> None:
@@ -446,9 +492,14 @@ POISONS = (
     Poison(name="the same caption for all newcomers", deliver=same_captions),
     Poison(name="captions of other images", deliver=mixed_captions, missed=FEW),
     Poison(name="captions of served adapters rewritten", deliver=recaption_served),
+    Poison(name="the same caption for all newcomers of an early night", deliver=early(same_captions)),
+    Poison(name="captions of other images on an early night", deliver=early(mixed_captions), missed=FEW),
     Poison(name="flood of near-duplicates", deliver=flood("copied")),
     Poison(name="flood of refused files", deliver=flood("refused")),
     Poison(name="vectors of newcomers set to those of queries", after=win_queries),
+    Poison(name="a newcomer's captions' vector set to that of queries", after=win_by_captions),
+    Poison(name="empty captions' vectors of newcomers", after=lose_captions),
+    Poison(name="empty captions' vectors at the first release", after=lose_first_captions),
     Poison(
         name="galleries made for the queries",
         deliver=caption_by_queries,
@@ -484,11 +535,6 @@ POISONS = (
     ),
     Poison(name="one sketch for all newcomers", write=same_sketch, missed=FEW),
 )
-
-
-def _sync(bed: Nights) -> IndexSync:
-    encoder = load_text_encoder(bed.root / "pipeline")
-    return index_stage.open_sync(bed.root, BOUNDS, lambda: encoder)
 
 
 def _change_rows(path: Path, bed: Nights, fields: Row) -> None:

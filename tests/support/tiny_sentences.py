@@ -62,9 +62,14 @@ def _vector(word: str, width: int) -> Float64Array:
     return np.random.default_rng(int(hash_value(["word", word])[:12], 16)).standard_normal(width)
 
 
-def tiny_sentence_encoder(folder: Path, seed: int = 0) -> SentenceEncoder:
-    """Return a tiny random BERT, saved in a folder as that of an index, whose tokens are words of the tests."""
-    texts = (*EVERYDAY_PHRASES, *BEFORE, *AFTER, *WORDS)
+def tiny_sentence_encoder(
+    folder: Path, seed: int = 0, words: Sequence[str] = ()
+) -> SentenceEncoder:
+    """Return a tiny random BERT, saved in a folder as that of an index, whose tokens are words of the tests.
+
+    words: further ones.
+    """
+    texts = (*EVERYDAY_PHRASES, *BEFORE, *AFTER, *WORDS, *words)
     words = sorted({word for text in texts for word in split_words(text)})
     tokens = {
         token: number for number, token in enumerate(("[PAD]", "[CLS]", "[UNK]", *string.punctuation, *words))
