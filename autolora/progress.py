@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 INTERVAL_S = 5.0
 """before the first line, and between two"""
 FINISHING = 12
-"""times as long between two lines once all items are finished"""
+"""times as long before a line once all items are finished, and twice as long before each further one"""
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ class Progress:
             done = self.done + self._count()
             line = describe(done, self.total, self._noun, time.monotonic() - self._started, self._before)
             logger.info("[%s] %s", self._label, ", ".join(filter(None, (line, self._detail()))))
-            interval = INTERVAL_S * (FINISHING if done == self.total else 1)
+            is_finishing = done == self.total
+            interval = max(INTERVAL_S * FINISHING, 2 * interval) if is_finishing else INTERVAL_S
 
 
 def track(items: Iterable[T], label: str, total: int | None = None, noun: str = "") -> Iterator[T]:
@@ -96,7 +97,7 @@ def describe(done: int, total: int | None, noun: str, seconds: float, before: in
     if not done:
         return f"{text}, {duration(seconds)} so far"
     if done == total:
-        return f"{text}, finishing"
+        return f"{text}, finishing, {duration(seconds)} so far"
     rate = (done - before) / max(seconds, 1e-9)
     left = "" if total is None else f", {duration((total - done) / rate)} left"
     return f"{text}, {rate:.1f}/s{left}" if rate >= 0.1 else f"{text}, {1 / rate:.0f} s each{left}"

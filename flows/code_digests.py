@@ -115,17 +115,17 @@ def hash_module(path: Path) -> str:
     Equal for all Python versions that parse the module: fields that are empty are left out, so a field that a later
     version adds changes nothing. Raises MismatchError if the file is not valid Python.
     """
-    return _hash_text(path, _text(path))
-
-
-@cache
-def _hash_text(path: Path, text: str) -> str:
-    return hashlib.sha256("\n".join(_tokens(_parse(path, text))).encode()).hexdigest()
+    return _read(path, _text(path))[0]
 
 
 def hash_constants() -> str:
     """Return the sha256 of class, name and value of the fields in PARAMS that have a default."""
-    trees = [_parse(path, _text(path)) for path in sorted((CODE / PARAMS).glob("*.py"))]
+    return _hash_constants(tuple((path, _text(path)) for path in sorted((CODE / PARAMS).glob("*.py"))))
+
+
+@cache
+def _hash_constants(files: tuple[tuple[Path, str], ...]) -> str:
+    trees = [_parse(*file) for file in files]
     sections = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
     constants = sorted(
         [section.name, ast.unparse(field.target), *_tokens(field.value)]
@@ -207,22 +207,20 @@ def _is_bare_string(node: object) -> bool:
 
 
 @cache
-def _imported_names(path: Path, text: str) -> list[str]:
-    """Return what a module imports; parsing takes most of the time, and stages share most modules."""
-    names: list[str] = []
-    for node in ast.walk(_parse(path, text)):
+def _read(path: Path, text: str) -> tuple[str, list[str]]:
+    """Return the sha256 of a module's syntax tree, and what the module imports, once for all stages that share it."""
+    tree, names = _parse(path, text), list[str]()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
+    return hashlib.sha256("\n".join(_tokens(tree)).encode()).hexdigest(), names
 
 
 def _imported_modules(path: Path) -> list[Path]:
     parts = [
-        name.split(".")
-        for name in _imported_names(path, _text(path))
-        if name.split(".")[0] in ("autolora", "flows")
+        name.split(".") for name in _read(path, _text(path))[1] if name.split(".")[0] in ("autolora", "flows")
     ]
     prefixes = {tuple(words[:end]) for words in parts for end in range(1, len(words) + 1)}
     modules = [CODE.joinpath(*prefix) for prefix in sorted(prefixes)]

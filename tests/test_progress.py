@@ -15,7 +15,7 @@ from tests.support.waiting import wait_for_line
     ("done", "total", "seconds", "text"),
     [
         (120, 1200, 12.0, "120 of 1,200 images, 10.0/s, 1 min 48 s left"),
-        (1200, 1200, 100.0, "1,200 of 1,200 images, finishing"),
+        (1200, 1200, 100.0, "1,200 of 1,200 images, finishing, 1 min 40 s so far"),
         (7, None, 14.0, "7 images, 0.5/s"),
         (2, 10, 60.0, "2 of 10 images, 30 s each, 4 min 0 s left"),
         (0, 10, 65.0, "0 of 10 images, 1 min 5 s so far"),

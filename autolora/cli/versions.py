@@ -105,19 +105,26 @@ def rollback(
 
 
 def lift() -> None:
-    """Lift the pin: the next refresh promotes its index again."""
+    """Lift the pin, and serve the newest index that has passed the gate."""
     from autolora.errors import MissingArtifact
-    from autolora.releases.pin import lift_pin, read_pin
+    from autolora.releases.pin import PIN, read_pin
+    from autolora.releases.rollback import lift as lift_and_serve
+    from autolora.storage.lock import exclusive_lock
 
     root, _ = enter_repository()
     try:
         pin = read_pin(root)
     except MissingArtifact:  # a damaged one can be lifted
         pin = None
-    if not lift_pin(root):
+    if not (root / PIN).exists():
         print("nothing was pinned")
         return
-    print("the pin is lifted: the next refresh promotes its index, with all that came meanwhile")
+    with exclusive_lock(root):
+        decision = lift_and_serve(root, today())
+    if decision and decision.is_promoted:
+        print(f"the pin is lifted: serving index {decision.index[:12]}, the newest that has passed the gate")
+    else:
+        print("the pin is lifted: the next refresh promotes its index, with all that came meanwhile")
     if pin:
         print(f"    autolora versions diff {pin.release} HEAD")
 

@@ -11,7 +11,7 @@ from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown
 from autolora.index import served
 from autolora.index.caption_check import CaptionChecks, disagreeing, read_caption_checks
-from autolora.index.store import folder
+from autolora.index.store import content_digest, folder
 from autolora.refresh.outcomes import KINDS, LABELS, NEW, Outcome
 from autolora.stages import AFTER_RELEASE
 from autolora.wording import counted
@@ -114,7 +114,10 @@ def caption_summary(root: Path) -> str:
     """Return the lines that compare the working index with the released one; to be read before the release."""
     released = served.former_digest(root)
     before = read_caption_checks(served.copy_path(root, released)) if released else {}
-    return "\n".join(caption_lines(before, read_caption_checks(folder(root))))
+    is_served = before and released == content_digest(
+        root
+    )  # then Lance, whose import takes a second, is not needed
+    return "\n".join(caption_lines(before, before if is_served else read_caption_checks(folder(root))))
 
 
 def caption_lines(before: CaptionChecks, after: CaptionChecks) -> list[str]:

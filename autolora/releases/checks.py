@@ -30,7 +30,7 @@ class Check:
     """e.g. `score changes`; of a rate, `files refused`"""
     value: float
     rule: str
-    """what was required, in words"""
+    """what was required, in words; empty if `detail` is a sentence that says all"""
     passed: bool
     severity: Severity = "refuse"
     """what follows if it is not met"""
@@ -49,6 +49,8 @@ class Check:
     def __str__(self) -> str:
         of = f" of {self.trials}" if self.trials is not None else ""
         where = f" ({self.hub})" if self.hub else ""
+        if not self.rule:
+            return self.detail
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.name}{where} is {self.value:g}{of}, but must be {self.rule}{detail}"
 

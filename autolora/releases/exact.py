@@ -141,18 +141,17 @@ def _same_training(root: Path, former: Index, index: Index, encode: Encode) -> C
     before, after = set(_texts(former, ("encoder_weights",))), set(_texts(index, ("encoder_weights",)))
     is_same = _identity(former) == _identity(index) and (before == after or not (before and after))
     detail = "" if is_same else (
-        f"a new training: {_compare(root, former, index, encode)}; serve it with `autolora versions promote`"
+        "the encoder is not that of the served index, and a new training is served only if you say so. "
+        f"{_compare(root, former, index, encode)}"
     )  # fmt: skip
-    return Check(
-        name="trainings", value=int(not is_same), rule="0, the same as before", passed=is_same, detail=detail
-    )
+    return Check(name="trainings", value=int(not is_same), rule="", passed=is_same, detail=detail)
 
 
 def _compare(root: Path, former: Index, index: Index, encode: Encode) -> str:
     from autolora.releases import trainings  # here, because it imports torch
 
     if former.text_encoder != index.text_encoder:
-        return "its text encoder is another one, so they cannot be compared by the same queries"
+        return "Both cannot be compared by the same queries, because the text encoder is another one"
     return trainings.describe(trainings.compare_trainings(root, former, index, encode))
 
 
@@ -264,7 +263,7 @@ def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator
 
 
 def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolArray]:
-    """Return of which adapters (N,) the captions count, and whether that is sure: lengths near the limit may be rounded.
+    """Return of which adapters (N,) the captions count, and whether that is sure: a length near the limit may round.
 
     They count if they do not contradict the weights, or if these resemble those of no training adapter.
     """

@@ -26,8 +26,8 @@ MIN_NIGHTS = 10
 PRIOR = (0.5, 4.5)
 """events and other trials that are assumed before the first night"""
 EARLY_SHARE, EARLY_ADAPTERS = 0.6, 10
-"""with fewer nights, new captions refuse if weights contradict more than this share of them, of so many adapters or more:
-0 to .25 on healthy nights, .7 to .95 if a captioner mixes up its answers"""
+"""with fewer nights, new captions refuse if weights contradict more than this share of so many adapters or more: 0 to
+.25 on healthy nights, .7 to .95 if a captioner mixes up its answers"""
 MAX_WEIGHT = 50
 """trials that all nights together count as"""
 UPLOADERS_WEIGHT = 25
@@ -119,9 +119,7 @@ def _new_captions(former: Index | None, index: Index) -> tuple[list[Row], list[C
         for row in described
         if (before := known.get(row["sha256"])) and before["agreement"] is not None
     }
-    old = [
-        (row["hub"], row["id"], changed[row["sha256"]]) for row in described if row["sha256"] in changed
-    ]
+    old = [(row["hub"], row["id"], changed[row["sha256"]]) for row in described if row["sha256"] in changed]
     return [row for row in described if changed.get(row["sha256"], True)], old
 
 

@@ -1,14 +1,17 @@
-"""Going back to a release, which stays served until its pin is lifted."""
+"""Going back to a release, which stays served until its pin is lifted, and lifting the pin."""
 
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from autolora.errors import MismatchError
-from autolora.index.served import open_index, release
-from autolora.releases.checks import Decision, record
+from autolora.index.served import former_digest, open_index, open_released, release
+from autolora.releases.checks import Decision, read_decisions, record
 from autolora.releases.gate import judge_former
-from autolora.releases.pin import Pin, write_pin
+from autolora.releases.pin import Pin, lift_pin, write_pin
+
+PASSED = ("promoted", "promoted by hand", "pinned")
+"""verdicts on an index that the gate or an operator has passed, which a rollback may have replaced"""
 
 
 def roll_back(root: Path, rev: str, reason: str, today: date) -> Decision:
@@ -27,4 +30,20 @@ def roll_back(root: Path, rev: str, reason: str, today: date) -> Decision:
         )
     write_pin(root, Pin(release=rev, day=today.isoformat(), reason=reason))
     release(root, index.digest)
+    return decision
+
+
+def lift(root: Path, today: date) -> Decision | None:
+    """Lift the pin and serve the newest index that has passed; return the decision, None if it is served already.
+
+    Raises MissingArtifact if nothing has that index any more: the next refresh serves its own.
+    """
+    lift_pin(root)
+    newest = next((made.index for made in reversed(read_decisions(root)) if made.verdict in PASSED), None)
+    if newest is None or newest == former_digest(root):
+        return None
+    decision = judge_former(root, open_released(root, newest), "the pin was lifted", today)
+    record(root, decision)
+    if not decision.refusals:
+        release(root, newest)
     return decision

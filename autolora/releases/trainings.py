@@ -55,12 +55,14 @@ def compare_trainings(root: Path, former: Index, index: Index, encode: Encode) -
 def describe(found: dict[str, Estimate]) -> str:
     """Return the comparison as one sentence."""
     if not found:
-        return "no caption of an adapter that neither training has seen is there to compare them by"
+        return "There is no caption of an adapter that neither training has seen, by which both could be compared"
     before, after, change = (found[name] for name in (BEFORE, AFTER, DIFFERENCE))
     return (
-        f"by weights, the first hit is right for {before.value:.3f} of {before.n} captions before and "
-        f"{after.value:.3f} after, difference {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}], over "
-        f"{before.clusters} adapters that neither training has seen"
+        f"By the weights alone, the first hit is right for {after.value * after.n:.0f} of {after.n} captions "
+        f"({after.value:.1%}), with the former training for {before.value * before.n:.0f} ({before.value:.1%}): "
+        f"{change.value:+.1%}, between {change.low:+.1%} and {change.high:+.1%}. These are captions of "
+        f"{before.clusters} adapters that neither has seen; a search, as the report measures it, uses captions too and "
+        "is right more often"
     )
 
 

@@ -13,7 +13,6 @@ from autolora.params import load
 from flows import git, refresh, retrain
 from tests.support.waiting import wait_until
 
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,7 +49,8 @@ def git_in(root: Path, *arguments: str) -> str:
 def edit(root: Path, before: str, after: str) -> None:
     """Change params.yaml."""
     path = root / "params.yaml"
-    assert before in (text := path.read_text())
+    text = path.read_text()
+    assert before in text
     path.write_text(text.replace(before, after))
 
 
@@ -79,9 +79,10 @@ def test_edits_of_the_user_are_named_and_left_out_of_the_commit(project: Path) -
         "Refresh",
         "digests/index.json",
     ]
-    assert git.edited() == ["mine.txt", "params.yaml"] and "commit: true" in (
-        project / "params.yaml"
-    ).read_text()
+    assert (
+        git.edited() == ["mine.txt", "params.yaml"]
+        and "commit: true" in (project / "params.yaml").read_text()
+    )
     git.commit_to_branch("refused/x", "Refused")
     assert "commit: false" in git_in(project, "show", "refused/x:params.yaml")
 

@@ -120,6 +120,7 @@ def test_a_rollback_is_pinned_until_it_is_lifted(project: Repository) -> None:
         project, "versions", "promote", "--reason", "x", day=3, check=False
     )
     assert "is lifted" in command(project, "versions", "lift", day=3)
+    assert served(project.root) == decisions(project)[-1]["index"] != first["index"], "at once"
     project.committed_refresh(3)
     assert served(project.root) == decisions(project)[-1]["index"] != first["index"]
 
@@ -128,7 +129,7 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     former = served(project.root)
     text = command(project, "retrain", "--until", "2026-01-06", day=4, check=False)
     assert re.search(
-        r"a new training: by weights, the first hit is right for 0\.\d+ of \d+ captions before", text
+        r"By the weights alone, the first hit is right for \d+ of \d+ captions \(\d+\.\d%\), with", text
     )
     assert served(project.root) == former
     assert "verdict=refused outcome=refused" in text
@@ -136,7 +137,9 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     states = [run["state_type"] for run in runs if run["name"] == "refresh 2026-01-08"]
     assert states == ["FAILED"], "other modules share the server"
     shown = command(project, "status", day=4, check=False)
-    assert "The gate refused the new index" in shown and "trainings is 1, but must be 0" in shown
+    assert (
+        "The gate refused the new index" in shown and "a new training is served only if you say so" in shown
+    )
     branches = project.run("git", "branch", "--list", "refused/*").stdout.split()
     assert branches == ["refused/2026-01-08"]
     again = project.run("python", "-m", "flows.refresh", day=5, check=False, **IDENTITY)

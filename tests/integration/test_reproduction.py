@@ -194,7 +194,7 @@ def test_another_instruction_and_captioner_train_as_from_an_empty_folder(
     change_params(params, {"captions": {"instructions": instructions}, "models": vlm})
     index = repository.index_content()
     refused = repository.run("python", "-m", "flows.refresh", day=3, check=False)
-    assert refused.returncode == 1 and "a new training: " in refused.stderr
+    assert refused.returncode == 1 and "a new training is served only if you say so" in refused.stderr
     assert "encoder" in (ran := run_stages(refused.stdout)) and "fusion" not in ran
     repository.run("python", "-m", "autolora", "versions", "promote", "--reason", "compared", day=3)
     failed, completed = refresh_twice(repository, tmp_path)

@@ -4,19 +4,23 @@ import datetime
 import json
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autolora.errors import AutoLoraError, MismatchError, ParamsError
 from autolora.index.served import copies_folder, open_copy_of, release, served_digest, served_path
 from autolora.index.store import content_digest
-from autolora.releases.checks import GATE, read_decisions, record
+from autolora.releases.checks import ALL_HUBS, GATE, read_decisions, record
 from autolora.releases.gate import judge, judge_former
-from autolora.releases.pin import Pin, write_pin
-from autolora.releases.rollback import roll_back
+from autolora.releases.pin import Pin, read_pin, write_pin
+from autolora.releases.rollback import lift, roll_back
+from autolora.search.retriever import Retriever
 from autolora.storage.incremental import write_digest
+from autolora.text_encoder.clip import load_numpy_text_encoder
 from tests.support.healthy import HEALTHY, finish
 from tests.support.nights import QUERIES, Delivery, Nights
 from tests.support.poisons import POISONS, withdraw_all
@@ -145,6 +149,41 @@ def test_a_pinned_release_stays(bed: Nights) -> None:
     assert served_digest(bed.root) == served
     next(poison for poison in POISONS if poison.name == "NaN in vectors").night(bed)
     assert bed.judge().verdict == "refused"
+
+
+def test_lifting_the_pin_serves_the_newest_index_that_has_passed(bed: Nights) -> None:
+    first = str(served_digest(bed.root))
+    assert bed.refresh(QUIET).verdict == "promoted"
+    write_pin(bed.root, Pin(release="release/2026-01-01", day="2026-01-02", reason="bad hats"))
+    release(bed.root, first)
+    promoted = read_decisions(bed.root)[-1].index
+    assert lift(bed.root, bed.today) == read_decisions(bed.root)[-1] and served_digest(bed.root) == promoted
+    assert lift(bed.root, bed.today) is None and read_pin(bed.root) is None
+    write_pin(bed.root, Pin(release="release/2026-01-01", day="2026-01-02", reason="bad hats"))
+    pinned = bed.refresh(QUIET)
+    assert pinned.verdict == "pinned" and served_digest(bed.root) == promoted
+    lift(bed.root, bed.today)
+    assert served_digest(bed.root) == pinned.index
+    assert bed.refresh(QUIET).former == pinned.index
+
+
+def test_pinned_queries_are_counted_as_searches_find_them(bed: Nights) -> None:
+    HEALTHY["an ordinary night"](bed)
+    index = open_copy_of(bed.root, content_digest(bed.root))
+    encoder = load_numpy_text_encoder(bed.root, bed.params.models, index.tokenizers)
+    searched = Retriever(index, encoder, bed.params)
+    first = Counter(hit.sha256 for query in QUERIES for hit in searched.search(query, 1))
+    newcomers = {item.sha256 for item in bed.newcomers}
+    checks = [check for check in bed.judge().checks if check.name == "pinned queries won"]
+    (all_hubs,) = [check for check in checks if check.hub == ALL_HUBS] or checks
+    assert (all_hubs.value, all_hubs.trials) == (
+        sum(first[sha256] for sha256 in newcomers),
+        len(QUERIES),
+    )
+    by_pictures = np.argmax(index.text_map.apply(encoder.encode(QUERIES)) @ index.vectors.T, axis=1)
+    assert [index.rows[row]["sha256"] for row in by_pictures] != [
+        hit.sha256 for query in QUERIES for hit in searched.search(query, 1)
+    ], "the space of the weights ranks otherwise"
 
 
 def test_a_former_release_is_checked_by_itself(bed: Nights) -> None:

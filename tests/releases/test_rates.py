@@ -74,6 +74,23 @@ def test_an_operator_with_two_nights_is_warned_of_a_flood(bed: Nights) -> None:
     assert "civitai:" in decision.warnings[0].detail
 
 
+@pytest.mark.parametrize("name", ["the same caption for all newcomers", "captions of other images"])
+def test_a_broken_captioner_is_refused_without_history(bed: Nights, name: str) -> None:
+    next(poison for poison in POISONS if poison.name == name).night(bed)
+    decision = bed.judge()
+    (check,) = decision.refusals
+    assert check.name == "captions that the weights contradict" and check.trials is not None
+    assert check.value > 0.6 * check.trials
+    assert "as long as fewer than 10 nights are known: does the captioner see the images?" in str(check)
+
+
+def test_few_new_captions_refuse_nothing_without_history(bed: Nights) -> None:
+    rows = [{"id": f"a/{n}", "uses_captions": False} for n in range(10)]
+    assert [check.passed for check in rates._early_check(rows[:9])] == [True]
+    assert [check.passed for check in rates._early_check(rows)] == [False]
+    assert not [*rates._early_check([])]
+
+
 def test_the_same_captions_are_counted(bed: Nights) -> None:
     next(poison for poison in POISONS if poison.name.startswith("the same caption")).night(bed)
     counts = {check.hub: check for check in bed.judge().checks if check.name == "captions repeated"}

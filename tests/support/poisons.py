@@ -22,9 +22,9 @@ from autolora.index.served import copy_path, served_path
 from autolora.index.stage import IndexSync
 from autolora.lora.sketch import sketch
 from autolora.pool import store as pool
-from autolora.storage.arrays import Float32Array
 from autolora.releases.checks import GATE
 from autolora.releases.rates import MIN_NIGHTS
+from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, read_rows, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.tables import read_arrow, schema_of, to_matrix
@@ -304,9 +304,7 @@ def win_by_captions(bed: Nights) -> None:
     chosen = bed.rng.choice([item.sha256 for item in bed.newcomers if item.captions])
     rewrite_index(
         bed,
-        lambda rows: [
-            row | {"captions_vector": vector} if row["sha256"] == chosen else row for row in rows
-        ],
+        lambda rows: [row | {"captions_vector": vector} if row["sha256"] == chosen else row for row in rows],
     )
 
 

@@ -62,9 +62,7 @@ def _vector(word: str, width: int) -> Float64Array:
     return np.random.default_rng(int(hash_value(["word", word])[:12], 16)).standard_normal(width)
 
 
-def tiny_sentence_encoder(
-    folder: Path, seed: int = 0, words: Sequence[str] = ()
-) -> SentenceEncoder:
+def tiny_sentence_encoder(folder: Path, seed: int = 0, words: Sequence[str] = ()) -> SentenceEncoder:
     """Return a tiny random BERT, saved in a folder as that of an index, whose tokens are words of the tests.
 
     words: further ones.
