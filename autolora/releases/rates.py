@@ -25,9 +25,9 @@ MIN_NIGHTS = 10
 """nights before a rate may refuse; with fewer it warns"""
 PRIOR = (0.5, 4.5)
 """events and other trials that are assumed before the first night"""
-EARLY_SHARE, EARLY_ADAPTERS = 0.6, 10
-"""with fewer nights, new captions refuse if weights contradict more than this share of so many adapters or more: 0 to
-.25 on healthy nights, .7 to .95 if a captioner mixes up its answers"""
+EARLY_SHARE, EARLY_ADAPTERS = 0.5, 12
+"""with fewer nights, new captions refuse if weights contradict more than this share of so many adapters or more: at
+most .22 on 63 healthy nights, up to .95 if a captioner mixes up its answers and the encoder knows the pool well"""
 MAX_WEIGHT = 50
 """trials that all nights together count as"""
 UPLOADERS_WEIGHT = 25

@@ -1,17 +1,27 @@
 """Limits of rates: by the operator's own nights, per hub and over all hubs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from autolora.index.served import open_copy_of
 from autolora.refresh.outcomes import Outcome
 from autolora.releases import rates
-from autolora.releases.checks import ALL_HUBS
-from autolora.releases.rates import MAX_WEIGHT, MIN_NIGHTS, Rate
-from tests.support.nights import Delivery, Nights
+from autolora.releases.checks import ALL_HUBS, Check, read_decisions
+from autolora.releases.rates import DISAGREE, EARLY_ADAPTERS, EARLY_SHARE, MAX_WEIGHT, MIN_NIGHTS, Rate
+from tests.support.nights import Delivery, Nights, live
 from tests.support.poisons import POISONS
 
+CONTRADICTED = "captions that the weights contradict"
 RARE, FREQUENT = [(0, 20)] * 12, [(8, 20)] * 12
+
+
+@pytest.fixture(scope="module")
+def sharp(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    """Return an operator whose encoder contradicts wrong captions, after one night."""
+    return live(tmp_path_factory.mktemp("sharp") / "root", 1, nights=1)
 
 
 def limit(trials: int, past: Sequence[tuple[int, int]] = RARE) -> int:
@@ -75,19 +85,35 @@ def test_an_operator_with_two_nights_is_warned_of_a_flood(bed: Nights) -> None:
 
 
 @pytest.mark.parametrize("name", ["the same caption for all newcomers", "captions of other images"])
-def test_a_broken_captioner_is_refused_without_history(bed: Nights, name: str) -> None:
+def test_a_broken_captioner_is_refused_without_history(sharp: Nights, tmp_path: Path, name: str) -> None:
+    bed = sharp.copied(tmp_path / "root", name)
     next(poison for poison in POISONS if poison.name == name).night(bed)
     decision = bed.judge()
     (check,) = decision.refusals
-    assert check.name == "captions that the weights contradict" and check.trials is not None
-    assert check.value > 0.6 * check.trials
+    assert check.name == CONTRADICTED and check.trials is not None
+    assert check.value > EARLY_SHARE * check.trials
     assert "as long as fewer than 10 nights are known: does the captioner see the images?" in str(check)
 
 
-def test_few_new_captions_refuse_nothing_without_history(bed: Nights) -> None:
-    rows = [{"id": f"a/{n}", "uses_captions": False} for n in range(10)]
-    assert [check.passed for check in rates._early_check(rows[:9])] == [True]
+def test_a_first_release_is_checked_too_and_a_known_captioner_by_its_nights(sharp: Nights) -> None:
+    decisions = read_decisions(sharp.root)
+    assert [CONTRADICTED in {check.name for check in made.checks} for made in decisions] == [True] * 2
+    index = open_copy_of(sharp.root, decisions[-1].index)
+    past = [replace(decisions[-1], checks=(disagreeing(0, 9),))] * MIN_NIGHTS
+    checks = [*rates.rate_checks(sharp.root, index, index, ["x"], [], past)]
+    assert CONTRADICTED not in {check.name for check in checks}
+
+
+def disagreeing(value: int, trials: int) -> Check:
+    """Return the rate of one night."""
+    return Check(name=DISAGREE, hub=ALL_HUBS, value=value, trials=trials, rule="", passed=True)
+
+
+def test_few_new_captions_refuse_nothing_without_history() -> None:
+    rows = [{"id": f"a/{n}", "uses_captions": n >= 7} for n in range(EARLY_ADAPTERS)]
+    assert [check.passed for check in rates._early_check(rows[:-1])] == [True]
     assert [check.passed for check in rates._early_check(rows)] == [False]
+    assert [check.passed for check in rates._early_check(rows[1:] + rows[-1:])] == [True], "just the half"
     assert not [*rates._early_check([])]
 
 

@@ -329,7 +329,7 @@ def early(deliver: Callable[[Nights, Delivery], None]) -> Callable[[Nights, Deli
     """Return a poison of one of the first nine nights, of which the gate has no history yet."""
 
     def deliver_early(bed: Nights, delivery: Delivery) -> None:
-        kept = read_rows(bed.root / GATE)[: bed.rng.randint(1, MIN_NIGHTS)]  # the first release and nights
+        kept = [*read_rows(bed.root / GATE)][: bed.rng.randint(1, MIN_NIGHTS)]  # the first release and nights
         write_rows(bed.root / GATE, kept)
         deliver(bed, delivery)
 
@@ -490,7 +490,9 @@ POISONS = (
     Poison(name="the same caption for all newcomers", deliver=same_captions),
     Poison(name="captions of other images", deliver=mixed_captions, missed=FEW),
     Poison(name="captions of served adapters rewritten", deliver=recaption_served),
-    Poison(name="the same caption for all newcomers of an early night", deliver=early(same_captions)),
+    Poison(
+        name="the same caption for all newcomers of an early night", deliver=early(same_captions), missed=FEW
+    ),
     Poison(name="captions of other images on an early night", deliver=early(mixed_captions), missed=FEW),
     Poison(name="flood of near-duplicates", deliver=flood("copied")),
     Poison(name="flood of refused files", deliver=flood("refused")),
