@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -161,4 +162,23 @@ def test_a_parse_that_another_thread_disturbs_is_repeated(monkeypatch: pytest.Mo
         return parse(text)
 
     monkeypatch.setattr(code_digests.ast, "parse", disturbed)
+    code_digests._read.cache_clear()  # else nothing is parsed again
     assert code_digest("encoder") == wanted and not errors
+
+
+def test_a_module_that_stages_share_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the loader of params.yaml are read once more, for their constants."""
+    parse, texts = ast.parse, Counter[str]()
+
+    def counted(text: str) -> ast.Module:
+        texts[text] += 1
+        return parse(text)
+
+    monkeypatch.setattr(code_digests.ast, "parse", counted)
+    code_digests._read.cache_clear()
+    code_digests._hash_constants.cache_clear()
+    for stage in STAGES:
+        code_digest(stage)
+    monkeypatch.undo()
+    repeated = [text for text, number in texts.items() if text and number > 2]
+    assert len(texts) > 100 and not repeated
