@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from autolora.errors import MismatchError
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.served import former_digest, open_index, open_released, release
 from autolora.releases.checks import Decision, read_decisions, record
 from autolora.releases.gate import judge_former
@@ -34,15 +34,19 @@ def roll_back(root: Path, rev: str, reason: str, today: date) -> Decision:
 
 
 def lift(root: Path, today: date) -> Decision | None:
-    """Lift the pin and serve the newest index that has passed; return the decision, None if it is served already.
+    """Lift the pin and serve the newest index that has passed; return the decision.
 
-    Raises MissingArtifact if nothing has that index any more: the next refresh serves its own.
+    None if it is served already, or if nothing has it any more.
     """
     lift_pin(root)
     newest = next((made.index for made in reversed(read_decisions(root)) if made.verdict in PASSED), None)
     if newest is None or newest == former_digest(root):
         return None
-    decision = judge_former(root, open_released(root, newest), "the pin was lifted", today)
+    try:
+        index = open_released(root, newest)
+    except MissingArtifact:
+        return None
+    decision = judge_former(root, index, "the pin was lifted", today)
     record(root, decision)
     if not decision.refusals:
         release(root, newest)
