@@ -33,7 +33,7 @@ MAX_WORDS = 5
 """of a name outside of blocks"""
 MAX_BLOCKS = 10_000
 MIN_COMPLETE = 10
-"""blocks of which all are updated, to distinguish a base surely from a deeper one with the same names and shapes"""
+"""blocks of a base, all updated, that show surely that a file is not for a base with more blocks of these names"""
 MAX_LISTED = 4
 """widths and bases that a description lists"""
 
@@ -316,16 +316,22 @@ class _Linear:
         return size is None or (self.rows in (None, size[0]) and self.columns in (None, size[1]))
 
 
+def _depths(base: Base) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield each kind of blocks of a base: the spellings of its stack, and the number of blocks."""
+    for stacks, depth in base.depths:
+        yield tuple(map(_flat, stacks.split())), depth
+
+
 def _index() -> dict[tuple[str, str], list[_Linear]]:
     """Return (stack, module) -> the bases that have it; the stack is empty for modules outside of blocks."""
     index: dict[tuple[str, str], list[_Linear]] = {}
     for number, base in enumerate(BASES):
-        depths = {stack: depth for stacks, depth in base.depths for stack in stacks.split()}
+        depths = {stack: depth for stacks, depth in _depths(base) for stack in stacks}
         for line in filter(None, base.linears.splitlines()):
             stacks, _, groups = line.partition(":")
             for group, stack in product(groups.split("|"), _expand(stacks) or [""]):
                 size, _, modules = group.strip().partition(" ")
-                linear = _Linear(number, depths.get(stack, MAX_BLOCKS), *_channels(size, base.width))
+                linear = _Linear(number, depths.get(_flat(stack), MAX_BLOCKS), *_channels(size, base.width))
                 for module in _expand(modules):
                     index.setdefault((_flat(stack), _flat(module)), []).append(linear)
     return index
@@ -346,6 +352,12 @@ def _channels(size: str, width: int) -> tuple[int | None, int | None]:
 
 
 _INDEX = _index()
+_KINDS: dict[tuple[int, str], set[tuple[tuple[str, ...], int]]] = {}
+"""position in BASES and module within a block -> blocks that have it: spellings of their stack, and number"""
+for (_stack, _module), _linears in _INDEX.items():
+    for _linear in _linears if _stack else ():
+        _kind = next((kind for kind in _depths(BASES[_linear.base]) if _stack in kind[0]), ((_stack,), 1))
+        _KINDS.setdefault((_linear.base, _module), set()).add(_kind)
 _STACKS = sorted({stack for stack, _ in _INDEX if stack}, key=len, reverse=True)
 _BLOCK = re.compile(rf"({'|'.join(_STACKS)})_(\d{{1,4}})_(.+)")
 
@@ -375,6 +387,10 @@ class Origin:
             return f"unknown{by}: {self.content}" if self.content else "unknown"
         alternatives = f" (or {', '.join(self.others)})" if self.others else ""
         return f"{self.base}{alternatives}{by}"
+
+    def disproves(self, claim: str) -> bool:
+        """Return whether the weights show that the file is for other bases than a stated one."""
+        return bool(self.certainty == SURE or self.others) and not _agrees(claim, (self.base, *self.others))
 
     def disagreements(self, label: str = "") -> tuple[str, ...]:
         """Return how the header, and the label of a hub or sidecar, disagree with the weights, one sentence each."""
@@ -471,8 +487,9 @@ def _parse_name(flat: str) -> tuple[str, int, str]:
 def _choose(modules: Sequence[_Module], claims: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
     """Return the base that explains the most modules, others that explain as many, and the certainty.
 
-    claims: bases that the header states. Among equals those count of which a file has all blocks, since trainers adapt
-    all; among the rest the header decides, then the order of BASES.
+    claims: bases that the header states. Trainers adapt all blocks, so among equals those count of which a file updates
+    all, in all stacks; among the rest the header decides, then whether all blocks with these names are updated, then the
+    order of BASES.
     """
     unets = [module for module in modules if UNET.search(module.name)]
     if unets and 2 * len(unets) >= len(modules):
@@ -482,9 +499,12 @@ def _choose(modules: Sequence[_Module], claims: Sequence[str]) -> tuple[str, tup
     if most <= MIN_SHARE * len(modules):
         return "", (), UNKNOWN
     equals = sorted(number for number, count in explained.items() if count == most)
-    covered = {number: _covered_blocks(modules, number) for number in equals}
-    complete = [number for number in equals if covered[number]]
-    rivals = [number for number in complete if covered[number] >= MIN_COMPLETE] or equals
+    blocks: dict[str, set[int]] = {}
+    for module in modules:
+        blocks.setdefault(module.stack, set()).add(module.block)
+    names = {_PART.sub(r"\1", module.name) for module in modules if module.stack}
+    complete = [number for number in equals if _is_complete(blocks, names, number)]
+    rivals = [number for number in complete if _is_whole(blocks, number)] or equals
     claimed = [number for number in rivals if any(_agrees(claim, [BASES[number].name]) for claim in claims)]
     chosen = next(iter(claimed or [number for number in complete if number in rivals] or rivals))
     others = tuple(BASES[number].name for number in rivals if number != chosen and not claimed)
@@ -492,14 +512,16 @@ def _choose(modules: Sequence[_Module], claims: Sequence[str]) -> tuple[str, tup
     return BASES[chosen].name, others, SURE if is_sure else LIKELY
 
 
-def _covered_blocks(modules: Sequence[_Module], number: int) -> int:
-    """Return the number of blocks of the stacks that a file updates; 0 if a stack has further blocks in this base."""
-    depths = {_flat(stack): depth for stacks, depth in BASES[number].depths for stack in stacks.split()}
-    blocks: dict[str, int] = {}
-    for module in modules:
-        blocks[module.stack] = max(blocks.get(module.stack, 0), module.block + 1)
-    known = {stack: count for stack, count in blocks.items() if stack in depths}
-    return sum(known.values()) if all(count == depths[stack] for stack, count in known.items()) else 0
+def _is_complete(blocks: Mapping[str, set[int]], names: Iterable[str], number: int) -> bool:
+    """Return whether a file updates every block of a base that has modules of these names. blocks: per stack."""
+    kinds = {kind for name in names for kind in _KINDS.get((number, name), ())}
+    return all(any(len(blocks.get(stack, ())) >= depth for stack in stacks) for stacks, depth in kinds)
+
+
+def _is_whole(blocks: Mapping[str, set[int]], number: int) -> bool:
+    """Return whether a file updates every kind of blocks of a base, at least MIN_COMPLETE blocks together."""
+    counts = [max(len(blocks.get(stack, ())) for stack in stacks) for stacks, _ in _depths(BASES[number])]
+    return all(counts) and sum(counts) >= MIN_COMPLETE
 
 
 def _explaining(module: _Module, *, with_sizes: bool = True) -> Iterator[_Linear]:

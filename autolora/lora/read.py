@@ -141,14 +141,20 @@ def _with_origin(error: RefusedFile, header: Header, slots: Sequence[Slot]) -> R
     Without this, an adapter for another base could be refused for its kind, its rank or its names.
     """
     origin, own = origin_of(header), base_of_slots(slots)
-    is_other = origin.certainty == SURE and own not in (origin.base, *origin.others)
-    if error.code not in ("wrong-base", "unknown-keys") and not (is_other and own):
+    is_other = origin.certainty == SURE and origin.base != own
+    if error.code not in ("wrong-base", "unknown-keys") and not _is_for_another(origin, slots):
         return error
     code = "wrong-base" if is_other else error.code
     expected = "FLUX.1-dev" if own == FLUX_1 else "another one"
     made_for = f"{origin.text}; this base model is {expected}" if is_other else origin.text
     detail = str(error).removeprefix(f"{REASONS[error.code]}: ")
     return refusal(code, f"{made_for} ({detail})")
+
+
+def _is_for_another(origin: Origin, slots: Sequence[Slot]) -> bool:
+    """Return whether a file is surely for another base model than the known one with these slots."""
+    own = base_of_slots(slots)
+    return bool(own) and origin.certainty == SURE and origin.base != own
 
 
 def origin_of(header: Header) -> Origin:
@@ -165,7 +171,7 @@ def _read_content(
 ) -> Reading:
     is_zero_tensor = partial(_is_zero_tensor, path, header)
     report = account_for_keys(header.tensors, slots, bounds.min_known_keys, is_zero_tensor)
-    _check_base(report, header)
+    _check_base(report, header, slots)
     sizes = _compute_sizes(report.modules, header, bounds.max_rank, is_sketched=is_sketched)
     dtype = _check_dtypes(report.modules, header)
     config = read_config(header.metadata, [module.name for module in report.modules])
@@ -202,17 +208,19 @@ def _is_zero_tensor(path: Path, header: Header, key: str) -> bool:
     return header.tensors[key].dtype in FLOAT_DTYPES and not bool(map_tensors(path, header)(key).any())
 
 
-def _check_base(report: KeyReport, header: Header) -> None:
-    """Refuse other base models that module names do not show: by image embedder shape and by header metadata."""
+def _check_base(report: KeyReport, header: Header, slots: Sequence[Slot]) -> None:
+    """Refuse other base models whose modules have the names of this one's: by shapes, blocks and header metadata."""
     for key in report.ignored:
         shape = header.tensors[key].shape
         if variant := find_embedder_variant(key, shape):
             code, explanation = variant
             raise refusal(code, f"{key[:100]} has shape {list(shape)}: {explanation}")
+    origin = origin_of(header)
+    if _is_for_another(origin, slots):
+        raise refusal("wrong-base", f"{len(report.modules)} modules have names and shapes of both")
     if stated := find_base_in_metadata(header.metadata):
         base, field = stated
-        origin = origin_of(header)
-        if origin.base != FLUX_1 or origin.certainty != SURE:
+        if not origin.disproves(base):
             raise refusal("wrong-base", f"{field} means {base}")
 
 

@@ -1,7 +1,9 @@
 """Base and tool of a file are named from its tensors, in all spellings; unknown ones with what is known."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -286,7 +288,78 @@ def test_headers_of_models_like_flux_are_believed(tmp_path: Path, stated: str) -
     assert caught.value.code == "wrong-base"
 
 
-@pytest.mark.parametrize("stated", ["chroma", "flux2_klein_4b", "qwen-image", "hunyuan", "sdxl", ""])
+def every_block(name: str) -> bool:
+    """Return whether a module is one of a few that show all blocks."""
+    return "norm1.linear" in name or "proj_out" in name
+
+
+@pytest.mark.parametrize("stated", ["chroma", "flux2_klein_4b", "qwen-image", "sdxl", ""])
 def test_headers_that_the_weights_disprove_are_not(tmp_path: Path, stated: str) -> None:
     shapes = spell(MODELS["FLUX.1"], SPELLINGS["diffusers"], lambda name: ".18." in name or ".37." in name)
     read_shapes(tmp_path, shapes, {"modelspec.architecture": stated})
+
+
+def test_only_all_blocks_disprove_a_deeper_base(tmp_path: Path) -> None:
+    """Hunyuan Video has one double block and two single ones more than FLUX.1, with the same names and shapes."""
+    header = {"modelspec.architecture": "hunyuan"}
+    read_shapes(tmp_path, spell(MODELS["FLUX.1"], SPELLINGS["diffusers"], every_block), header)
+    some = spell(
+        MODELS["FLUX.1"], SPELLINGS["diffusers"], lambda name: every_block(name) and ".18." not in name
+    )
+    with pytest.raises(RefusedFile, match="'hunyuan' means Hunyuan") as caught:
+        read_shapes(tmp_path, some, header)
+    assert caught.value.code == "wrong-base"
+
+
+def blocks_of(doubles: Iterable[int], singles: Iterable[int], roles: str = "qkv") -> Shapes:
+    """Return the attention of some blocks, in names and shapes that FLUX.1 shares with several bases."""
+    shapes: Shapes = {}
+    for stack, numbers in (("transformer_blocks", doubles), ("single_transformer_blocks", singles)):
+        for number in numbers:
+            for role in roles:
+                shapes |= peft(f"transformer.{stack}.{number}.attn.to_{role}", 3072, 3072)
+    return shapes
+
+
+def test_a_sure_other_base_is_refused(tmp_path: Path) -> None:
+    """Ovis-Image has 6 and 27 blocks with FLUX.1's names and shapes: a LoRA of its attention fits FLUX.1."""
+    with pytest.raises(
+        RefusedFile, match=r"Ovis-Image, by diffusers; this base model is FLUX\.1-dev"
+    ) as caught:
+        read_shapes(tmp_path, blocks_of(range(6), range(27), "q"))
+    assert caught.value.code == "wrong-base"
+
+
+PARTS = [
+    ([], [26]), ([], range(27)), ([], range(28)), ([], range(32)), (range(5), []), (range(6), []), (range(6), [26]),
+    ([5], range(27)), (range(3), range(27)), ([18], [37]), ([3, 9], [*range(10), 26]), (range(19), []), ([], range(38)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("doubles", "singles"), PARTS)
+def test_a_part_of_the_blocks_is_never_surely_another_base(
+    doubles: Iterable[int], singles: Iterable[int]
+) -> None:
+    for shapes in (blocks_of(doubles, singles), others_of(doubles, singles)):
+        origin = find_origin(shapes, {})
+        assert origin.certainty == LIKELY or origin.base == "FLUX.1"
+        assert "FLUX.1" in (origin.base, *origin.others)
+
+
+def others_of(doubles: Iterable[int], singles: Iterable[int]) -> Shapes:
+    """Return single modules that other bases have in one kind of blocks only."""
+    shapes: Shapes = {}
+    for number in doubles:
+        shapes |= peft(f"transformer.transformer_blocks.{number}.norm1.linear", 18432, 3072)
+    for number in singles:
+        shapes |= peft(f"transformer.single_transformer_blocks.{number}.proj_out", 3072, 15360)
+    return shapes
+
+
+def test_random_parts_up_to_the_last_block_of_another_base_are_named_flux() -> None:
+    random = Random(1)
+    for last in (26, 27, 31) * 10:
+        doubles = random.sample(range(5), random.randint(0, 4))
+        singles = random.sample(range(last), random.randint(0, last - 1))
+        origin = find_origin(blocks_of([*doubles, 5], [*singles, last], "q"), {})
+        assert (origin.base, origin.certainty) == ("FLUX.1", LIKELY)
