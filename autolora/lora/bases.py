@@ -208,7 +208,8 @@ UNET_DEPTH = re.compile(r"transformer_blocks_[1-9]")
 STATED = (
     ("Chroma", r"chroma"),
     ("LongCat-Image", r"longcat"),
-    ("FIBO", r"\bfibo"),
+    ("FIBO", r"fibo"),
+    ("Bria 3", r"\bbria"),
     ("Ovis-Image", r"\bovis"),
     ("Flex.2", r"\bflex[ ._-]?2"),
     ("FLUX.2", r"flux[ ._-]?2|klein"),
@@ -236,7 +237,7 @@ STATED = (
     (FLUX_1, r"flux"),
 )
 STATED_PATTERNS = tuple((base, re.compile(pattern)) for base, pattern in STATED)
-UNLISTED_TWINS = ("LongCat-Image", "FIBO", "Ovis-Image", "Flex.2")
+UNLISTED_TWINS = ("LongCat-Image", "FIBO", "Bria 3", "Ovis-Image", "Flex.2")
 """base models with the names and widths of FLUX.1, which only a header can show"""
 HEADER_FIELDS = ("modelspec.architecture", "ss_base_model_version", "ss_model_type")
 """header fields in which sd-scripts, ai-toolkit and other trainers store the architecture"""
@@ -444,7 +445,7 @@ def find_origin(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Ori
 
 def find_stated(text: str) -> str:
     """Return the base that a text of a header or label means; empty if it means none of STATED."""
-    lowered = text[:100].lower()
+    lowered = text[:100].lower().replace("_", " ")  # which a pattern's \b does not take for a boundary
     return next((base for base, pattern in STATED_PATTERNS if pattern.search(lowered)), "")
 
 
@@ -488,8 +489,8 @@ def _choose(modules: Sequence[_Module], claims: Sequence[str]) -> tuple[str, tup
     """Return the base that explains the most modules, others that explain as many, and the certainty.
 
     claims: bases that the header states. Trainers adapt all blocks, so among equals those count of which a file updates
-    all, in all stacks; among the rest the header decides, then whether all blocks with these names are updated, then the
-    order of BASES.
+    all, in all stacks. Among the rest the header decides, then whether all blocks with these names are updated, then
+    the order of BASES.
     """
     unets = [module for module in modules if UNET.search(module.name)]
     if unets and 2 * len(unets) >= len(modules):

@@ -31,7 +31,6 @@ from autolora.lora.mmap_file import DTYPES, load_header, map_tensors
 from autolora.lora.scales import (
     LARGE_SCALE,
     MAX_MAGNITUDE,
-    METADATA_KEY,
     SMALL_SCALE,
     ScaleConfig,
     read_config,
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 MIN_NORM = 1e-12
 """Frobenius norm over all layers below which an update counts as zero"""
-READER_VERSION = 7
+READER_VERSION = 8
 """part of the pool's recipe: a higher version reads every file again"""
 FLOAT_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -174,10 +173,10 @@ def _read_content(
     _check_base(report, header, slots)
     sizes = _compute_sizes(report.modules, header, bounds.max_rank, is_sketched=is_sketched)
     dtype = _check_dtypes(report.modules, header)
-    config = read_config(header.metadata, [module.name for module in report.modules])
+    configs = _read_configs(header.metadata, report.modules)
     if report.unknown:
         logger.warning("ignored %d unknown keys, first %r", len(report.unknown), report.unknown[0][:100])
-    lora, full = _load(path, report.modules, sizes, header, config, bounds.max_rank, is_sketched=is_sketched)
+    lora, full = _load(path, report.modules, sizes, header, configs, bounds.max_rank, is_sketched=is_sketched)
     if not lora and not full:
         raise refusal("zero-effect", f"{len(report.modules)} modules")
     return Reading(
@@ -187,11 +186,19 @@ def _read_content(
         keys_used=report.used,
         ignored_keys=report.ignored_families,
         dtype=dtype,
-        warnings=_find_warnings(report, header, dtype, config, lora, full),
+        warnings=_find_warnings(report, dtype, configs, lora, full),
         metadata=header.metadata,
         shapes=_shapes(header),
         full=full,
     )
+
+
+def _read_configs(metadata: Mapping[str, str], modules: Sequence[ModuleKeys]) -> dict[str, ScaleConfig]:
+    """Return kind of update -> the adapter's config as modules of this kind use it."""
+    names: dict[str, list[str]] = {}
+    for module in modules:
+        names.setdefault(module.kind, []).append(module.name)
+    return {kind: read_config(metadata, of_kind, kind) for kind, of_kind in names.items()}
 
 
 def read_header(path: Path, bounds: PoolParams) -> Header:
@@ -279,28 +286,28 @@ def _check_dtypes(modules: Sequence[ModuleKeys], header: Header) -> str:
 
 def _find_warnings(
     report: KeyReport,
-    header: Header,
     dtype: str,
-    config: ScaleConfig,
+    configs: Mapping[str, ScaleConfig],
     lora: Lora,
     full: Mapping[str, Kronecker],
 ) -> tuple[str, ...]:
     """Return the warning codes that apply to an accepted file."""
     scales = [abs(factors.scale) for factors in lora.values()]
     scales += [abs(update.scale) for update in full.values()]
-    without_alpha = [
-        module
+    are_assumed = any(
+        (module.kind != "lora" or module.layout in EXTERNAL_ALPHA_LAYOUTS)
+        and "alpha" not in module.keys
+        and not configs[module.kind].states(module.name)
         for module in report.modules
-        if module.layout in EXTERNAL_ALPHA_LAYOUTS and "alpha" not in module.keys
-    ]
+    )
     applies = {
         "ignored-keys": bool(report.ignored),
         "some-unknown-keys": bool(report.unknown),
-        "scale-assumed": bool(without_alpha) and METADATA_KEY not in header.metadata,
+        "scale-assumed": are_assumed,
         "scale-large": max(scales) > LARGE_SCALE,
         "scale-small": min(scales) < SMALL_SCALE,
         FULL_RANK: bool(full),
-        "initialized": config.is_initialized,
+        "initialized": any(config.is_initialized for config in configs.values()),
         "fp8": "float8" in dtype,
     }
     return tuple(code for code, holds in applies.items() if holds)
@@ -311,25 +318,26 @@ def _load(
     modules: Sequence[ModuleKeys],
     sizes: Sequence[UpdateSize],
     header: Header,
-    config: ScaleConfig,
+    configs: Mapping[str, ScaleConfig],
     max_rank: int,
     *,
     is_sketched: bool,
 ) -> tuple[Lora, dict[str, Kronecker]]:
     """Return the factors of all slots from the modules' tensors, and those of LoKrs above `max_rank` in Kronecker form.
 
-    Slots with a zero update are absent. A LoRA's factors are views of the mapped file. If a sketch follows, the values
-    of a module are only checked if slots or ranks are left out, since nothing after this function sees these values.
+    Slots with a zero update are absent. A LoRA's factors are views of the mapped file. All scales are read before any
+    weight is checked, so that a file has the same reason whether a sketch follows or not. If one does, the values of a
+    module are only checked if slots or ranks are left out, since nothing after this function sees these values.
     """
     lora: Lora = {}
     full: dict[str, Kronecker] = {}
     get = map_tensors(path, header)
-    for module, size in zip(modules, sizes, strict=True):
+    scales = [
+        _read_scale(module, size, get, header, configs[module.kind])
+        for module, size in zip(modules, sizes, strict=True)
+    ]
+    for module, size, scale in zip(modules, sizes, scales, strict=True):
         tensors = {role: get(key) for role, key in module.factors.items()}
-        alpha_key = module.keys.get("alpha")
-        is_used = size.divisor is not None  # else ai-toolkit states 9999999999, which is infinity in float16
-        alpha = read_alpha(get, header, alpha_key) if alpha_key and is_used else None
-        scale = _scale(module, size, alpha, config)
         if _is_full(module, size, max_rank):
             full |= _read_kronecker(module, tensors, scale)
             continue
@@ -362,17 +370,18 @@ def _read_kronecker(module: ModuleKeys, tensors: Mapping[str, Tensor], scale: fl
     return {name: part for name, part in parts.items() if not part.is_zero}
 
 
-def _scale(module: ModuleKeys, size: UpdateSize, alpha: float | None, config: ScaleConfig) -> float:
+def _read_scale(
+    module: ModuleKeys, size: UpdateSize, get: Callable[[str], Tensor], header: Header, config: ScaleConfig
+) -> float:
     """Return the factor of a module's product: from its alpha tensor, else from the config, else 1.
 
-    alpha: of the tensor; None if there is none, or if it is not used, as in a LoKr of two full matrices.
+    A LoKr of two full matrices does not use its alpha: ai-toolkit states 9999999999, which is infinity in float16.
     Alpha is divided by the stored rank even if `split` reduces the rank of a part, as in other loaders.
     """
-    if size.divisor is None and "alpha" in module.keys:
-        return 1.0
-    if alpha is None or size.divisor is None:
+    key = module.keys.get("alpha")
+    if key is None:
         return config.scale(module.name, size.divisor)
-    return alpha / size.divisor
+    return 1.0 if size.divisor is None else read_alpha(get, header, key) / size.divisor
 
 
 def read_alpha(get: Callable[[str], Tensor], header: Header, key: str) -> float:

@@ -16,8 +16,6 @@ MAX_MAGNITUDE = 1e9
 """limit on weights and alphas: larger ones could overflow when multiplied in single precision"""
 LARGE_SCALE, SMALL_SCALE = 4.0, 0.05
 """scales (alpha / rank) above or below these cause a warning"""
-ALPHA_FIELDS = {"LOHA": "alpha", "LOKR": "alpha"}
-"""peft_type of a config -> its field with alpha; `lora_alpha` in others"""
 INITIALIZATIONS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """values of `init_lora_weights` with which PEFT changes the base model's weights before a training"""
 PIPELINE_PREFIX = "transformer."
@@ -49,6 +47,10 @@ class ScaleConfig:
     is_initialized: bool = False
     """whether the factors began as a part of the weights (PiSSA, OLoRA, …), which loaders do not subtract"""
 
+    def states(self, module: str) -> bool:
+        """Return whether the config has an alpha for a module."""
+        return self.alphas.get(module, self.alpha) is not None
+
     def scale(self, module: str, rank: int | None) -> float:
         """Return the scale of a module by its name in the model; 1 if the config has no alpha for it.
 
@@ -60,10 +62,10 @@ class ScaleConfig:
         return alpha / math.sqrt(divisor) if self.rank_stabilized else alpha / divisor
 
 
-def read_config(metadata: Mapping[str, str], modules: Sequence[str]) -> ScaleConfig:
+def read_config(metadata: Mapping[str, str], modules: Sequence[str], kind: str = "lora") -> ScaleConfig:
     """Return the adapter's config from the header's metadata; an empty one if the header has none.
 
-    modules: names in the model of the file's modules.
+    modules: names in the model of the file's modules of a kind, which the keys show, whatever the peft_type says.
     Raises RefusedFile: bad-alpha if the entry is not a config of PEFT or has a pattern that is not supported, dora if
     it sets use_dora.
     """
@@ -78,14 +80,13 @@ def read_config(metadata: Mapping[str, str], modules: Sequence[str]) -> ScaleCon
     fields = {key.removeprefix(PIPELINE_PREFIX): value for key, value in content.items()}
     if fields.get("use_dora"):
         raise refusal("dora", f"{METADATA_KEY} sets use_dora")
-    peft_type = str(fields.get("peft_type"))
     config = ScaleConfig(
-        alpha=_optional_number(fields, ALPHA_FIELDS.get(peft_type, "lora_alpha")),
+        alpha=_optional_number(fields, "lora_alpha" if kind == "lora" else "alpha"),
         alphas=_match_patterns(fields, "alpha_pattern", modules),
         rank_stabilized=bool(fields.get("use_rslora")),
         is_initialized=str(fields.get("init_lora_weights")).lower().startswith(INITIALIZATIONS),
     )
-    if peft_type != "LOKR":
+    if kind != "lokr":
         return config
     rank, ranks = _optional_number(fields, "r"), _match_patterns(fields, "rank_pattern", modules)
     if small := [number for number in (rank, *ranks.values()) if number is not None and number < 1]:

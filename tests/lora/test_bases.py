@@ -220,6 +220,9 @@ def test_at_least_forty_unlisted_kinds() -> None:
         ("Illustrious", "Stable Diffusion XL"),
         ("Wan Video 14B t2v", "Wan"),
         ("SD 3.5", "Stable Diffusion 3"),
+        ("sd_1.5_base", "Stable Diffusion 1.x"),
+        ("wan_2.1_t2v", "Wan"),
+        ("Umbriatic style", ""),
         ("Other", ""),
     ],
 )
@@ -276,14 +279,20 @@ def test_refusal_names_base_and_writer(tmp_path: Path, base: str, name: str) -> 
     assert f"{base}, by {writer_of(base, name)}; this base model is FLUX.1-dev (" in str(caught.value)
 
 
-@pytest.mark.parametrize("stated", ["longcat-image", "bria-fibo", "fibo", "ovis-image", "flex.2-preview"])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "longcat-image", "bria-fibo", "bria_fibo/lora", "briafibo", "fibo", "Bria-3.2", "bria_3.1/lora", "ovis-image",
+        "my_ovis", "flex.2-preview",
+    ],
+)  # fmt: skip
 def test_headers_of_models_like_flux_are_believed(tmp_path: Path, stated: str) -> None:
     shapes = {
         key: shape
         for key, shape in spell(MODELS["FLUX.1"], SPELLINGS["diffusers"]).items()
         if "_blocks.0." in key
     }
-    with pytest.raises(RefusedFile, match=r"means (LongCat|FIBO|Ovis|Flex)") as caught:
+    with pytest.raises(RefusedFile, match=r"means (LongCat|FIBO|Bria 3|Ovis|Flex)") as caught:
         read_shapes(tmp_path, shapes, {"modelspec.architecture": stated})
     assert caught.value.code == "wrong-base"
 

@@ -12,6 +12,7 @@ from autolora.errors import RefusedFile
 from autolora.lora.decompositions import build_factors, compute_size
 from autolora.lora.factors import Factors, Kronecker, Lora, delta
 from autolora.lora.read import Reading, read, read_and_sketch
+from autolora.lora.scales import METADATA_KEY
 from autolora.lora.sketch import SketchSpec, signs
 from autolora.lora.slots import slots
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, WIDE, Tensors, write
@@ -119,6 +120,19 @@ def test_update_matches_lycoris(tmp_path: Path, case: str) -> None:
     assert reading.layout == layout
     assert reading.keys_used == reading.keys_seen == len(tensors)
     assert_rows(reading.lora, names, lycoris_delta(tensors, path))
+
+
+@pytest.mark.parametrize("case", ["LoHa, PEFT", "LoKr, diffusers", "LoKr, PEFT"])
+def test_the_scale_of_peft_without_its_config_is_assumed(tmp_path: Path, case: str) -> None:
+    """LyCORIS writes an alpha per module; PEFT stores it in the config only."""
+    (path, _), sizes, _ = CASES[case]
+    tensors = draw(path, sizes)
+    assert "scale-assumed" in read_wide(tmp_path, tensors).warnings
+    config = {METADATA_KEY: '{"peft_type": "LORA", "alpha": 2, "r": 4}'}
+    path_with_header = write(tmp_path / "header.safetensors", tensors, config)
+    reading = read(path_with_header, WIDE_SLOTS, replace(BOUNDS, max_rank=256))
+    assert "scale-assumed" not in reading.warnings
+    assert {factors.scale for factors in reading.lora.values()} == {2 / 4 if "LoKr" in case else 2 / 2}
 
 
 @pytest.mark.parametrize("rank", [1, 4])

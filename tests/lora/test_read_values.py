@@ -132,6 +132,19 @@ HOSTILE: dict[str, Callable[[], Tensors]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
+def test_an_alpha_is_the_reason_before_the_weights_whether_or_not_a_sketch_follows(
+    tmp_path: Path, reader: str
+) -> None:
+    tensors = peft(draw_lora(ranks=(3,)))
+    first, last = min(tensors).rpartition(".alpha")[0], max(key for key in tensors if key.endswith(".alpha"))
+    tensors[f"{first}.lora_A.weight"][0, 0] = NAN
+    path = write(tmp_path / "lora.safetensors", tensors | {last: torch.ones(2)})
+    with pytest.raises(RefusedFile) as caught:
+        READERS[reader](path)
+    assert caught.value.code == "bad-alpha"
+
+
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("fault", HOSTILE)
 def test_hostile_values_are_refused(tmp_path: Path, fault: str, reader: str) -> None:
     path = write(tmp_path / "lora.safetensors", HOSTILE[fault]())

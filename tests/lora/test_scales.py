@@ -33,6 +33,7 @@ def read_patterns(patterns: dict[str, int]) -> ScaleConfig:
     ("fields", "scale"),
     [
         ({}, 1.0),
+        ({"peft_type": "LOHA", "lora_alpha": 8, "alpha": 2}, 2.0),
         ({"r": 4, "lora_alpha": 8}, 2.0),
         ({"transformer.lora_alpha": 8}, 2.0),
         ({"lora_alpha": 8, "use_rslora": True}, 4.0),
@@ -44,13 +45,23 @@ def read_patterns(patterns: dict[str, int]) -> ScaleConfig:
         ({"lora_alpha": 8, "alpha_pattern": None}, 2.0),
         ({"alpha_pattern": {"to_q": 2}}, 0.5),
         ({"peft_type": "LORA", "lora_alpha": 8, "alpha": 2}, 2.0),
-        ({"peft_type": "LOHA", "alpha": 8}, 2.0),
-        ({"peft_type": "LOHA", "alpha": 8, "r": 2, "alpha_pattern": {"to_q": 2}}, 0.5),
-        ({"transformer.peft_type": "LOKR", "transformer.alpha": 8, "transformer.r": 2}, 2.0),
     ],
 )
 def test_scale_follows_the_adapter_config(fields: dict[str, object], scale: float) -> None:
     assert read_config(config_of(**fields), [TO_Q]).scale(TO_Q, rank=4) == scale
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "scale"),
+    [
+        ("loha", {"alpha": 8}, 2.0),
+        ("loha", {"peft_type": "LORA", "alpha": 8, "lora_alpha": 2}, 2.0),
+        ("loha", {"peft_type": "LOHA", "alpha": 8, "r": 2, "alpha_pattern": {"to_q": 2}}, 0.5),
+        ("lokr", {"transformer.peft_type": "LOKR", "transformer.alpha": 8, "transformer.r": 2}, 2.0),
+    ],
+)
+def test_keys_show_the_field_with_alpha(kind: str, fields: dict[str, object], scale: float) -> None:
+    assert read_config(config_of(**fields), [TO_Q], kind).scale(TO_Q, rank=4) == scale
 
 
 @pytest.mark.parametrize(
@@ -63,7 +74,7 @@ def test_scale_follows_the_adapter_config(fields: dict[str, object], scale: floa
     ],
 )
 def test_lokr_of_full_matrices_has_the_rank_of_its_config(fields: dict[str, object], scale: float) -> None:
-    assert read_config(config_of(peft_type="LOKR", **fields), [TO_Q]).scale(TO_Q, rank=None) == scale
+    assert read_config(config_of(**fields), [TO_Q], "lokr").scale(TO_Q, rank=None) == scale
 
 
 @pytest.mark.parametrize(
@@ -161,9 +172,6 @@ def test_a_pattern_per_module_is_supported() -> None:
         ('{"alpha_pattern": []}', "ok"),
         ('{"alpha_pattern": [1]}', "bad-alpha"),
         ('{"alpha_pattern": {"to_q": []}}', "bad-alpha"),
-        ('{"peft_type": "LOHA", "alpha": "8"}', "bad-alpha"),
-        ('{"peft_type": "LOKR", "alpha": 8, "r": 0}', "bad-alpha"),
-        ('{"peft_type": "LOKR", "alpha": 8, "rank_pattern": {"to_q": 1e-300}}', "bad-alpha"),
         ('{"use_dora": true}', "dora"),
     ],
 )
@@ -174,3 +182,17 @@ def test_invalid_config_is_refused(text: str, code: str) -> None:
     with pytest.raises(RefusedFile) as caught:
         read_config({METADATA_KEY: text}, [TO_Q])
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("loha", {"alpha": "8"}),
+        ("lokr", {"alpha": 8, "r": 0}),
+        ("lokr", {"alpha": 8, "rank_pattern": {"to_q": 1e-300}}),
+    ],
+)
+def test_invalid_config_of_another_kind_is_refused(kind: str, fields: dict[str, object]) -> None:
+    with pytest.raises(RefusedFile) as caught:
+        read_config(config_of(**fields), [TO_Q], kind)
+    assert caught.value.code == "bad-alpha"
