@@ -24,7 +24,7 @@ from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspec
 from autolora.local.header_texts import describe_header
 from autolora.lora.bases import Origin
 from autolora.lora.header import LENGTH_BYTES
-from autolora.lora.read import Reading, origin_of, read_header
+from autolora.lora.read import MAX_REFUSED_BYTES, Reading, origin_of, read_header
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
 from autolora.records import ACCEPTED
@@ -35,8 +35,6 @@ MAX_THREADS = 4
 """threads that hash and read files"""
 FILES_AHEAD = 3
 """files that are hashed and read before their turn; each takes a few megabytes of memory"""
-MAX_REFUSED_BYTES = 10**9
-"""larger refused files, which are full models mostly, are not hashed to their end"""
 NO_HEADER_REMEDY = (
     "The file is too short for a safetensors header. Check that it is a LoRA file, and copy it again."
 )

@@ -4,18 +4,23 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from autolora.catalog import store as catalog
-from autolora.errors import HubError, MissingArtifact, ReadingFailed
+from autolora.errors import HubError, MissingArtifact, ReadingFailed, RefusedFile
 from autolora.hubs import limit_images, rejecting_rule
+from autolora.hubs.folder.access import UnusableFile
 from autolora.hubs.folder.client import Folder
 from autolora.local.header_texts import add_header_texts
+from autolora.lora.read import MAX_REFUSED_BYTES, origin_of, read_header
+from autolora.lora.verdict import refusal
 from autolora.params import CrawlParams, PoolParams
 from autolora.progress import Progress, track
 from autolora.records import Listing
 from autolora.storage.files import raising_reading_failed
 from autolora.storage.hash_cache import cached_hashes
+from autolora.storage.hashes import HashFile
 
 HASHES = "cache/file_hashes.json"
 MAX_LISTED = 5
@@ -43,7 +48,7 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     """
     first_seen = _first_days(catalog.read_all_or_empty(root))
     with cached_hashes(root / HASHES) as hash_file:
-        hub = Folder(folder, hash_file)
+        hub = Folder(folder, partial(_hash, hash_file, bounds))
         with Progress("index", noun="files found"):
             page = hub.page(rules, None, today)
         problems = list(page.problems)
@@ -68,6 +73,17 @@ def scan(root: Path, folder: Path, rules: CrawlParams, today: date, bounds: Pool
     rows.sort(key=catalog.position)
     catalog.write(root, rows)
     return FolderScan(listings=tuple(rows), problems=tuple(problems), rejected=dict(rejected))
+
+
+def _hash(hash_file: HashFile, bounds: PoolParams, path: Path) -> str:
+    """Return the sha256 of a file. Raises UnusableFile if it is large, and its header is not that of a LoRA."""
+    if path.stat().st_size > MAX_REFUSED_BYTES:
+        try:
+            if not origin_of(read_header(path, bounds)).content:
+                raise refusal("not-a-lora", "none of its keys belongs to one")
+        except RefusedFile as error:
+            raise UnusableFile(str(error)) from error
+    return hash_file(path)
 
 
 def _explain_no_file(folder: Path, problems: Sequence[str]) -> str:

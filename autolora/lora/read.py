@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 MIN_NORM = 1e-12
 """Frobenius norm over all layers below which an update counts as zero"""
+MAX_REFUSED_BYTES = 10**9
+"""larger refused files, which are full models mostly, are not hashed to their end"""
 READER_VERSION = 8
 """part of the pool's recipe: a higher version reads every file again"""
 FLOAT_DTYPES = {

@@ -23,7 +23,7 @@ from autolora.inspection.facts import facts, summarize_inspection
 from autolora.inspection.files import FoundFile, find_files
 from autolora.inspection.inspection import UNREADABLE, UNREADABLE_REMEDY, Inspection, Totals
 from autolora.inspection.inspector import Inspector
-from autolora.lora.read import read_and_sketch
+from autolora.lora.read import MAX_REFUSED_BYTES, read_and_sketch
 from autolora.lora.remedies import REMEDIES
 from autolora.lora.sketch import Sketch
 from autolora.storage.hashes import hash_file
@@ -242,11 +242,11 @@ def test_files_are_read_when_they_are_asked_for(folder: Path, monkeypatch: pytes
 def test_large_file_that_is_refused_is_not_hashed(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes((folder / "cat.safetensors").read_bytes())
-    os.truncate(path, 200 * module.MAX_REFUSED_BYTES)  # sparse: takes no space
+    os.truncate(path, 200 * MAX_REFUSED_BYTES)  # sparse: takes no space
     item = inspect_all(path)[str(path)]
     assert (item.verdict, item.size, item.sha256) == (
         "header-inconsistent",
-        200 * module.MAX_REFUSED_BYTES,
+        200 * MAX_REFUSED_BYTES,
         None,
     )
 
@@ -254,7 +254,7 @@ def test_large_file_that_is_refused_is_not_hashed(folder: Path, tmp_path: Path) 
 def test_end_of_an_iteration_ends_hashing(tmp_path: Path, folder: Path) -> None:
     large = tmp_path / "large.safetensors"
     large.touch()
-    os.truncate(large, 500 * module.MAX_REFUSED_BYTES)  # sparse; hashing it would take minutes
+    os.truncate(large, 500 * MAX_REFUSED_BYTES)  # sparse; hashing it would take minutes
     files = [folder / "cat.safetensors", large]
     results = Inspector(BASE, None).inspect_all(
         [FoundFile(path=path.name, location=path, problem="") for path in files]

@@ -1,5 +1,6 @@
 """`autolora index` with files, folders and values that are missing, damaged or change during a run."""
 
+import os
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -12,13 +13,24 @@ from safetensors.torch import load_file, save_file
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError, ReadingFailed
 from autolora.index.store import content_digest
 from autolora.local import header_texts, indexing, reading
+from autolora.local.scan import scan
 from autolora.lora.slots import slots
 from autolora.models import transformer_config
 from autolora.params import load
 from autolora.pool.weights import load_lora
 from autolora.search.retriever import open_retriever
 from autolora.storage.lock import exclusive_lock
-from tests.local.own_folder import FILES, POOL, copy, first_hit, images_of, index, set_params, weights_of
+from tests.local.own_folder import (
+    FILES,
+    POOL,
+    TODAY,
+    copy,
+    first_hit,
+    images_of,
+    index,
+    set_params,
+    weights_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +50,34 @@ def test_a_file_that_cannot_be_read_is_named_and_tried_again(
     assert report.problems == (f"{root.parent}/loras/file0.safetensors cannot be read: Permission denied",)
     monkeypatch.setattr(reading, "read_adapter", original)
     assert index(root).changes["embedded"] == 1
+
+
+EMPTY_HEADER = (2).to_bytes(8, "little") + b"{}"
+FULL_MODEL = b'{"img_in.weight":{"dtype":"F32","shape":[50000000000],"data_offsets":[0,200000000000]}}'
+
+
+@pytest.mark.parametrize("max_file_mb", [1000, 10**9])
+@pytest.mark.parametrize(
+    "text",
+    [EMPTY_HEADER, len(FULL_MODEL).to_bytes(8, "little") + FULL_MODEL],
+    ids=["empty header", "full model"],
+)
+def test_what_cannot_be_a_lora_is_not_read_to_its_end(
+    root: Path, folder: Path, text: bytes, max_file_mb: int
+) -> None:
+    """Sparse files of 200 GB, which hashing would take minutes for."""
+    large = folder / "large.safetensors"
+    large.write_bytes(text)
+    os.truncate(large, len(text) + 200_000_000_000)
+    set_params(root, {"crawl.max_file_mb": max_file_mb})
+    found = scan(root, folder, load(root / "params.yaml").crawl, TODAY, load(root / "params.yaml").pool)
+    if max_file_mb == 1000:
+        assert (len(found.listings), found.rejected, found.problems) == (4, {"max_file_mb": 1}, ())
+    else:
+        (problem,) = found.problems
+        assert "folder:large.safetensors cannot be read" in problem and (
+            "LoRA" in problem or "header" in problem
+        )
 
 
 @pytest.fixture

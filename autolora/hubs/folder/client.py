@@ -22,7 +22,7 @@ from autolora.hubs.labels import is_nsfw, normalize_base, permissions_of
 from autolora.hubs.validation import EARLIEST, format_time, is_safe_path, parse_time, short_repr
 from autolora.params import CrawlParams
 from autolora.records import ListedRendering, Listing
-from autolora.storage.files import raising_disk_full
+from autolora.storage.files import MB, raising_disk_full
 from autolora.storage.hashes import HashFile
 
 URL_SCHEME = "folder:"
@@ -61,9 +61,13 @@ class Folder:
     ) -> tuple[Listing, ...]:
         """Return the model's listings with the sha256 of files and images. Raises HubError.
 
+        A file of more than crawl.max_file_mb, which is rejected, is not read and has none.
         known: listings whose hashes are reused if size and modification time are unchanged.
         """
-        completed = (self._complete(listing, known.get(listing.url)) for listing in model.partial_listings)
+        max_bytes = rules.max_file_mb * MB
+        completed = (
+            self._complete(listing, known.get(listing.url), max_bytes) for listing in model.partial_listings
+        )
         return tuple(listing for listing in completed if listing)
 
     def availability(self, id: str) -> Availability:
@@ -147,17 +151,18 @@ class Folder:
             first_seen=today,
         )
 
-    def _complete(self, listing: Listing, known: Listing | None) -> Listing | None:
+    def _complete(self, listing: Listing, known: Listing | None, max_bytes: float) -> Listing | None:
         """Return the listing with the hashes of file and images; None if the file no longer exists.
 
-        The file's sha256 also becomes the listing's version.
+        The file's sha256 also becomes the listing's version; one of more than max_bytes is not read.
         """
         hashes: dict[str, str | None] = {}
         if known and (known.size, known.updated) == (listing.size, listing.updated):
             hashes = {rendering.url: rendering.sha256 for rendering in known.renderings}
             hashes[known.url] = known.sha256
+        is_too_large = listing.size is not None and listing.size > max_bytes
         try:
-            sha256 = hashes.get(listing.url) or self._hash(listing.url)
+            sha256 = None if is_too_large else hashes.get(listing.url) or self._hash(listing.url)
         except (OSError, UnusableFile) as error:
             if isinstance(error, FileNotFoundError):
                 return None
@@ -170,7 +175,9 @@ class Folder:
                 renderings.append(replace(rendering, sha256=image_sha256, prompt=prompt))
             except (OSError, UnusableFile) as error:
                 logger.warning("hub %s: the image %s was skipped: %s", self.name, rendering.url, error)
-        return replace(listing, version=sha256, sha256=sha256, renderings=tuple(renderings))
+        return replace(
+            listing, version=sha256 or listing.version, sha256=sha256, renderings=tuple(renderings)
+        )
 
     def _read_prompt(self, url: str) -> str | None:
         """Return the prompt in an image's metadata. Raises UnusableFile, OSError if it is not a file."""

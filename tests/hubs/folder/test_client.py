@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import HubError, RefusedFile
-from autolora.hubs import Availability
+from autolora.hubs import Availability, rejecting_rule
 from autolora.hubs.folder.client import Folder
 from tests.hubs.folder.lora_folder import RULES, TIME, TODAY, crawl, first_page, write
 
@@ -23,6 +23,14 @@ def test_hashes_a_file_again_only_if_size_or_time_changes(root: Path) -> None:
     changed = crawl(root, known)["ink"]
     assert changed.sha256 == hashlib.sha256(b"WEIGHTS").hexdigest()
     assert changed.updated != first["ink"].updated
+
+
+def test_a_file_above_the_limit_is_listed_but_not_read(root: Path) -> None:
+    path = write(root, "model.safetensors")
+    os.truncate(path, 200_000_000_000)  # sparse: takes no space, and reading it takes minutes
+    listing = crawl(root)["model"]
+    assert (listing.size, listing.sha256) == (200_000_000_000, None)
+    assert rejecting_rule(listing, RULES) == "max_file_mb"
 
 
 def test_lists_all_files_as_one_page_last_changed_first(root: Path) -> None:
