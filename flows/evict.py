@@ -10,13 +10,14 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+from autolora.errors import DiskFull
 from autolora.integrity.dvc_records import Output, object_path, read_list, read_records, sizes_in_remote
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
-from autolora.storage.files import DISK_FULL_ERRNOS
 from autolora.storage.git import blob_hash, committed_blobs
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
@@ -133,11 +134,8 @@ def _move_out(name: str) -> bool:
 
 def _make_card(image: str) -> None:
     """Make the small copy of an image; not on a full disk, of which the eviction is to free some."""
-    try:
+    with suppress(DiskFull):
         Thumbnails(ROOT).load(image, CARD_PX)
-    except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS:
-            raise
 
 
 def _remove_objects(names: Collection[str]) -> None:

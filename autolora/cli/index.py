@@ -13,6 +13,7 @@ from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.interrupt import exit_on_interrupt
 from autolora.local.project import PARAMS_FILE, find_project
 from autolora.stages import is_pipeline
+from autolora.storage.files import raising_disk_full, write_atomic
 
 if TYPE_CHECKING:
     from autolora.local.indexing import IndexReport
@@ -72,7 +73,7 @@ def index(
                 f"removed {written}, because its first run failed; `autolora init` writes it for you to edit"
             )
         elif former and former != _read_params():
-            former[0].write_text(former[1], encoding="utf-8")
+            write_atomic(former[0], former[1])
             announce(f"{former[0]} has again the values from before this command, because it failed")
         raise
     print("\n".join(describe(report, time.perf_counter() - started)))
@@ -99,7 +100,8 @@ def _index_project(folder: Path | None, train: bool) -> "IndexReport":
         from autolora.local.settings import train_until
 
         params = train_until(root, today)
-    return index_folder(root, params, today, train=train)
+    with raising_disk_full(root):
+        return index_folder(root, params, today, train=train)
 
 
 def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:

@@ -18,6 +18,7 @@ MB = 1_000_000
 """bytes"""
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """no space left, disk quota exceeded, or file larger than the process or file system allows"""
+UNWRITABLE_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
 RESTORE = "restore the file with `dvc checkout`, or with `git checkout` if git tracks it"
 TAIL_BLOCK = 4096
 """bytes read at a time from the end of a table to find its last complete line"""
@@ -39,16 +40,21 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `path` that replaces it if the block succeeds, and is removed if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Yield a temporary file beside `path` that replaces it if the block succeeds, and is removed if it fails.
+
+    Raises DiskFull, AutoLoraError if no file can be made there.
+    """
+    with raising_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb") as stream:
-            sync_and_rename(stream, temporary, path)
+        with raising_disk_full(path.parent):
+            yield temporary
+            temporary.chmod(0o644)
+            with temporary.open("rb") as stream:
+                sync_and_rename(stream, temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -125,15 +131,17 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
 
     The cost depends on the appended rows only, not on the length of the table. A file that shares its content with
     DVC's cache through a link is replaced by a copy first, since appending would change the cache too.
+    Raises DiskFull, AutoLoraError if the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    break_link(path)
     text = "".join(canonical_json(row) + "\n" for row in rows)
-    with path.open("ab+") as stream:
-        stream.truncate(_end_of_last_line(stream))
-        stream.write(text.encode())
-        stream.flush()
-        os.fsync(stream.fileno())
+    with raising_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        break_link(path)
+        with path.open("ab+") as stream:
+            stream.truncate(_end_of_last_line(stream))
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def break_link(path: Path) -> None:
@@ -157,6 +165,21 @@ def raising_disk_full(path: Path) -> Iterator[None]:
         raise DiskFull(
             f"the disk that holds {path.absolute()} is full ({error.strerror}): free some space and run the command "
             "again; files that were written completely are kept"
+        ) from error
+
+
+@contextmanager
+def raising_unwritable(path: Path) -> Iterator[None]:
+    """Raise DiskFull or AutoLoraError, naming `path`, if the block may not write it, or on a full or read-only disk."""
+    try:
+        with raising_disk_full(path.parent):
+            yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE_ERRNOS:
+            raise
+        raise AutoLoraError(
+            f"{path.absolute()} cannot be written ({error.strerror}): check that its disk is not mounted read-only and "
+            "that you may write to this folder, then run the command again"
         ) from error
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from autolora.errors import AutoLoraError
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import HashFile, canonical_json, hash_file
 
@@ -74,5 +75,5 @@ def _write(cache: Path, hashes: dict[str, tuple[State, str]]) -> None:
     """Write the cache. It saves time only, so a repository that cannot be written is accepted."""
     try:
         write_atomic(cache, canonical_json(hashes))
-    except OSError as error:
+    except (AutoLoraError, OSError) as error:
         logger.info("hashes are not kept: %s", error)

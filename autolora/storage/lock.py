@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from autolora.errors import AutoLoraError
+from autolora.storage.files import raising_unwritable
 
 LOCK = "cache/refresh.lock"
 FOLDER_LOCK = ".lock"
@@ -20,10 +21,9 @@ def exclusive_lock(root: Path) -> Iterator[int]:
     """Hold the repository's lock and yield its file descriptor: for a refresh, a repair and `autolora index`.
 
     DVC inherits it, so a DVC process that survives its refresh holds the lock until it ends.
-    Raises AutoLoraError if another process holds the lock.
+    Raises AutoLoraError if another process holds the lock, or the repository cannot be written.
     """
     path = root / LOCK
-    path.parent.mkdir(exist_ok=True)
     message = (
         f"another process is changing {root}: a refresh, a repair, `autolora index`, or DVC processes of a "
         "killed refresh (`pgrep -af dvc`); wait until it has ended, then run again"
@@ -47,7 +47,6 @@ def exclusive_folder(folder: Path, alternative: str = "") -> Iterator[None]:
     alternative: what a user may do instead of waiting, as the end of the message.
     Raises AutoLoraError if another process holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     writing = f"another process is writing to {folder.absolute()}"
     with _hold(folder / FOLDER_LOCK, f"{writing}: wait until it has ended, then run again{alternative}"):
         yield
@@ -55,8 +54,14 @@ def exclusive_folder(folder: Path, alternative: str = "") -> Iterator[None]:
 
 @contextmanager
 def _hold(path: Path, message: str) -> Iterator[int]:
-    """Lock a file and yield its descriptor. Raises AutoLoraError with the message if another process holds it."""
-    with path.open("w") as stream:
+    """Lock a file and yield its descriptor; its folder is made if it is missing.
+
+    Raises AutoLoraError with the message if another process holds it, DiskFull, AutoLoraError if it cannot be written.
+    """
+    with raising_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    with stream:
         if not _try_lock(stream):
             time.sleep(RETRY_S)
             if not _try_lock(stream):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolora.storage.files import raising_disk_full, replacing, write_atomic
+from autolora.storage.files import replacing, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +17,7 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[
     """Write a safetensors file; an existing one is replaced. Raises DiskFull."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with raising_disk_full(path.parent), replacing(path) as temporary:
+    with replacing(path) as temporary:
         save_file(dict(tensors), temporary, dict(metadata))
 
 

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, normalizers
 from autolora.errors import HubError, MismatchError, MissingArtifact, ParamsError
 from autolora.params import EncoderParams
 from autolora.storage.arrays import Float32Array, Int64Array
-from autolora.storage.files import raising_disk_full, read_json, replacing, write_atomic
+from autolora.storage.files import read_json, replacing, write_atomic
 from autolora.storage.hash_cache import cached_hashes
 from autolora.text_encoder.bert import PADDING, Bert, BertConfig
 from autolora.text_encoder.sentence_folder import (
@@ -172,10 +172,9 @@ def save_sentence_encoder(encoder: SentenceEncoder, folder: Path) -> None:
     }
     if (read_json(folder / SAVED) or {}).get("digest") == encoder.digest:
         return
-    with raising_disk_full(folder):
-        _copy(network.path, folder / SAVED_WEIGHTS)
-        _copy(encoder.tokenizer_file, folder / SAVED_TOKENIZER)
-        write_atomic(folder / SAVED, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    _copy(network.path, folder / SAVED_WEIGHTS)
+    _copy(encoder.tokenizer_file, folder / SAVED_TOKENIZER)
+    write_atomic(folder / SAVED, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _copy(source: Path, target: Path) -> None:

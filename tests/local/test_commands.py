@@ -1,5 +1,6 @@
 """`autolora init` and `autolora index` as a new user sees them."""
 
+import errno
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -21,6 +22,7 @@ from autolora.local import indexing
 from autolora.local.indexing import IndexReport
 from autolora.pretrained.card import CardFacts
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
+from tests.support.limits import disk_of
 from tests.support.waiting import LIMIT_S
 
 pytestmark = pytest.mark.slow
@@ -76,6 +78,47 @@ def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
     lines = list(describe(report, 1.0))
     assert "  1 near-duplicate of another file: strong (kept: ink)" in lines
     assert "  and 1 more problem" in lines
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 100_000])
+def test_a_full_disk_is_a_sentence_and_leaves_no_project(here: Path, folder: Path, size: int) -> None:
+    """The disk ends in params.yaml, in the project's small files, and in the encoder."""
+    with disk_of(size):
+        result = run("index", folder, "--encoder", ENCODER)
+    assert result.code == 1 and result.err.splitlines()[-1].startswith(
+        f"DiskFull: the disk that holds {here}"
+    )
+    assert not (here / "params.yaml").exists()
+
+
+def test_a_full_disk_in_a_later_run_is_a_sentence(here: Path, folder: Path) -> None:
+    run("init", "--folder", folder, "--encoder", ENCODER)
+    with disk_of(100):
+        result = run("index")
+    assert result.code == 1 and result.err.splitlines()[-1].startswith(
+        f"DiskFull: the disk that holds {here}"
+    )
+    assert (here / "params.yaml").exists()
+
+
+@pytest.mark.parametrize("arguments", [("index",), ("repair", "--apply")])
+def test_a_project_that_cannot_be_written_is_a_sentence(
+    here: Path, folder: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("init", "--folder", folder, "--encoder", ENCODER)
+    original = Path.mkdir
+
+    def refusing(path: Path, *rest: Any, **options: Any) -> None:
+        if path.is_relative_to(here):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        original(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refusing)
+    result = run(*arguments)
+    assert (
+        result.code == 1
+        and f"{here}/cache/refresh.lock cannot be written (Read-only file system)" in result.err
+    )
 
 
 def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

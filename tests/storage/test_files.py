@@ -1,11 +1,12 @@
 """Atomic writes, JSON-lines tables, hashes, and the error for a full disk."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from autolora.errors import DiskFull
+from autolora.errors import AutoLoraError, DiskFull
 from autolora.storage.files import (
     TAIL_BLOCK,
     append_rows,
@@ -15,6 +16,10 @@ from autolora.storage.files import (
     write_rows,
 )
 from autolora.storage.hashes import hash_folder
+from autolora.storage.lock import exclusive_lock
+from tests.support.limits import disk_of
+
+ROWS = [{"a": 1}, {"b": "x" * 200}]
 
 
 def test_equal_content_is_not_written_again(tmp_path: Path) -> None:
@@ -55,6 +60,38 @@ def test_a_full_disk_raises_disk_full(tmp_path: Path) -> None:
         Path("/dev/full").write_text("a")
     with pytest.raises(FileNotFoundError), raising_disk_full(tmp_path):
         (tmp_path / "none").read_text()
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: write_atomic(path, "x" * 200), lambda path: append_rows(path, ROWS[1:])]
+)
+def test_a_full_disk_keeps_the_former_file_and_is_named(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, ROWS[:1])
+    with pytest.raises(DiskFull, match=f"the disk that holds {tmp_path} is full"), disk_of(100):
+        write(path)
+    assert list(read_rows(path)) == ROWS[:1] and list(tmp_path.iterdir()) == [path]
+
+
+def lock(root: Path) -> None:
+    with exclusive_lock(root):
+        pass
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_atomic(path, "x"),
+        lambda path: append_rows(path, ROWS),
+        lock,
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_named(write: Callable[[Path], None]) -> None:
+    """In the file system of the kernel nobody makes files, not even root."""
+    with pytest.raises(AutoLoraError, match=r"/sys/\S+ cannot be written \(.*\): check that"):
+        write(Path("/sys/kernel/rows.jsonl"))
 
 
 def test_a_missing_table_has_no_rows(tmp_path: Path) -> None:
