@@ -11,7 +11,9 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 def printable(text: str) -> str:
     """Return a text from an image or a hub without characters that control a terminal or the direction of writing."""
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+    return "".join(
+        character if character.isprintable() or character in "\n\u200d" else "�" for character in text
+    )
 
 
 def describe_unread(encoder: str, limit: int, text: str, start: int) -> str:

@@ -1,7 +1,7 @@
 """`autolora init` and `autolora index`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,7 +154,11 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
         pairs = [f"{id} (kept: {report.originals[id]})" for id in similar]
         yield f"  {_count(len(similar), 'near-duplicate')} of another file: {_names(pairs)}"
     for verdict, ids in verdicts.items():
-        yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {_names(ids)}"
+        bases: dict[str, list[str]] = {}
+        for id in ids:
+            bases.setdefault(report.bases.get(id, ""), []).append(id)
+        lists = [f"{f'{len(of)} {base}: ' if base else ''}{_names(of)}" for base, of in _most_frequent(bases)]
+        yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {'; '.join(lists)}"
     for rule, number in report.rejected.items():
         yield f"  {number} left out: {describe_rejection(rule)}"
     if similar or verdicts or report.rejected:
@@ -195,6 +199,10 @@ def _reason(verdict: str) -> str:
     from autolora.lora.verdict import REASONS
 
     return REASONS[verdict]
+
+
+def _most_frequent(groups: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
+    return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def _names(ids: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ PRIVATE_PATH = re.compile(
     r"|(?<![\w.:/])~?/[^\s/]+/"  # /home/name/, /mnt/…, ~/…
     r"|(?<!\w)~[\\/]"
 )
+JOINER = re.compile(r"(?<=[^\x00-\x7f])\u200d(?=[^\x00-\x7f])")
+"""zero-width joiner within an emoji, such as a family"""
 MAX_COUNT = 1 << 53
 MAX_PATH = 500
 MAX_TEXT = 2000
@@ -68,11 +70,14 @@ def tag_value(tags: Iterable[Any], prefix: str) -> str | None:
 
 
 def is_safe_path(path: Any) -> TypeGuard[str]:
-    """Return whether a file name from a hub is a printable relative path without `.` and `..` segments."""
+    """Return whether a file name from a hub is a printable relative path without `.` and `..` segments.
+
+    Emoji may be joined; other characters that are not seen could make two names look equal, or change their direction.
+    """
     return (
         isinstance(path, str)
         and 0 < len(path) <= MAX_PATH
-        and path.isprintable()
+        and JOINER.sub("", path).isprintable()
         and "\\" not in path
         and not any(segment in ("", ".", "..") for segment in path.split("/"))
     )

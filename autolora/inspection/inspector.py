@@ -109,7 +109,7 @@ class Inspector:
             base=self._base.name,
             header=header,
             made_for=origin,
-            disagreements=origin.disagreements(file.base_label),
+            disagreements=origin.disagreements(file.base_label, Path(file.path).stem),
             trigger_words=file.trigger_words or header.trigger_words,
             said=tuple(dict.fromkeys((*file.description, *describe_header(header)))),
             layout=reading.layout,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autolora.catalog.takedowns import takedowns_path
-from autolora.errors import MissingArtifact
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import HASHES, read_hashes
 from autolora.index.served import copies_folder, copy_path, readable_revisions, served_digest, served_path
 from autolora.integrity.content import ContentReader
@@ -24,6 +24,7 @@ from autolora.integrity.index_sources import working_digest
 from autolora.integrity.taken_down import TakenDown, read_taken_down
 from autolora.pool import batches, sketch_packs
 from autolora.pool.evicted import evicted_batches
+from autolora.releases.checks import GATE, read_decisions
 from autolora.storage.git import committed_blobs, read_committed
 from autolora.storage.hashes import hash_files
 
@@ -79,7 +80,7 @@ class Expectation:
     files: list[ExpectedFile] = field(default_factory=list)
     folders: list[ExpectedFolder] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Records.unreadable, and the same of takedowns, copies of the index and cache/served"""
+    """Records.unreadable, and the same of takedowns, the gate's decisions, copies of the index and cache/served"""
     unversioned: list[str] = field(default_factory=list)
     """batches and sketch packs that DVC has no version of"""
     remote_only: list[ExpectedFile] = field(default_factory=list)
@@ -104,6 +105,10 @@ def expect_all(root: Path) -> Expectation:
     taken_down = read_taken_down(root)
     if taken_down.is_list_damaged:
         expectation.unreadable[str(takedowns_path(root).relative_to(root))] = "damaged"
+    try:
+        read_decisions(root)
+    except (MismatchError, MissingArtifact):
+        expectation.unreadable[str(GATE)] = "damaged"
     for part in (
         _expect_batches(root, records, taken_down),
         _expect_packs(root, records),

@@ -31,6 +31,7 @@ from autolora.local.links import link_files
 from autolora.local.project import check_folder
 from autolora.local.reading import read_files, read_images
 from autolora.local.scan import scan
+from autolora.lora.verdict import REASONS
 from autolora.params import ModelsParams, Params
 from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.pool.recipe import ReadRecipe
@@ -48,6 +49,9 @@ from autolora.text_encoder.sentences import open_language
 ORIGINAL = re.compile(r"\(sha256 ([0-9a-f]{64})\); cosine ")
 """the original in the reason of a near-duplicate, see autolora.pool.near_duplicates"""
 WRONG_BASE = "wrong-base"
+MADE_FOR = re.compile(rf"^{REASONS[WRONG_BASE]}: (?!unknown\b)(\S.*?)(?= \(|, by |; this base model )")
+"""the base in the reason of a file for another one, see autolora.lora.read"""
+UNKNOWN_BASE = "for an unknown base"
 INSTALLED = "cache/encoder"
 """file with the hash of what data/encoder was written from"""
 TRAINED = hash_value("trained")
@@ -66,6 +70,8 @@ class IndexReport:
     """verdict -> ids of the files with it; of files with the same bytes the first one"""
     originals: Mapping[str, str]
     """id of a near-duplicate -> id of the file that is searchable in its place"""
+    bases: Mapping[str, str]
+    """id of a file that is refused as wrong-base -> the base that it was made for"""
     rejected: Mapping[str, int]
     """rule of the section `crawl` -> number of files that it rejects"""
     problems: tuple[str, ...]
@@ -144,6 +150,7 @@ def index_folder(root: Path, params: Params, today: date, *, train: bool = False
         },
         verdicts=_ids_by_verdict(sync, found.listings),
         originals=_originals(sync, found.listings),
+        bases=_bases(sync, found.listings),
         rejected=found.rejected,
         problems=(*found.problems, *unread_files, *unread_images),
         has_captioner=params.captions.engine is not None,
@@ -189,6 +196,16 @@ def _originals(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, str]:
         if named := row.verdict == NEAR_DUPLICATE and ORIGINAL.search(row.reason):
             originals[ids[row.sha256]] = ids[named[1]]
     return originals
+
+
+def _bases(sync: PoolSync, listings: Sequence[Listing]) -> dict[str, str]:
+    """Return the id of each file for another base -> that base, which its reason names."""
+    sources = group_sources(listings)
+    return {
+        sources[key].primary.id: named[1] if (named := MADE_FOR.search(row.reason)) else UNKNOWN_BASE
+        for key, row in sync.rows().items()
+        if row.verdict == WRONG_BASE
+    }
 
 
 def _write_dataset(root: Path, params: Params, *, train: bool) -> None:

@@ -206,7 +206,7 @@ UNET_DEPTH = re.compile(r"transformer_blocks_[1-9]")
 
 # base, its spelling in headers and in the labels of hubs and sidecars; the first match counts
 STATED = (
-    ("Chroma", r"chroma"),
+    ("Chroma", r"chroma(?!t)"),
     ("LongCat-Image", r"longcat"),
     ("FIBO", r"fibo"),
     ("Bria 3", r"\bbria"),
@@ -393,14 +393,26 @@ class Origin:
         """Return whether the weights show that the file is for other bases than a stated one."""
         return bool(self.certainty == SURE or self.others) and not _agrees(claim, (self.base, *self.others))
 
-    def disagreements(self, label: str = "") -> tuple[str, ...]:
-        """Return how the header, and the label of a hub or sidecar, disagree with the weights, one sentence each."""
+    def disagreements(self, label: str = "", name: str = "") -> tuple[str, ...]:
+        """Return how the header, and the label of a hub or sidecar, disagree with the weights, one sentence each.
+
+        name: of an accepted file. It says little, but counts like the label if the weights fit several bases.
+        """
         claims = [*self.stated, *((base, f"the label {label!r}") for base in [find_stated(label)] if base)]
-        return tuple(
+        sentences = [
             f"{source} means {base}, but the weights are for {self.base}"
             for base, source in claims
             if self.base and not _agrees(base, (self.base, *self.others))
-        )
+        ]
+        for base, source in (
+            (find_stated(label), f"the label {label!r}"),
+            (find_stated(name), "the file's name"),
+        ):
+            if base and self.others and base != FLUX_1 and _agrees(base, (self.base, *self.others)):
+                sentences.append(
+                    f"{source} means {base}, and the weights fit {' as well as '.join((self.base, *self.others))}"
+                )
+        return tuple(sentences)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from autolora.hubs.validation import (
     valid_count,
     valid_sha256,
 )
+from autolora.wording import printable
 
 UNEXPECTED = [
     None,
@@ -68,6 +69,24 @@ def test_counts_are_bounded_integers_and_flags_are_booleans() -> None:
 )
 def test_rejects_unsafe_paths(path: Any) -> None:
     assert not is_safe_path(path)
+
+
+def test_emoji_may_be_joined_and_nothing_else_is_invisible() -> None:
+    family, rainbow = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f3f3\ufe0f\u200d\U0001f308"
+    for name in (f"{family}.safetensors", f"a/{rainbow} style.safetensors"):
+        assert is_safe_path(name) and printable(name) == name
+    for name in (
+        "c\u200dat",
+        "\u200d",
+        "\u200dcat",
+        "cat\u200d",
+        "a\u202eb",
+        "a\u2066b",
+        "a\u200bb",
+        "\x1b[2J",
+        "\x7f",
+    ):
+        assert not is_safe_path(name)
 
 
 def test_recognizes_repository_ids() -> None:

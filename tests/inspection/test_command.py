@@ -207,3 +207,26 @@ def test_made_for_is_shown_of_accepted_and_refused_files(folder: Path) -> None:
     assert rows["cat.safetensors"]["disagreements"] == []
     _, out, _ = run("loras/cat.safetensors")
     assert f"made for {folder.parent}/flux, by diffusers" in " ".join(out.split())
+
+
+def test_a_name_that_means_another_base_which_the_weights_fit_is_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five double blocks, as FLUX.2-klein 4B has them, fit FLUX.1-dev."""
+    monkeypatch.chdir(tmp_path)
+    tensors = {
+        f"transformer.transformer_blocks.{number}.attn.to_q.lora_{role}.weight": torch.ones(shape)
+        for number in range(5)
+        for role, shape in (("A", (1, 3072)), ("B", (3072, 1)))
+    }
+    for name in ("klein_4b_anime", "ink"):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    (tmp_path / "ink.json").write_text(json.dumps({"base_model": "Flux.1 D"}))
+    result = CliRunner().invoke(app, ["inspect", ".", "--json"], env=WIDE)
+    rows = {row["path"]: row for row in map(json.loads, result.stdout.splitlines())}
+    (sentence,) = rows["klein_4b_anime.safetensors"]["disagreements"]
+    assert sentence.startswith(
+        "the file's name means FLUX.2, and the weights fit FLUX.2-klein 4B as well as FLUX.1"
+    )
+    assert rows["ink.safetensors"]["disagreements"] == []
+    assert "the file's name means FLUX.2" in CliRunner().invoke(app, ["inspect", "."], env=WIDE).stdout

@@ -19,6 +19,7 @@ from autolora.index.served import open_index
 from autolora.integrity.content import ContentReader
 from autolora.integrity.repair import commands
 from autolora.integrity.verification import DAMAGED, EMPTY, EXTRA, MISSING, NOT_ERASED
+from autolora.releases.checks import GATE
 from autolora.storage.files import MB
 from autolora.storage.inputs import recording_input
 from playground.repository import change_params
@@ -74,6 +75,14 @@ def test_a_fault_is_found_in_each_kind_of_file(
     assert found.items() >= expected.items()
     others = {path for path in found if path not in expected}
     assert len(others) <= 1, "a bit of batches.jsonl can name another member"
+
+
+def test_decisions_of_the_gate_that_cannot_be_read_are_found(repository: VersionedRepository) -> None:
+    path = repository.root / GATE
+    for text in ("<<<<<<< HEAD\n", '{"day": "2026-01-05"}\n'):
+        path.write_text(text)
+        (finding,) = repository.verify().findings
+        assert (finding.path, finding.problem) == ("data/gate.jsonl", DAMAGED)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from autolora import interrupt
@@ -72,8 +74,8 @@ def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: 
 def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
     report = IndexReport(
         files=3, copies={}, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
-        rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0, captions=0,
-        failed_captions={}, changes={}, index="0" * 64, has_encoder=True, trained_on=0, unknown=0,
+        bases={}, rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0,
+        captions=0, failed_captions={}, changes={}, index="0" * 64, has_encoder=True, trained_on=0, unknown=0,
     )  # fmt: skip
     lines = list(describe(report, 1.0))
     assert "  1 near-duplicate of another file: strong (kept: ink)" in lines
@@ -119,6 +121,28 @@ def test_a_project_that_cannot_be_written_is_a_sentence(
         result.code == 1
         and f"{here}/cache/refresh.lock cannot be written (Read-only file system)" in result.err
     )
+
+
+def test_files_for_other_bases_are_counted_by_base(here: Path, folder: Path) -> None:
+    """Those of SDXL are told by their names, of Wan by their shapes; one of a new base is not known."""
+    paths = {
+        "a": ("lora_unet_down_blocks_1_attentions_0_transformer_blocks_{}_attn2_to_k", 640, 2048),
+        "b": ("lora_unet_input_blocks_4_1_transformer_blocks_{}_attn1_to_q", 640, 640),
+        "wan": ("lora_unet_blocks_{}_self_attn_q", 5120, 5120),
+        "new": ("transformer.transformer_blocks.{}.attn.to_q", 64, 64),
+    }
+    for name, (path, rows, columns) in paths.items():
+        shapes = {"lora_down.weight": (1, columns), "lora_up.weight": (rows, 1)}
+        save_file(
+            {
+                f"{path.format(n)}.{role}": torch.ones(shape)
+                for n in range(2)
+                for role, shape in shapes.items()
+            },
+            folder / f"{name}.safetensors",
+        )
+    out = run("index", folder, "--encoder", ENCODER).out
+    assert "(wrong-base): 2 Stable Diffusion XL: a, b; 1 Wan 14B: wan; 1 for an unknown base: new" in out
 
 
 def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
