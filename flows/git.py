@@ -16,7 +16,7 @@ from flows.stage import ROOT
 
 PARAMS = "params.yaml"
 COMMITTED = (
-    "data/catalog*.jsonl",
+    "data/catalog/*.jsonl",
     "data/takedowns.jsonl",
     "data/watermarks.json",
     "data/training.jsonl",

@@ -49,7 +49,7 @@ from flows.stage import ROOT, reason_of, run
 T = TypeVar("T")
 KINDS = {"weights": "weights", "rendering": "renderings"}
 """kind of a takedown -> kind of files in a batch"""
-COMMITTED = "data/takedowns.jsonl 'data/catalog*.jsonl' data/pool dvc.lock"
+COMMITTED = "data/takedowns.jsonl data/catalog data/pool dvc.lock"
 """what a takedown changes in git, as pathspecs for a shell"""
 
 

@@ -18,8 +18,6 @@ from autolora.storage.hashes import canonical_json
 
 FOLDER = "data/catalog"
 FILES = tuple(f"{FOLDER}/{digit}.jsonl" for digit in "0123456789abcdef")
-FORMER = "data/catalog.jsonl"
-"""the catalog of a project that an earlier version has written: the next write replaces it by the folder"""
 
 
 def file_of(hub: str, id: str) -> str:
@@ -35,11 +33,8 @@ def position(listing: Listing) -> tuple[str, ...]:
 def catalog_files(root: Path) -> list[Path]:
     """Return the files of the catalog; none before the first crawl.
 
-    FORMER is the catalog as long as it exists, because it is removed last. Without it the last of FILES shows that all
-    were written. Raises MissingArtifact if another one is missing.
+    The last of FILES shows that all were written. Raises MissingArtifact if another one is missing.
     """
-    if (root / FORMER).exists():
-        return [root / FORMER]
     files = [root / name for name in FILES]
     if not files[-1].exists():
         return []
@@ -95,7 +90,6 @@ def write(root: Path, listings: Iterable[Listing]) -> None:
     for name, text in contents(listings).items():
         remove_leftovers(root / name)
         write_atomic(root / name, text)
-    (root / FORMER).unlink(missing_ok=True)
 
 
 def digest(root: Path) -> str:
@@ -107,13 +101,11 @@ def digest(root: Path) -> str:
 
 
 def restorable(root: Path) -> list[str]:
-    """Return the paths, relative to the root, of the missing files that the last commit has: FILES, else FORMER."""
-    missing = [] if (root / FORMER).exists() else [name for name in FILES if not (root / name).exists()]
+    """Return the paths, relative to the root, of the missing files that the last commit has."""
+    missing = [name for name in FILES if not (root / name).exists()]
     if not missing or shutil.which("git") is None:
         return []
-    committed = committed_blobs(root, FOLDER, FORMER)
-    if FILES[-1] in missing and FILES[-1] not in committed:
-        return [FORMER] if FORMER in committed else []
+    committed = committed_blobs(root, FOLDER)
     return [name for name in missing if name in committed]
 
 
@@ -140,5 +132,5 @@ def _read_line(path: Path, number: int, line: str) -> Listing:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingArtifact(
             f"{path}, line {number} is not a valid listing ({type(error).__name__}: {error}); restore it with "
-            f"`git checkout HEAD -- {FORMER if path.name == Path(FORMER).name else FOLDER}`"
+            f"`git checkout HEAD -- {FOLDER}`"
         ) from error

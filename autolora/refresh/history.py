@@ -114,7 +114,7 @@ def releases(root: Path) -> list[Release]:
     catalog holds one of the earliest listings of the current one.
     """
     commits = {commit.sha: commit for commit in history(root, "digests/index.json")[:MAX_RELEASES]}
-    own = revisions_with_any(root, list(commits), "data/catalog*.jsonl", _earliest(root))
+    own = revisions_with_any(root, list(commits), "data/catalog", _earliest(root))
     shas = [sha for sha in commits if sha in own]
     digests = read_revisions(root, shas, "digests/index.json")
     evaluations = read_revisions(root, shas, "metrics/evaluation.json")

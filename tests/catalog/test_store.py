@@ -1,4 +1,4 @@
-"""The catalog: its files, missing ones, that of an earlier version, and arbitrary damage to a line."""
+"""The catalog: its files, missing ones, and arbitrary damage to a line."""
 
 import hashlib
 import json
@@ -17,7 +17,6 @@ from autolora.catalog import store as catalog
 from autolora.crawl import stage as crawl
 from autolora.errors import MissingArtifact
 from autolora.records import Listing
-from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_value
 from tests.support.two_hubs import DAYS, RULES, TwoHubs
 
@@ -29,11 +28,6 @@ class Killed(BaseException):
 def git(root: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=t", "-c", "user.email=t@t")
     subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
-
-
-def write_former(root: Path, listings: list[Listing]) -> None:
-    """Write the catalog as an earlier version did: one file, the hubs in another order."""
-    write_rows(root / catalog.FORMER, [listing.to_row() for listing in reversed(listings)])
 
 
 def test_all_listings_of_a_model_are_in_the_file_that_its_hash_names(
@@ -91,35 +85,8 @@ def test_a_first_write_that_was_killed_leaves_no_catalog(listings: list[Listing]
     assert catalog.read_all(tmp_path) == listings
 
 
-@pytest.mark.parametrize("point", range(17))
-def test_the_former_file_counts_until_the_folder_replaces_it(
-    listings: list[Listing], tmp_path: Path, point: int
-) -> None:
-    write_former(tmp_path, listings)
-    assert catalog.read_all(tmp_path) == listings
-    assert catalog.digest(tmp_path) == hashlib.sha256((tmp_path / catalog.FORMER).read_bytes()).hexdigest()
-    changed = [replace(listing, license="new") for listing in listings]
-    kill_write(tmp_path, changed, point)
-    assert catalog.read_all(tmp_path) == listings
-    catalog.write(tmp_path, changed)
-    assert catalog.read_all(tmp_path) == changed and not (tmp_path / catalog.FORMER).exists()
-
-
-def test_the_former_file_is_restored_if_the_last_commit_has_no_folder(
-    listings: list[Listing], tmp_path: Path
-) -> None:
-    write_former(tmp_path, listings)
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "data")
-    git(tmp_path, "commit", "-qm", "crawl")
-    catalog.write(tmp_path, listings)
-    assert catalog.restorable(tmp_path) == []
-    (tmp_path / catalog.FILES[-1]).unlink()
-    assert catalog.restore(tmp_path) and catalog.read_all(tmp_path) == listings
-
-
 def kill_write(root: Path, listings: list[Listing], point: int) -> None:
-    """Write a catalog and end the process before the file at `point`, or, at 16, before the former file is removed."""
+    """Write a catalog and end the process before the file at `point`."""
     numbers, original = count(), os.replace
 
     def replacing(*paths: Any) -> None:
@@ -127,14 +94,8 @@ def kill_write(root: Path, listings: list[Listing], point: int) -> None:
             raise Killed
         original(*paths)
 
-    def unlink(path: Path, missing_ok: bool = False) -> None:
-        if path == root / catalog.FORMER:
-            raise Killed
-        os.unlink(path)
-
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(os, "replace", replacing)
-        patch.setattr(Path, "unlink", unlink)
         catalog.write(root, listings)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from autolora.catalog import store as catalog
 from autolora.params import load
 from flows import git, refresh, retrain
 from tests.support.waiting import wait_until
@@ -110,17 +109,6 @@ def test_the_day_of_a_training_is_committed_with_what_was_trained(
     retrain.set_until(date(2026, 1, 7))
     edit(project, "commit: false", "commit: true")
     assert git.edited() == ["params.yaml"], "other changes are the user's"
-
-
-def test_commit_removes_the_catalog_of_an_earlier_version(root: Path) -> None:
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    (root / "data").mkdir()
-    (root / catalog.FORMER).touch()
-    git.commit("file")
-    catalog.write(root, [])
-    git.commit("folder")
-    listed = subprocess.run(["git", "ls-files"], cwd=root, text=True, capture_output=True).stdout
-    assert listed.split() == [*catalog.FILES]
 
 
 def test_locks_of_a_killed_git_process_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,6 @@ from autolora.refresh.history import (
     write_refresh,
 )
 from autolora.refresh.outcomes import Outcome
-from autolora.storage.files import write_rows
 from autolora.storage.incremental import write_digest
 from tests.support.synthetic_repo import DAY, make_adapter
 
@@ -38,13 +37,9 @@ def commit(
     adapters: int,
     measured: dict[str, Any],
     *tags: str,
-    former: bool = False,
 ) -> None:
-    """Commit a catalog, a digest of an index and its evaluation. former: as an earlier version wrote the catalog."""
-    if former:
-        write_rows(root / catalog.FORMER, [listing.to_row() for listing in listings])
-    else:
-        catalog.write(root, listings)
+    """Commit a catalog, a digest of an index and its evaluation."""
+    catalog.write(root, listings)
     content = f"{adapters:064x}"
     write_digest(root, "index", {str(n): "0" * 64 for n in range(adapters)}, 4, content=content)
     (root / "metrics").mkdir(exist_ok=True)
@@ -104,13 +99,6 @@ def test_releases_of_another_pool_are_left_out(tmp_path: Path) -> None:
     own = replace(BASE, id='own "pool"', hub="folder", sha256="2" * 64)
     commit(tmp_path, [own], 2, {})
     assert [release.adapters for release in releases(tmp_path)] == [2]
-
-
-def test_releases_with_the_catalog_of_an_earlier_version_count(tmp_path: Path) -> None:
-    commit(tmp_path, [BASE], 1, {}, former=True)
-    commit(tmp_path, [BASE], 2, {})
-    assert not (tmp_path / catalog.FORMER).exists()
-    assert [release.adapters for release in releases(tmp_path)] == [1, 2]
 
 
 def test_recall_is_by_adapter_if_no_theme_is_judged() -> None:
