@@ -54,7 +54,7 @@ CaptionChecks = Mapping[str, CaptionCheck]
 def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
     """Return adapter -> check of the index in a folder, the working one or a copy; adapters without captions have none.
 
-    Empty if there is no index, if its encoder takes no captions, or if an older version of AutoLoRA wrote it.
+    Empty if there is no index, or if its encoder takes no captions.
     """
     meta = read_json(folder / "meta.json")
     if meta is None or meta.get("agreement_margin") is None:

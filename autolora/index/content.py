@@ -31,7 +31,6 @@ from autolora.index.copies import (
 from autolora.index.store import (
     CAPTIONS_VECTOR,
     CHECKS,
-    DESCRIPTION,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
@@ -51,7 +50,7 @@ from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 LANGUAGE_FILES = (LANGUAGE, *SAVED_FILES)
 COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
-"""all but the vectors, the description, which former versions did not write, and the words, which few indexes have"""
+"""all but the vectors, and the words, which few indexes have"""
 
 
 class IncompleteIndexError(Exception):
@@ -63,7 +62,7 @@ class Content:
     """All of one version of an index."""
 
     columns: pa.Table
-    """COLUMNS of each row, and description and words if there are such"""
+    """COLUMNS of each row, and words if there are such"""
     vectors: Mapping[str, Float32Array]
     """column -> (N, d)"""
     meta: dict[str, Any]
@@ -122,10 +121,7 @@ def _read_working(folder: Path, digest: str) -> Content:
     meta = json.loads((folder / "meta.json").read_text())
     text_map = read_text_map(folder) if has_weights(meta) else None
     stored = columns_of(folder, TABLE, version)
-    names, columns = (
-        vectors_in(stored),
-        [*COLUMNS, *(name for name in (DESCRIPTION, WORDS) if name in stored)],
-    )
+    names, columns = vectors_in(stored), [*COLUMNS, *({WORDS} & {*stored})]
     rows = read_arrow(folder, TABLE, [*columns, *names], version)
     vectors = {name: to_matrix(rows.column(name)) for name in names}
     return Content(rows.select(columns), vectors, meta, text_map, _copied_files(folder))

@@ -131,7 +131,7 @@ class Index:
     language_folder: Path | None = None
     """of the sentence encoder's files"""
     tokenizers: Mapping[str, Path] = field(default_factory=dict)
-    """digest of the text encoder -> its tokenizer.json; empty if a former version of AutoLoRA wrote the index"""
+    """digest of the text encoder -> its tokenizer.json; empty if no encoder has read the weights"""
 
     @property
     def has_weights(self) -> bool:

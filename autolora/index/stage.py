@@ -32,7 +32,6 @@ from autolora.index.embedding import embed
 from autolora.index.store import (
     CAPTIONS_VECTOR,
     CHECKS,
-    DESCRIPTION,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
@@ -349,7 +348,7 @@ def open_sync(
     encoder = encoder_store.load_encoder(encoder_store.folder(root)).to(device) if has_encoder else None
     language, sentences = _load_language(root, load_sentences)
     hybrid, digests = encoder is not None and caption_rule(encoder) is not None, encoder_digests(root)
-    names = [name for name in (*EXACT_COLUMNS, DESCRIPTION) if name not in digests]
+    names = [name for name in EXACT_COLUMNS if name not in digests]
     rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
     if encoder and encoder.config.variant.probe != "sketch":
         rows = {sha256: row for sha256, row in rows.items() if FULL_RANK not in row["warnings"]}

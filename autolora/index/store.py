@@ -22,7 +22,7 @@ VECTORS = ("vector", "weights_vector")
 CAPTIONS_VECTOR = "captions_vector"
 """column of an index with a language"""
 DESCRIPTION = "description"
-"""column of what is said about an adapter, which indexes of former versions of AutoLoRA lack"""
+"""column of what is said about an adapter"""
 WORDS = "words"
 """column of an index whose weights no encoder has read: the words of what is said about an adapter"""
 CHECKS = ("agreement", "expected_agreement", "uses_captions")
@@ -53,6 +53,7 @@ EXACT_COLUMNS = {
     "rank_max": INTEGER,
     "size": INTEGER,
     "warnings": TEXTS,
+    DESCRIPTION: TEXTS,
 }
 """the row identity; excluded are the vectors, `agreement`, `uses_captions` and `encoder_weights`, which depend on
 floating-point results whose last bits differ between processors"""
@@ -76,14 +77,12 @@ def columns(width: int | None, language_width: int | None = None) -> Columns:
     vectors = dict.fromkeys(VECTORS, pa.list_(pa.float32(), width)) if width else {WORDS: TEXTS}
     language = {CAPTIONS_VECTOR: pa.list_(pa.float32(), language_width)} if language_width else {}
     checks = {"agreement": pa.float32(), "expected_agreement": pa.float32(), "uses_captions": pa.bool_()}
-    exact = {**EXACT_COLUMNS, DESCRIPTION: TEXTS}
-    return {**exact, "encoder_weights": TEXT, **vectors, **checks, **language, "exact_hash": TEXT}
+    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **vectors, **checks, **language, "exact_hash": TEXT}
 
 
 def hash_exact(row: Row) -> str:
     """Return the sha256 over the columns of a row that do not depend on floating-point results."""
-    described = {DESCRIPTION: TEXTS} if DESCRIPTION in row else {}
-    return hash_row(row, {**EXACT_COLUMNS, **described})
+    return hash_row(row, EXACT_COLUMNS)
 
 
 def vectors_in(names: Iterable[str]) -> tuple[str, ...]:

@@ -42,8 +42,7 @@ from autolora.publication.manifest import (
 from autolora.search.retriever import check_text_encoder
 from autolora.storage.files import Row, write_atomic, write_rows
 from autolora.storage.hashes import hash_file, hash_files
-from autolora.text_encoder.clip import ClipTokenizer, load_numpy_text_encoder
-from autolora.text_encoder.tokenizer import FILE as TOKENIZER
+from autolora.text_encoder.clip import load_numpy_text_encoder
 
 logger = logging.getLogger(__name__)
 PARTS = ("text_encoder", "tokenizer")
@@ -68,13 +67,12 @@ def write_published_index(root: Path, params: Params, folder: Path, repo_id: str
         )
     if not index.has_weights:
         raise MismatchError(f"an index is published for its vectors of weights: {UNREAD}")
-    text_encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
-    check_text_encoder(index, text_encoder)
+    check_text_encoder(index, load_numpy_text_encoder(root, params.models, index.tokenizers))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publishing-") as temporary:
             new = Path(temporary) / "new"
-            manifest = _write(root, params, index, text_encoder.tokenizer, new, repo_id)
+            manifest = _write(root, params, index, new, repo_id)
             if folder.exists():
                 os.replace(folder, Path(temporary) / "old")
             os.replace(new, folder)
@@ -117,13 +115,10 @@ def _write(
     root: Path,
     params: Params,
     index: Index,
-    tokenizer: ClipTokenizer,
     folder: Path,
     repo_id: str,
 ) -> Manifest:
-    copy = copy_path(folder, index.digest)
-    shutil.copytree(copy_path(root, index.digest), copy)
-    write_atomic(copy / TOKENIZER, tokenizer.to_json())  # the copy of a former version of AutoLoRA has none
+    shutil.copytree(copy_path(root, index.digest), copy_path(folder, index.digest))
     for part in PARTS:
         shutil.copytree(component(params.models, part), folder / PIPELINE / part)
     settings = PoolSettings.of(params)

@@ -18,7 +18,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
-from autolora.index.store import DESCRIPTION, EXACT_COLUMNS
+from autolora.index.store import EXACT_COLUMNS
 from autolora.matching.hybrid import directions
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
@@ -231,7 +231,6 @@ def _repeated(names: Iterable[str]) -> list[str]:
 def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
     """Yield the adapters that either index or dataset lacks, or that have other columns in the index."""
     names = [name for name in EXACT_COLUMNS if name != "encoder"]  # which the index adds
-    names += {DESCRIPTION} & {*index.rows.columns.column_names}
     rows = read_arrow(dataset.folder(root), "adapters", names).to_pylist()
     expected = {row["sha256"]: row for row in rows}
     for row in index.rows.columns.select(names).to_pylist():

@@ -347,7 +347,7 @@ class Retriever:
 
         By what its author says, else by the tags of the encoder that the project has read its weights with.
         """
-        line = " · ".join(self.index.rows[position].get(DESCRIPTION) or ())
+        line = " · ".join(self.index.rows[position][DESCRIPTION] or ())
         if not line and self._tags is not None:
             weights = self.index.weights_vectors[position].astype(np.float64)
             line = f"by the weights: {describe_tags(self._tags.tags(weights[None])[0])}"
@@ -493,7 +493,7 @@ class Retriever:
             license=row["license"],
             nsfw=row["nsfw"],
             trigger_words=tuple(row["trigger_words"]),
-            description=tuple(row.get(DESCRIPTION) or ()),
+            description=tuple(row[DESCRIPTION] or ()),
             index=self.index.digest,
             part=judged.part,
         )

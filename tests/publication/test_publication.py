@@ -75,8 +75,6 @@ def test_a_search_in_a_published_index_needs_no_transformers(
     site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
-    copy = root / "cache/index" / read_manifest(site.published).index
-    (copy / "tokenizer.json").unlink()  # as of a former version
     write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
     monkeypatch.setitem(sys.modules, "transformers", None)
     expected = autolora.open(site.published).search(PROMPT, k=3)

@@ -262,7 +262,8 @@ def test_what_an_adapter_does_is_said_in_one_line_without_a_project_by_its_autho
     assert Retriever(index, text_encoder, SETTINGS).what_it_does(0) == ""
     assert Retriever(index, text_encoder, SETTINGS, root).what_it_does(0).startswith("by the weights: ")
     said = pa.array([["word " * 40]] * len(index.rows), pa.list_(pa.string()))
-    described = replace(index, rows=Rows(index.rows.columns.append_column(DESCRIPTION, said)))
+    place = index.rows.columns.column_names.index(DESCRIPTION)
+    described = replace(index, rows=Rows(index.rows.columns.set_column(place, DESCRIPTION, said)))
     line = Retriever(described, text_encoder, SETTINGS, root).what_it_does(0)
     assert len(line) <= MAX_LINE and line.startswith("word word") and line.endswith("word …")
 
