@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.encoder.calibration import unfitted_relevance
@@ -25,7 +24,6 @@ from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.slots import escape, slots
 from autolora.presets.encoder import EncoderVariant
-from autolora.storage.files import write_atomic
 
 BLOCK = {
     "norm1": "layer_norm1",
@@ -113,11 +111,6 @@ def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encode
             f"not a published encoder: {len(unknown)} tensors are unknown, the first is {min(unknown)}"
         )
     return encoder.eval().requires_grad_(False)
-
-
-def save_published(encoder: TransformerEncoder, path: Path) -> None:
-    """Write an encoder in the published layout; raises as `layout`."""
-    write_atomic(path, save_tensors({name: tensor.cpu() for name, tensor in layout(encoder).items()}))
 
 
 def layout(encoder: TransformerEncoder) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact
@@ -15,7 +14,6 @@ from autolora.fusion import store
 from autolora.fusion.gate import TERMS, Gates
 from autolora.lora.slots import fused_slots
 from autolora.presets.fusion import FUSION, FusionVariant, GateForm
-from autolora.storage.files import write_atomic
 
 GLOBAL_RANK: Mapping[GateForm, int] = {"full": 4, "no_base": 2, "no_cross": 2, "no_lora": 2}
 """form of published gates -> rank of the global LoRA in the release that has it; the file does not store it"""
@@ -54,21 +52,6 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
             "of the base model: set models.pipeline in params.yaml to the base model that they were trained for"
         )
     return gates
-
-
-def save_published(gates: Gates, path: Path) -> None:
-    """Write gates in the published layout, in their own precision.
-
-    Raises MismatchError if they are on canonical slots, have a relevance term or are scalars, which that layout cannot
-    hold.
-    """
-    if not gates.fused or gates.variant.relevance or gates.variant.gate == "scalar":
-        raise MismatchError(
-            "the published layout holds gates per dimension, on fused slots without a relevance term: train them with "
-            "fusion.preset 'released'"
-        )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in gates.state_dict().items()}
-    write_atomic(path, save_tensors(tensors))
 
 
 def find_form(tensors: Mapping[str, Tensor]) -> GateForm:

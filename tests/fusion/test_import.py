@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from autolora.cli import app
 from autolora.fusion import store as fusion
-from autolora.fusion.released_format import save_published
 from autolora.lora.slots import slots
 from autolora.presets.fusion import FUSION
 from autolora.storage.incremental import read_digest
+from tests.support.published_gates import save_published
 from tests.support.tiny_flux import CONFIG, save_pipeline
 
 REPOSITORY = Path(__file__).parents[2]

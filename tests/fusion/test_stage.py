@@ -9,10 +9,9 @@ from PIL import Image
 
 from autolora.captions.store import captions_path
 from autolora.dataset.store import TRAINING_LOCK
-from autolora.errors import MismatchError, MissingArtifact
+from autolora.errors import MissingArtifact
 from autolora.fusion import examples, stage
 from autolora.fusion import store as fusion
-from autolora.fusion.released_format import save_published
 from autolora.fusion.training_state import TrainingState
 from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, load
@@ -110,8 +109,6 @@ def test_scalar_gates_are_trained_and_load(root: Path, models: ModelsParams) -> 
     untrained = fusion.build(CONFIG, params.variant).state_dict()
     assert gates.variant.gate == "scalar"
     assert gates.state_dict().keys() == untrained.keys()
-    with pytest.raises(MismatchError, match="holds gates per dimension"):
-        save_published(gates, root / "gates.safetensors")
 
 
 @pytest.mark.slow
