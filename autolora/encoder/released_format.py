@@ -114,18 +114,8 @@ def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encode
 
 
 def layout(encoder: TransformerEncoder) -> dict[str, Tensor]:
-    """Return an encoder's tensors by their published names.
-
-    Raises MismatchError if its variant has no place in that layout.
-    """
-    config = encoder.config
-    other = {name: value for name in FIXED if (value := getattr(config.variant, name)) != FIXED[name]}
-    if other:
-        raise MismatchError(
-            f"the published layout holds encoders with {FIXED}, but this one has {other}: train with encoder.preset "
-            "'released'"
-        )
-    state = encoder.state_dict()
+    """Return the tensors of an encoder with the fields FIXED, by their published names."""
+    config, state = encoder.config, encoder.state_dict()
     tensors = {"position_embeds": state["positions"][None]}
     for group, (slot_type, indices) in enumerate(zip(config.types, config.groups, strict=True)):
         for row, index in enumerate(indices):

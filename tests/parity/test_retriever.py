@@ -258,10 +258,3 @@ def test_missing_and_damaged_files_are_errors(tmp_path: Path) -> None:
     for name in ("missing", "damaged"):
         with pytest.raises(MissingArtifact, match="download"):
             load_published(tmp_path / f"{name}.safetensors", MINI, "")
-
-
-def test_other_variants_have_no_published_layout() -> None:
-    encoder = assemble(mini(1), MINI, "")
-    other = TransformerEncoder(replace(encoder.config, variant=replace(MINI, projections="slot")))
-    with pytest.raises(MismatchError, match="preset 'released'"):
-        layout(other)
