@@ -225,7 +225,7 @@ def _check_base(report: KeyReport, header: Header, slots: Sequence[Slot]) -> Non
             code, explanation = variant
             raise refusal(code, f"{key[:100]} has shape {list(shape)}: {explanation}")
     origin = origin_of(header)
-    if _is_for_another(origin, slots):
+    if _is_for_another(origin, slots) and base_of_slots(slots) not in dict(origin.stated):
         raise refusal("wrong-base", f"{len(report.modules)} modules have names and shapes of both")
     if stated := find_base_in_metadata(header.metadata):
         base, field = stated
