@@ -56,12 +56,15 @@ class Repository:
     endpoint: str
     api: str
     """URL of the standing Prefect server"""
+    programs: Path = Path(sys.executable).parent
+    """folder of the `python` and `dvc` that `run` starts"""
 
     def run(
         self, *command: str, day: int = 1, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command with this Python first on the path, as on 2026-01-05 (day 1) or later."""
+        """Run a command with `programs` first on the path, as on 2026-01-05 (day 1) or later."""
         variables = self.environment(day) | environment
+        variables["PATH"] = f"{self.programs}{os.pathsep}{variables['PATH']}"
         done = subprocess.run(command, cwd=self.root, env=variables, text=True, capture_output=True)
         if check and done.returncode:
             raise AssertionError(
@@ -70,14 +73,14 @@ class Repository:
         return done
 
     def start(self, *command: str, day: int = 1, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a command as `run` does, without waiting for its end; its output is dropped."""
+        """Start a command with this Python, without waiting for its end; its output is dropped."""
         environment = self.environment(day) | environment
         return subprocess.Popen(
             command, cwd=self.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def environment(self, day: int) -> dict[str, str]:
-        """Return the environment of a command, as on 2026-01-05 (day 1) or later."""
+        """Return the environment of a command of this Python, as on 2026-01-05 (day 1) or later."""
         midnight = datetime(2026, 1, 4, tzinfo=UTC) + timedelta(days=day)
         return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

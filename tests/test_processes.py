@@ -1,12 +1,11 @@
 """Trainings by several processes, started the real way: as one process alone, resumable, and with clear errors."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,19 +17,21 @@ import torch
 from autolora import checkpoint, interrupt, processes
 from autolora.checkpoint import Checkpoint
 from autolora.encoder import contrastive
-from autolora.encoder import stage as encoder_stage
-from autolora.encoder import store as encoder_store
-from autolora.encoder.loss import Temperature, contrastive_loss
 from autolora.errors import AutoLoraError, MissingArtifact, OutOfMemory, ParamsError
-from autolora.fusion import store as fusion
-from autolora.fusion import training
-from autolora.interrupt import exit_on_interrupt
-from autolora.models import ClipTextEncoder
-from autolora.params import EncoderParams, FusionParams
 from autolora.presets.encoder import ENCODER
 from autolora.processes import launch
 from autolora.storage.arrays import Float32Array
-from tests.support.gate_training import EXAMPLES, build_transformer, fusion_params, objective_of
+from tests.support.gate_training import fusion_params
+from tests.support.processes import (
+    KILLED_AT,
+    STEPS,
+    Trained,
+    fail,
+    gradients_of_encoder,
+    gradients_of_gates,
+    train_encoder,
+    train_gates,
+)
 from tests.support.synthetic_repo import (
     BOUNDS,
     CONFIG,
@@ -40,70 +41,14 @@ from tests.support.synthetic_repo import (
     write_repository,
     write_weights,
 )
-from tests.support.tiny_flux import CONFIG as FLUX
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-STEPS, KILLED_AT = 8, 5
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training has become."""
-
-    losses: list[float]
-    held_out: list[tuple[int, float]]
-    weights: dict[str, Float32Array]
-
-
-def train_gates(params: FusionParams, state_file: Checkpoint, killed: int | None = None) -> Trained:
-    """Train gates. killed: process that dies after KILLED_AT steps."""
-    save_after_each_step()
-    transformer = build_transformer()
-    torch.manual_seed(params.seed)
-    gates = fusion.build(FLUX, params.variant)
-    held_out = objective_of(transformer, params, EXAMPLES[1:])
-    state = training.fit(
-        gates,
-        objective_of(transformer, params),
-        params,
-        lambda step, *_: die() if killed == processes.rank() and step == KILLED_AT else None,
-        held_out,
-        state_file,
-    )
-    return Trained(state.losses, state.held_out, arrays(gates))
-
-
-def train_encoder(
-    root: Path, text_encoder: ClipTextEncoder, params: EncoderParams, killed: int | None = None
-) -> Trained:
-    """Train the transformer as its stage does; `losses` are those of the steps of this run."""
-    save_after_each_step()
-    losses = []
-    for step in encoder_stage.train(root, params, CONFIG, text_encoder, BOUNDS):
-        losses.append(step.values["loss"])
-        if killed == processes.rank() and step.number == KILLED_AT:
-            die()
-    weights = arrays(encoder_store.load_encoder(encoder_store.folder(root))) if processes.is_first() else {}
-    return Trained(losses, [], weights)
-
-
-def save_after_each_step() -> None:
-    if processes.number() > 1:  # else a fixture does it, and restores the interval
-        checkpoint.SECONDS_BETWEEN = 0.0
 
 
 @pytest.fixture(autouse=True)
 def _interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
-
-
-def arrays(module: torch.nn.Module) -> dict[str, Float32Array]:
-    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def together(train: Callable[[], Trained], number: int = 2) -> Trained:
@@ -153,14 +98,14 @@ def test_a_killed_process_ends_the_training_of_gates_and_a_later_one_continues(t
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory, text_encoder: ClipTextEncoder) -> Callable[..., Trained]:
+def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
     """Return the training of the transformer in a repository."""
     root = tmp_path_factory.mktemp("repository")
     adapters = make_adapters()
     write_repository(root, adapters)
     write_weights(root, adapters)
     write_dataset(root)
-    return partial(train_encoder, root, text_encoder)
+    return partial(train_encoder, root, CONFIG, BOUNDS)
 
 
 @pytest.mark.parametrize(("preset", "probe"), [("paper", "full"), ("released", "sketch")])
@@ -202,12 +147,6 @@ def test_a_killed_training_of_the_transformer_continues_in_one_process_as_in_two
     assert_close(continued, replace(alone, losses=alone.losses[-len(continued.losses) :]))
 
 
-def fail(error: Exception, failing: int) -> None:
-    if processes.rank() == failing:
-        raise error
-    processes.mean(torch.ones(()))  # waits for the other one
-
-
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_of_one_process_is_raised_and_ends_the_others(failing: int) -> None:
     with pytest.raises(MissingArtifact, match=r"^no adapters: add some$"):
@@ -245,33 +184,6 @@ def test_a_step_has_as_many_adapters_as_the_processes_can_share(monkeypatch: pyt
         contrastive._batch_size(variant, 3)
 
 
-def gradients_of_gates(params: FusionParams) -> list[Float32Array]:
-    """Return the gradients of the whole batch of one step."""
-    torch.manual_seed(0)
-    gates = fusion.build(FLUX, params.variant)
-    for loss in objective_of(build_transformer(), params).losses(gates, torch.Generator().manual_seed(0)):
-        loss.backward()
-    return gradients(gates)
-
-
-def gradients_of_encoder() -> list[Float32Array]:
-    """Return the gradients of a linear encoder and the temperature, of one step with eight adapters."""
-    generator = torch.Generator().manual_seed(0)
-    inputs, texts = (torch.randn(8, 5, generator=generator) for _ in range(2))
-    torch.manual_seed(0)
-    model = torch.nn.ModuleList([torch.nn.Linear(5, 5), Temperature(0.5)])
-    rows = processes.gather(torch.nn.functional.normalize(model[0](inputs[processes.part(8)]), dim=-1))
-    contrastive_loss(texts, rows, model[1](), torch.zeros(8, 8, dtype=torch.bool)).backward()
-    return gradients(model)
-
-
-def gradients(module: torch.nn.Module) -> list[Float32Array]:
-    if processes.number() > 1:
-        processes.MESSAGE = 12  # less than one weight of the encoder, and more than its bias and temperature
-    processes.average_gradients(module.parameters())
-    return [weight.grad.numpy().copy() for weight in module.parameters() if weight.grad is not None]
-
-
 @pytest.mark.parametrize("number", [2, 4])
 @pytest.mark.parametrize(
     "compute",
@@ -293,26 +205,14 @@ def test_gradients_are_those_of_the_whole_batch(
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
-def wait_for_the_other(marks: Path) -> None:
-    (marks / str(os.getpid())).touch()
-    if processes.rank():
-        time.sleep(600)
-    processes.mean(torch.ones(()))
-
-
-def launch_waiting(marks: Path) -> None:
-    exit_on_interrupt("interrupted")
-    launch(partial(wait_for_the_other, marks), 2, "cpu", "fusion")
-
-
 @pytest.mark.parametrize(
     ("kind", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 1), (signal.SIGINT, interrupt.STATUS)]
 )
 def test_no_process_outlives_the_one_that_started_it(
     tmp_path: Path, kind: signal.Signals, status: int
 ) -> None:
-    code = f"import pathlib; from tests.test_processes import launch_waiting as l; l(pathlib.Path({str(tmp_path)!r}))"
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    code = "import sys; from tests.support.processes import launch_waiting; launch_waiting(sys.argv[1])"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 60)
     time.sleep(1)  # until the first one waits
     parent.send_signal(kind)

@@ -7,8 +7,9 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from playground.repository import (
     with_hub,
     write_schedule,
 )
+from tests.support.warm import warm_programs
 
 NUM_THEMES, NUM_AUTHORS, NUM_NEW = 6, 2, 5
 """themes of the first day, kinds in turn; LoRAs per theme; new LoRAs on the third day"""
-TRACER = Path(__file__).parents[1] / "support" / "tracer"
+SECONDS = "seconds"
+"""file of a folder that is complete, with the seconds that it took"""
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,9 @@ class FirstDay:
         return self.folder / "repository"
 
     @property
-    def traces(self) -> Path:
-        """The folder in which each stage has written what it read (tests/support/tracer)."""
-        return self.folder / "traces"
-
-    @property
-    def duration(self) -> Path:
-        """The file with the seconds that the refresh took; it exists once the repository is complete."""
-        return self.folder / "seconds"
+    def seconds(self) -> float:
+        """How long the refresh took."""
+        return float((self.folder / SECONDS).read_text())
 
 
 @pytest.fixture(scope="session")
@@ -67,39 +65,81 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def warm() -> Iterator[Path]:
+    """Programs that start warm processes (tests/support/warm.py), for all refreshes after a first one."""
+    with warm_programs() as programs:
+        yield programs
+
+
+@pytest.fixture(scope="session")
 def first_day(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> FirstDay:
-    """A first refresh, run by the first worker that needs it; the others wait for its end."""
-    folder = tmp_path_factory.getbasetemp()
+    """A first refresh, by real processes."""
+    return FirstDay(build_once(tmp_path_factory, "first-day", partial(run_first_day, api=prefect_api)))
+
+
+@pytest.fixture(scope="session")
+def two_releases(
+    tmp_path_factory: pytest.TempPathFactory, first_day: FirstDay, prefect_api: str, warm: Path
+) -> Path:
+    """A folder with a project after two refreshes, which no test changes (`run_two_releases`)."""
+    run = partial(run_two_releases, first=first_day.root, api=prefect_api, programs=warm)
+    return build_once(tmp_path_factory, "two-releases", run)
+
+
+def build_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Return a folder that the first worker that needs it builds; the others wait until it has its file `seconds`."""
+    folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    day = FirstDay(folder / "first-day")
-    day.folder.mkdir(exist_ok=True)
-    with (day.folder / "lock").open("w") as lock:
+    (folder := folder / name).mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not day.duration.exists():
-            shutil.rmtree(day.root, ignore_errors=True)
-            run_first_day(day, prefect_api)
-    return day
+        if not (folder / SECONDS).exists():
+            shutil.rmtree(folder / "repository", ignore_errors=True)
+            build(folder)
+    return folder
 
 
-def run_first_day(day: FirstDay, api: str) -> None:
+def run_first_day(folder: Path, api: str, **environment: str) -> None:
     """Run the whole pipeline from an empty repository; the images of one adapter cannot be downloaded."""
-    copy_tree(day.root)
-    days = small_pool()
-    write_schedule(day.root / "playground/pool", days)
-    change_params(day.root / "params.yaml", TEST_PARAMS)
-    day.traces.mkdir(exist_ok=True)
-    path = os.pathsep.join(filter(None, (str(TRACER), os.environ.get("PYTHONPATH"))))
-    with with_hub(day.root, api) as repository:
+    root, days = folder / "repository", small_pool()
+    copy_tree(root)
+    write_schedule(root / "playground/pool", days)
+    change_params(root / "params.yaml", TEST_PARAMS)
+    with with_hub(root, api) as repository:
         repository.run("git", "init", "-q")
         repository.commit("the tree")
         failing = {"kind": "renderings", "path": days[1][0], "status": 404, "times": 10**6}
         repository.hub({"fail": failing})
         started = time.monotonic()
-        repository.run("python", "-m", "flows.refresh", AUTOLORA_TRACE=str(day.traces), PYTHONPATH=path)
+        repository.run("python", "-m", "flows.refresh", **environment)
         seconds = time.monotonic() - started
         repository.commit("first refresh")
-    day.duration.write_text(str(seconds))
+    (folder / SECONDS).write_text(str(seconds))
+
+
+def run_two_releases(folder: Path, first: Path, api: str, programs: Path) -> None:
+    """Release the first day, then the second, in a copy that pushes to a DVC remote and a git repository beside it.
+
+    Writes the output of the refreshes to night-1.log and night-2.log. Clones lie in the same folder: the remote's
+    address is relative.
+    """
+    for name in ("repository", "store", "origin"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    root, started = folder / "repository", time.monotonic()
+    copy_folder(first, root)
+    change_params(root / "params.yaml", {"refresh": {"commit": True}})
+    with with_hub(root, api) as repository:
+        repository.programs = programs
+        repository.run("dvc", "remote", "add", "-d", "store", "../store")
+        repository.commit("params")
+        repository.run("git", "init", "-q", "--bare", "../origin")
+        repository.run("git", "remote", "add", "origin", "../origin")
+        repository.run("git", "push", "-q", "--set-upstream", "origin", "HEAD")
+        for day in (1, 2):
+            repository.hub({"day": day})
+            (folder / f"night-{day}.log").write_text(repository.committed_refresh(day))
+    (folder / SECONDS).write_text(str(time.monotonic() - started))
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +151,27 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def repository(first_day: FirstDay, module_folder: Path, prefect_api: str) -> Iterator[Repository]:
+def repository(
+    first_day: FirstDay, module_folder: Path, prefect_api: str, warm: Path
+) -> Iterator[Repository]:
     """A committed repository after its first refresh, and its hub, which is at another address than it was then."""
     root = module_folder / "repository"
     copy_folder(first_day.root, root)
     with with_hub(root, prefect_api) as repository:
+        repository.programs = warm
         repository.commit("the hub's address")
         yield repository
+
+
+@pytest.fixture(scope="module")
+def project(two_releases: Path, module_folder: Path, prefect_api: str, warm: Path) -> Iterator[Repository]:
+    """A copy of the project with two releases, and its hub on the second day."""
+    copy_folder(two_releases, module_folder / "releases")
+    with with_hub(module_folder / "releases/repository", prefect_api) as project:
+        project.programs = warm
+        project.commit("the hub's address")
+        project.hub({"day": 2})
+        yield project
 
 
 def small_pool() -> dict[int, list[str]]:

@@ -4,6 +4,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+PAUSE_S = 0.05
+"""between searches, which otherwise take a whole core"""
 PROMPTS = ("a cat in watercolour style", "a red house on sand", "neon", "an ink sketch of a boat")
 
 
@@ -20,7 +22,7 @@ class Searcher(threading.Thread):
     def run(self) -> None:
         from autolora.search.retriever import open_retriever
 
-        while not self.halt.is_set():
+        while not self.halt.wait(PAUSE_S):
             for prompt in PROMPTS:
                 try:
                     hits = open_retriever(self.root).search(prompt, k=3)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,20 +27,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def evicted(repository: Repository, server: S3Server) -> Repository:
-    """The repository after two more refreshes, each of which commits, pushes to S3 and evicts."""
-    changes = {"refresh": {"commit": True}, "storage": {"keep_local_gb": KEEP_GB}}
-    change_params(repository.root / "params.yaml", changes)
-    repository.run("dvc", "remote", "add", "-q", "-d", "cloud", "s3://pool/store")
-    set_access(repository, server)
-    repository.commit("params")
-    for day in (2, 3):
-        repository.hub({"day": day})
-        repository.committed_refresh(day)
-    return repository
+def evicted(project: Repository, server: S3Server) -> Repository:
+    """The project after its batches were evicted to S3, and one more refresh, which pushes and evicts its own."""
+    change_params(project.root / "params.yaml", {"storage": {"keep_local_gb": KEEP_GB}})
+    set_remote(project, server)
+    project.commit("params")
+    project.run("python", "-m", "flows.evict", day=2)
+    assert "2026-01-05" not in batches.batch_names(project.root)
+    project.hub({"day": 3})
+    project.committed_refresh(3)
+    return project
 
 
-def set_access(repository: Repository, server: S3Server) -> None:
+def set_remote(repository: Repository, server: S3Server) -> None:
+    """Make S3 the remote, in the settings of this machine: former commits name another one."""
+    repository.run("dvc", "remote", "add", "--local", "-q", "-f", "-d", "cloud", "s3://pool/store")
     for name, value in server.remote_settings().items():
         repository.run("dvc", "remote", "modify", "--local", "cloud", name, value)
 
@@ -84,7 +86,7 @@ def test_images_are_drawn_with_fetched_weights_and_not_while_the_remote_is_away(
     away = evicted.run(*generate, check=False)
     assert away.returncode == 1 and "lies in DVC's remote only" in away.stderr
     assert evicted.search(PROMPT, "-k", "20") == hits
-    set_access(evicted, server)
+    set_remote(evicted, server)
     evicted.run(*generate)
     assert (evicted.root / "images/a.png").exists()
 
@@ -102,8 +104,8 @@ def test_going_back_and_a_clone_need_no_batch(evicted: Repository, server: S3Ser
     evicted.run("bash", "-c", "dvc checkout -q dvc.yaml data/pool/sketches/*.dvc")
 
     evicted.run("git", "clone", "-q", str(evicted.root), str(tmp_path / "clone"))
-    clone = Repository(tmp_path / "clone", evicted.endpoint, evicted.api)
-    set_access(clone, server)
+    clone = replace(evicted, root=tmp_path / "clone")
+    set_remote(clone, server)
     clone.run("bash", "-c", "dvc pull -q dvc.yaml data/pool/sketches/*.dvc")
     clone.run("git", "branch", "--unset-upstream")  # to a branch that is checked out
     assert clone.search(PROMPT)

@@ -46,7 +46,7 @@ def test_a_killed_refresh_is_completed_by_the_next(
     repository = copy_of(saved, tmp_path)
     before = repository.pool_files()
     repository.hub({"day": day})
-    kill_refresh(repository, day, after_s=rng.uniform(1, LATER_SHARE * float(first_day.duration.read_text())))
+    kill_refresh(repository, day, after_s=rng.uniform(1, LATER_SHARE * first_day.seconds))
     repository.committed_refresh(day)
     after = repository.pool_files()
     assert before.items() < after.items()

@@ -146,7 +146,10 @@ def test_old_revision_answers_as_it_did(
 def test_clone_reproduces_the_past_without_crawling(
     repository: Repository, third_refresh: dict[str, Any], tmp_path: Path
 ) -> None:
-    """There is no DVC remote: the clone downloads what is listed from the hub, which lists other things by now."""
+    """There is no DVC remote: the clone downloads what is listed from the hub, which lists other things by now.
+
+    Its processes are real ones, and its digests those of the repository, which warm processes have refreshed.
+    """
     repository.hub({"day": 4})
     repository.hub({"license": [repository.listing()[-1]["id"], "mit"]})
     clone = tmp_path / "clone"

@@ -1,33 +1,19 @@
-"""Releases: each promoted refresh is tagged, a refused one is kept as a branch, and an operator decides otherwise."""
+"""Releases: each promoted refresh is tagged, a refused one is kept as a branch, and an operator decides otherwise.
+
+The project has two: the first refresh is tagged by the next one.
+"""
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from autolora.catalog.diff import BASELINE
-from playground.repository import IDENTITY, Repository, change_params
+from playground.repository import IDENTITY, Repository
 from tests.integration.prefect_api import flow_runs
 
 PROMPT = "a cat in watercolour style"
-
-
-@pytest.fixture(scope="module")
-def project(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """Two releases of a project with a git and a DVC remote: the first refresh is tagged by the next one."""
-    change_params(repository.root / "params.yaml", {"refresh": {"commit": True}})
-    repository.run("dvc", "remote", "add", "-d", "store", str(tmp_path_factory.mktemp("store")))
-    repository.commit("params")
-    origin = tmp_path_factory.mktemp("origin")
-    repository.run("git", "init", "-q", "--bare", str(origin))
-    repository.run("git", "remote", "add", "origin", str(origin))
-    repository.run("git", "push", "-q", "--set-upstream", "origin", "HEAD")
-    for day in (1, 2):
-        repository.hub({"day": day})
-        (repository.root.parent / f"night-{day}.log").write_text(repository.committed_refresh(day))
-    return repository
 
 
 def tags(project: Repository) -> list[str]:
@@ -86,10 +72,9 @@ def test_each_stage_ends_with_one_line_of_facts(project: Repository) -> None:
     assert int(changes["captions"][0] or 0) % 3 == 0 and changes["evaluation"] == (None, None)
 
 
-def test_a_fresh_clone_pulls_every_release(project: Repository, tmp_path: Path) -> None:
-    origin = project.run("git", "remote", "get-url", "origin").stdout.strip()
-    project.run("git", "clone", "-q", origin, str(tmp_path / "clone"))
-    clone = Repository(tmp_path / "clone", project.endpoint, project.api)
+def test_a_fresh_clone_pulls_every_release(project: Repository) -> None:
+    clone = replace(project, root=project.root.parent / "clone")
+    project.run("git", "clone", "-q", "../origin", str(clone.root))
     for tag, decision in zip(tags(project), decisions(project)[1:], strict=True):
         clone.run("git", "checkout", "-q", tag)
         clone.run("dvc", "pull", "-q")

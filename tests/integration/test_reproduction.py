@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from autolora.dataset.store import TRAINING_LOCK
 from autolora.params import load
 from autolora.stages import STAGES
 from playground.repository import ROOT, Repository, change_params
-from tests.integration.conftest import FirstDay
+from tests.integration.conftest import FirstDay, run_first_day
 
 COUNTED_CASES = """
 import os, sys
@@ -35,6 +36,7 @@ if "flows.experiments" in sys.orig_argv:
 """
 """a sitecustomize.py with which `experiments` counts the cases that it scores in a file, and fails at one"""
 NUM_CASES, FAILED_CASE = 4, 3
+TRACER = Path(__file__).parents[1] / "support" / "tracer"
 MODELS = ("models.pipeline", "models.vlm", "judges.clip", "judges.vlm", "judges.classifier")
 """params that name the folder of a model; a folder with other content must have another name"""
 DECIDE_NO_NUMBER = {
@@ -72,9 +74,19 @@ DEFINITIONS: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["s
 
 
 @pytest.fixture(scope="module")
+def first_day(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> FirstDay:
+    """A first refresh of this module's own, in which each stage writes what it reads to `traces`."""
+    day = FirstDay(tmp_path_factory.mktemp("traced"))
+    (traces := day.folder / "traces").mkdir()
+    path = os.pathsep.join(filter(None, (str(TRACER), os.environ.get("PYTHONPATH"))))
+    run_first_day(day.folder, prefect_api, AUTOLORA_TRACE=str(traces), PYTHONPATH=path)
+    return day
+
+
+@pytest.fixture(scope="module")
 def traces(first_day: FirstDay) -> dict[str, dict[str, list[str]]]:
     """Stage -> what its run in the first refresh read; the images of one adapter were not there."""
-    return {path.stem: json.loads(path.read_text()) for path in first_day.traces.glob("*.json")}
+    return {path.stem: json.loads(path.read_text()) for path in (first_day.folder / "traces").glob("*.json")}
 
 
 def owner(path: str) -> str:
@@ -208,7 +220,7 @@ def test_another_instruction_and_captioner_train_as_from_an_empty_folder(
     repository.commit("another instruction and captioner")
 
     repository.run("git", "clone", "-q", str(repository.root), str(tmp_path / "clone"))
-    clone = Repository(tmp_path / "clone", repository.endpoint, repository.api)
+    clone = replace(repository, root=tmp_path / "clone")
     clone.run("git", "rm", "-q", TRAINING_LOCK, "dvc.lock")
     shutil.copytree(captions(repository).parent, captions(clone).parent)
     clone.commit("no training lock")

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from playground.repository import IDENTITY, Repository, change_params
+from playground.repository import IDENTITY, Repository
 from tests.support import byte_grep
 
 PROMPT = "a cat in watercolour style"
@@ -23,24 +24,18 @@ MODELS = ("data/encoder", "data/fusion")
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: tmp_path_factory.mktemp(name) for name in ("store", "second")}
+def project(project: Repository) -> Repository:
+    """Two released refreshes of a project with two DVC remotes, which git pushes to no other repository."""
+    project.run("git", "remote", "remove", "origin")
+    project.run("dvc", "remote", "add", "second", "../second")
+    project.commit("a second remote")
+    project.run("dvc", "push", "-q", "-r", "second")
+    return project
 
 
 @pytest.fixture(scope="module")
-def project(
-    repository: Repository, stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Repository:
-    """Two released refreshes of a project with two DVC remotes."""
-    change_params(repository.root / "params.yaml", {"refresh": {"commit": True}})
-    for name, folder in stores.items():
-        repository.run("dvc", "remote", "add", *(["-d"] if name == "store" else []), name, str(folder))
-    repository.commit("params")
-    for day in (1, 2):
-        repository.hub({"day": day})
-        repository.committed_refresh(day)
-    repository.run("dvc", "push", "-q", "-r", "second")
-    return repository
+def stores(project: Repository) -> dict[str, Path]:
+    return {name: project.root.parent / name for name in ("store", "second")}
 
 
 def run(project: Repository, *arguments: str, check: bool = True) -> str:
@@ -52,14 +47,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def pull_all(project: Repository, folder: Path) -> dict[str, dict[str, int]]:
-    """Return tag -> path of each file of the pool -> bytes, in fresh clones of all releases."""
+def pull_all(project: Repository, name: str) -> dict[str, dict[str, int]]:
+    """Return tag -> path of each file of the pool -> bytes, in fresh clones of all releases. name: of the clones."""
     pulled = {}
     for tag in project.run("git", "tag", "--list", "release/*").stdout.split():
-        clone = folder / tag.replace("/", "-")
+        clone = project.root.parent / f"{name}-{tag.replace('/', '-')}"
         project.run("git", "clone", "-q", "--branch", tag, str(project.root), str(clone))
         # the first release has no gates yet, without which `dvc pull` alone ends with 1
-        Repository(clone, project.endpoint, project.api).run("dvc", "pull", "-q", "--allow-missing")
+        replace(project, root=clone).run("dvc", "pull", "-q", "--allow-missing")
         files = (path for path in (clone / "data/pool/batches").glob("*/*/*") if path.is_file())
         pulled[tag] = {path.relative_to(clone).as_posix(): path.stat().st_size for path in files}
     return pulled
@@ -69,7 +64,7 @@ def test_a_takedown_reaches_every_release(
     project: Repository, stores: dict[str, Path], tmp_path: Path
 ) -> None:
     root = project.root
-    before = pull_all(project, tmp_path / "before")
+    before = pull_all(project, "before")
     tags = [*before]
     hit = project.search(PROMPT, "--rev", tags[0])[0]
     assert project.search(PROMPT)[0]["sha256"] == hit["sha256"]
@@ -91,7 +86,7 @@ def test_a_takedown_reaches_every_release(
     listed = rows(root / "data/takedowns.jsonl")
     texts, words = byte_grep.names_of(listed)
     erased = {row["sha256"] for row in listed}
-    after = pull_all(project, tmp_path / "after")
+    after = pull_all(project, "after")
     assert [*after][:2] == tags and len(after) == 3
     for tag, files in after.items():
         assert all((size == 0) == (Path(path).stem in erased) for path, size in files.items()), tag

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def test_a_clone_that_pulls_from_s3_answers_as_the_origin(
     repository.committed_refresh(RELEASES)
     clone = tmp_path / "clone"
     repository.run("git", "clone", "-q", str(repository.root), str(clone))
-    copy = Repository(clone, "http://127.0.0.1:1", repository.api)
+    copy = replace(repository, root=clone, endpoint="http://127.0.0.1:1")
     shutil.copy(repository.root / ".dvc/config.local", clone / ".dvc/config.local")
     repository.requests()
     copy.run("dvc", "pull", "-q")
