@@ -51,6 +51,13 @@ def bare(tree: Repository, tmp_path: Path) -> Iterator[Repository]:
     shutil.rmtree(tmp_path / "bare")
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Repository:
+    """A folder with nothing but params.yaml, for commands that need no more."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return Repository(tmp_path, endpoint="", api="")
+
+
 def error_of(repository: Repository, *command: str) -> str:
     """Run a command that must fail with a message of the project, and return its standard error."""
     done = repository.run(*command, check=False)
@@ -60,14 +67,14 @@ def error_of(repository: Repository, *command: str) -> str:
     return done.stderr
 
 
-def test_generate_before_the_stage_index_has_run(bare: Repository) -> None:
-    assert "there is no index yet" in error_of(bare, "autolora", "generate", "a cat")
-    assert not (bare.root / "images").exists()
+def test_generate_before_the_stage_index_has_run(folder: Repository) -> None:
+    assert "there is no index yet" in error_of(folder, "autolora", "generate", "a cat")
+    assert not (folder.root / "images").exists()
 
 
-def test_show_of_an_image_without_provenance(bare: Repository) -> None:
-    Image.new("RGB", (64, 64)).save(bare.root / "photo.png")
-    assert "contains no provenance" in error_of(bare, "autolora", "show", "photo.png")
+def test_show_of_an_image_without_provenance(folder: Repository) -> None:
+    Image.new("RGB", (64, 64)).save(folder.root / "photo.png")
+    assert "contains no provenance" in error_of(folder, "autolora", "show", "photo.png")
 
 
 def test_hub_does_not_answer(bare: Repository) -> None:
@@ -117,11 +124,11 @@ def test_time_limit(bare: Repository) -> None:
     assert "refresh did not finish within" in bare.run("autolora", "status", check=False).stdout
 
 
-def test_damaged_row_of_the_pool(bare: Repository) -> None:
-    put_one_rendering(bare.root, bare.endpoint)
-    path = bare.root / "data/pool/adapters.jsonl"
+def test_damaged_row_of_the_pool(folder: Repository) -> None:
+    put_one_rendering(folder.root, folder.endpoint)
+    path = folder.root / "data/pool/adapters.jsonl"
     path.write_text("{broken\n" + path.read_text())
-    assert "is not valid JSON" in error_of(bare, "autolora", "show", "a/b")
+    assert "is not valid JSON" in error_of(folder, "autolora", "show", "a/b")
 
 
 def test_damaged_weights_file(tmp_path: Path) -> None:

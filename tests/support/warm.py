@@ -18,6 +18,7 @@ tests/integration/test_refresh.py compares the results with those of real proces
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -151,6 +152,7 @@ def main(folder: str, *words: str) -> int | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(f"{folder}/socket")
         listener.listen()
+        gc.freeze()  # collections of garbage in forks leave out what is imported, so that its pages stay shared
         print("ready", flush=True)
         request = serve(listener)
     leave(become(request, folder))
