@@ -23,34 +23,38 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from pkgutil import resolve_name
+from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Any
 
 IMPORTED = (
-    *("torch", "diffusers", "peft", "transformers", "safetensors.torch", "lancedb", "lance", "scipy.stats"),
+    *(
+        "torch",
+        "safetensors.torch",
+        "peft",
+        "lancedb",
+        "lance",
+        "scipy.stats",
+        "psutil",
+        "dvc.cli",
+        "dvc.repo",
+    ),
     *("prefect", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts", "prefect.events"),
-    *("dvc.cli", "dvc.repo", "psutil", "multiprocessing.spawn"),  # the last keeps the real `sys.executable`
+    *(f"transformers:{name}" for name in ("CLIPTextModel", "CLIPTokenizer", "T5EncoderModel")),
+    *(f"diffusers:{name}" for name in ("AutoencoderKL", "FluxPipeline", "FluxTransformer2DModel")),
+    "multiprocessing.spawn",  # keeps the real `sys.executable`
 )
 """slow imports; lancedb starts its thread again in a fork, and here nothing runs in it that a fork could cut off"""
-LAZY = {
-    "transformers": ("CLIPTextModel", "CLIPTokenizer", "T5EncoderModel"),
-    "diffusers": (
-        "FluxPipeline",
-        "FluxTransformer2DModel",
-        "AutoencoderKL",
-        "FlowMatchEulerDiscreteScheduler",
-    ),
-}
-"""names that are imported when they are first used"""
 SCRIPT = '#!/bin/sh\nexec "{python}" -SIE "{client}" "{folder}" {words} "$@"\n'
 MESSAGE_BYTES = 2**20
 
@@ -65,11 +69,11 @@ def warm_programs() -> Iterator[Path]:
             (folder / program).write_text(script)
             (folder / program).chmod(0o700)
         command = [sys.executable, "-m", __name__, name]
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, start_new_session=True, **streams) as server:  # type: ignore[call-overload]
-            assert server.stdout.readline(), "the server of warm processes has not started"
+        with subprocess.Popen(
+            command, stdin=PIPE, stdout=PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as server:
+            assert server.stdout and server.stdout.readline(), "the server of warm processes has not started"
             yield folder
-            server.stdin.close()  # which ends it, as the end of this process does
 
 
 def call(folder: str, words: list[str]) -> int | None:
@@ -89,13 +93,13 @@ def serve(listener: socket.socket) -> dict[str, Any]:
     running: dict[int, tuple[int, socket.socket]] = {}
     while True:
         ready, _, _ = select.select([0, listener, *running], [], [])
-        if 0 in ready:  # the tests have ended
-            os.killpg(0, 9)
+        if 0 in ready:  # the process that started this one has closed its end, or has ended
+            os.killpg(0, signal.SIGKILL)
         for ended in running.keys() & ready:
             pid, caller = running.pop(ended)
             os.close(ended)
             _, status = os.waitpid(pid, 0)
-            with caller:
+            with caller, suppress(OSError):  # it may have been killed
                 caller.send(str(os.waitstatus_to_exitcode(status)).encode())
         if listener in ready:
             caller, _ = listener.accept()
@@ -146,9 +150,8 @@ def leave(status: int) -> None:
 def main(folder: str, *words: str) -> int | None:
     if __package__ is None:  # started as a file
         return call(folder, list(words))
-    for module in map(import_module, IMPORTED):
-        for name in LAZY.get(module.__name__, ()):
-            getattr(module, name)
+    for name in IMPORTED:
+        resolve_name(name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(f"{folder}/socket")
         listener.listen()
