@@ -38,20 +38,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 IMPORTED = (
-    *(
-        "torch",
-        "safetensors.torch",
-        "peft",
-        "lancedb",
-        "lance",
-        "scipy.stats",
-        "psutil",
-        "dvc.cli",
-        "dvc.repo",
-    ),
-    *("prefect", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts", "prefect.events"),
+    *("torch", "safetensors.torch", "peft", "lancedb", "lance", "scipy.stats", "psutil", "openai"),
     *(f"transformers:{name}" for name in ("CLIPTextModel", "CLIPTokenizer", "T5EncoderModel")),
     *(f"diffusers:{name}" for name in ("AutoencoderKL", "FluxPipeline", "FluxTransformer2DModel")),
+    *("prefect", "prefect.flow_engine", "prefect.task_engine", "prefect.artifacts", "prefect.events"),
+    *("dvc.cli.parser", "dvc.repo", "scmrepo.git"),
     "multiprocessing.spawn",  # keeps the real `sys.executable`
 )
 """slow imports; lancedb starts its thread again in a fork, and here nothing runs in it that a fork could cut off"""
