@@ -27,18 +27,17 @@ def read_committed(root: Path, rev: str, path: str) -> str:
 
     Raises MissingArtifact if the revision does not exist or does not contain the file.
     """
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
-    if commit is None:
+    commit = f"{rev}^{{commit}}"
+    if texts := read_revisions(root, [commit], path):
+        return texts[commit]
+    if _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", commit) is None:
         raise MissingArtifact(
             f"{root} has no revision '{rev}': give a commit, branch or tag (`autolora versions` lists some)"
         )
-    text = _git(root, "show", f"{commit.strip()}:./{path}")
-    if text is None:
-        raise MissingArtifact(
-            f"revision '{rev}' does not contain {path}: it was committed before the stage that writes the file first "
-            "ran; give a later revision"
-        )
-    return text
+    raise MissingArtifact(
+        f"revision '{rev}' does not contain {path}: it was committed before the stage that writes the file first "
+        "ran; give a later revision"
+    )
 
 
 def restore_committed(root: Path, path: str) -> bool:
@@ -165,9 +164,10 @@ def running_git(root: Path) -> int | None:
 
 
 def _git(root: Path, *arguments: str, stdin: str | None = None) -> str | None:
-    """Return git's standard output, or None if git exits with an error."""
+    """Return git's standard output, line ends included, or None if git exits with an error."""
+    given = None if stdin is None else stdin.encode()
     try:
-        completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, input=stdin)
+        completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, input=given)
     except FileNotFoundError as error:
         raise MissingArtifact("the command `git` is missing: install git") from error
-    return None if completed.returncode else completed.stdout
+    return None if completed.returncode else completed.stdout.decode()

@@ -29,6 +29,12 @@ def test_a_former_version_is_read_without_changing_the_working_tree(repository: 
     assert (repository / "lock").read_text() == "two"
 
 
+def test_a_file_is_read_with_its_line_ends(repository: Path) -> None:
+    (repository / "lock").write_bytes(content := "eins\r\nzwölf\n".encode())
+    git(repository, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qam", "three")
+    assert read_committed(repository, "HEAD", "lock").encode() == content
+
+
 @pytest.mark.parametrize(
     ("rev", "path", "message"),
     [
