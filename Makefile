@@ -28,7 +28,7 @@ quantized: .venv/installed   ## run the tests of quantized pipelines, with libra
 	pip install --quiet --no-deps --upgrade --target cache/quantized $$(python -c "import tomllib; \
 		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['quantized'])")
 	PYTHONPATH=cache/quantized python -W ignore -c "import bitsandbytes, torchao"
-	PYTHONPATH=cache/quantized OMP_NUM_THREADS=1 pytest tests/collection/test_pipelines.py -k quantize
+	PYTHONPATH=cache/quantized OMP_NUM_THREADS=1 pytest tests/collection/test_pipelines.py tests/generation/test_memory.py -k quantize
 
 soak: .venv/installed        ## run the long tests with all their seeds, resumable: metrics/soak.json (hours)
 	pytest --soak $(TESTS)

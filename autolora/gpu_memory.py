@@ -1,8 +1,9 @@
 """What a GPU's memory holds when it does not suffice, and what to lower."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from autolora.errors import OutOfMemory
 
@@ -11,10 +12,22 @@ LOWER = {
     "captions": "captions.batch, or caption on a server (captions.engine: vllm)",
     "encoder": "encoder.overrides.batch, or set encoder.overrides.projections: type or encoder.overrides.probe: sketch",
     "fusion": "fusion.image_size or fusion.batch, or set fusion.checkpointing: true",
-    "experiments": "generation.width, generation.height or judges.batch",
-    "generate": "generation.width, generation.height or the number of adapters",
+    "experiments": "generation.width, generation.height or judges.batch, or set models.memory",
+    "generate": "generation.width, generation.height or the number of adapters, or set models.memory",
 }
 """what needs memory -> the params that decide how much"""
+
+
+def card_bytes() -> float | None:
+    """Return the memory of the smallest NVIDIA card, as its driver states it; None if none answers.
+
+    torch would take seconds to say it, and memory of the card.
+    """
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return min(float(line) for line in answer.stdout.split()) * 2**20
+    return None
 
 
 @contextmanager

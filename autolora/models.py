@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ PIPELINE_FILES = ("model_index.json", "*/*")
 for other programs, which lie beside the folders (24 GB of FLUX.1-dev)"""
 OTHER_FORMATS = ("*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "open_clip*", "consolidated*", "original/*")
 """files of a hub's models that transformers and diffusers do not read: the same weights for other libraries"""
+QUANTIZED_PARTS = ("transformer", "text_encoder_2")
+"""of the pipeline: 33.3 of the 33.7 GB of FLUX.1-dev"""
 LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
 """modules that turn the loading libraries' progress bars on and off"""
 
@@ -259,8 +262,11 @@ def diffusers_class(name: str) -> Any:
 def load_pipeline(params: ModelsParams) -> Any:
     """Return the base FluxPipeline, frozen, with its progress bar disabled.
 
-    Raises MissingArtifact if it is missing or damaged, or if diffusers cannot be imported.
+    Its weights are placed or quantized as `memory` says. Raises MissingArtifact if it is missing or damaged, or if a
+    library cannot be imported, ParamsError if it cannot be quantized here.
     """
+    import torch
+
     flux_pipeline = diffusers_class("FluxPipeline")
     folder = resolve(params.pipeline, params.pipeline_revision, PIPELINE_FILES)
     if not (folder / "model_index.json").is_file():
@@ -270,12 +276,56 @@ def load_pipeline(params: ModelsParams) -> Any:
             "enough for searches at most. To generate images, set models.pipeline and models.pipeline_revision in "
             "params.yaml to a FluxPipeline with the same text encoder"
         )
+    quantization = _quantization(params)
     with loading(folder):
-        pipeline: Any = flux_pipeline.from_pretrained(folder, dtype=dtype(params))
+        pipeline: Any = flux_pipeline.from_pretrained(
+            folder, dtype=dtype(params), quantization_config=quantization
+        )
     pipeline.set_progress_bar_config(disable=True)
-    for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
+    parts = (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
+    for part in parts:
         part.eval().requires_grad_(False)
-    return pipeline.to(params.device)
+    if params.memory == "offload":
+        pipeline.enable_model_cpu_offload(device=params.device)
+    elif params.memory == "sequential":
+        from accelerate import cpu_offload
+
+        for part in parts:  # as `enable_sequential_cpu_offload`, which fails on the CPU
+            cpu_offload(part, torch.device(params.device))
+    else:
+        pipeline.to(params.device)
+    return pipeline
+
+
+def _quantization(params: ModelsParams) -> Any:
+    """Return how transformer and T5 are quantized while they are loaded; None for not at all.
+
+    Raises ParamsError without a GPU, MissingArtifact without bitsandbytes.
+    """
+    if params.memory not in ("8bit", "4bit"):
+        return None
+    if not params.device.startswith("cuda"):
+        raise ParamsError(
+            f"models.memory is {params.memory} but models.device is {params.device}, and diffusers quantizes on a GPU "
+            "only: set models.memory to null"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise MissingArtifact(
+            f"models.memory is {params.memory}, which needs bitsandbytes: pip install bitsandbytes, or set "
+            "models.memory: sequential"
+        )
+    options: dict[str, Any] = {"load_in_8bit": True}
+    if params.memory == "4bit":
+        options = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": dtype(params),
+        }
+    return diffusers_class("PipelineQuantizationConfig")(
+        quant_backend=f"bitsandbytes_{params.memory}",
+        quant_kwargs=options,
+        components_to_quantize=list(QUANTIZED_PARTS),
+    )
 
 
 @contextmanager

@@ -124,9 +124,7 @@ def draw(
 ) -> tuple[float, float, list[Image.Image]]:
     """Return the CPU seconds of attaching the adapters and of drawing the images, and these."""
     pipeline, prompts = generator.pipeline, [case.prompt] * len(seeds)
-    attaching, attachment = cpu_timed(
-        lambda: attach(pipeline, adapters, method, params.rules, lambda: generator.gates)
-    )
+    attaching, attachment = cpu_timed(lambda: attach(pipeline, adapters, method, lambda: generator.gates))
     with attachment:
         drawing, images = cpu_timed(lambda: generate_images(pipeline, prompts, seeds, params))
     return attaching, drawing, images

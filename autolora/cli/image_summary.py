@@ -1,7 +1,6 @@
 """What `autolora generate` prints: what an image is drawn with, and how it differs from the one that it repeats."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from autolora.cli.repetition import ImageRequest, describe_repetition
@@ -28,7 +27,7 @@ def print_image(
         print(f"  prompt with trigger words: {printable(image.provenance['text'])}")
     acting = sum(hit.strength != 0 for hit in hits)
     if acting:
-        print(f"  method: {describe_method(request.method, asdict(request.settings.rules), acting)}")
+        print(f"  method: {describe_method(request.method, acting)}")
     else:
         print("  the base model alone" + (f": {no_hit}" if no_hit else ""))
     for line in _describe_adapters(hits):

@@ -67,12 +67,16 @@ def plan(
     print_table(_stage_table(planned))
     sections = {
         "Counts": [f"{row.stage}: {row.does}" for row in planned.stages],
+        "GPU memory of an image with three adapters, by models.memory": [
+            f"{memory or 'null'}: {_size(size)}" for memory, size in planned.drawing.items()
+        ],
         "Computed": _computed(planned),
         "Not computed": _not_computed(planned),
         "Risks": risks or ["none found"],
     }
     for title, lines in sections.items():
-        print("\n- ".join([f"\n{title}", *lines]))
+        if lines:
+            print("\n- ".join([f"\n{title}", *lines]))
 
 
 def _stage_table(planned: "Plan") -> Table:
@@ -121,9 +125,7 @@ def _computed(planned: "Plan") -> list[str]:
 def _not_computed(planned: "Plan") -> list[str]:
     """Return the rates that were published or assumed, and how many were measured."""
     rows = [
-        rate
-        for name, rate in planned.rates.items()
-        if planned.device != "cpu" or not name.startswith(("gpu_", "server_gpu_"))
+        rate for name, rate in planned.rates.items() if planned.device != "cpu" or not name.startswith("gpu_")
     ]
     others = [
         f"{rate.basis}: {rate.value:.3g} {rate.unit} ({rate.source}; {rate.date})"

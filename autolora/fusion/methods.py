@@ -16,7 +16,7 @@ from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.gated import Gated
 from autolora.fusion.rules.velocity import Velocity
 from autolora.lora.factors import Lora
-from autolora.params import Method, RuleParams
+from autolora.params import Method
 from autolora.params.limits import check_method
 from autolora.records import Hit
 
@@ -27,7 +27,6 @@ def attach(
     pipeline: Any,
     adapters: Sequence[Adapter],
     method: Method,
-    params: RuleParams,
     load_gates: LoadGates,
 ) -> Attachment:
     """Let adapters act in a pipeline by a method of fusion; return what removes them.
@@ -36,7 +35,7 @@ def attach(
     the pipeline.
     """
     check_method(method)
-    return choose_rule(adapters, method, params, load_gates).attach(pipeline, adapters)
+    return choose_rule(adapters, method, load_gates).attach(pipeline, adapters)
 
 
 def to_adapter(hit: Hit, lora: Lora) -> Adapter:
@@ -52,7 +51,6 @@ def strengthened(lora: Lora, strength: float) -> Lora:
 def choose_rule(
     adapters: Sequence[Adapter],
     method: Method,
-    params: RuleParams,
     load_gates: LoadGates,
     recorder: GateRecorder | None = None,
 ) -> Rule:
@@ -64,5 +62,5 @@ def choose_rule(
     if adapters and method == "gated":
         return Gated(load_gates(), recorder)
     if len(adapters) > 1 and method == "velocity":
-        return Velocity(params.velocity_factor, params.velocity_share)
+        return Velocity()
     return Direct()

@@ -4,6 +4,7 @@ data/fusion and its digest.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def train(
         raise MissingArtifact(
             f"{root / 'data/training.jsonl'} lists no training adapters: run `dvc repro dataset`"
         )
-    pipeline = models.load_pipeline(base)
+    pipeline = models.load_pipeline(replace(base, memory=None))  # gradients pass through all of it
     torch.manual_seed(params.seed)
     gates = fusion.build(pipeline.transformer.config, params.variant)
     trained_from = _trained_from(root, [*rows, *validation_rows], params, base)

@@ -153,8 +153,7 @@ class Collection:
 
         Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
         trained gates, which know the relevance of each hit, "velocity" adds what each changes in the velocity.
-        Default: `generation.method` in params.yaml, as the numbers of "velocity" are those of `generation.rules`. The
-        order of the hits does not matter.
+        Default: `generation.method` in params.yaml. The order of the hits does not matter.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
         Raises MissingArtifact if weights or gates are missing, MismatchError if they do not fit the pipeline, if the
@@ -197,9 +196,7 @@ class Collection:
         acting = [hit for hit in hits if hit.strength != 0]
         adapters = [to_adapter(hit, self._weights.load(hit.sha256, slots)) for hit in acting]
         method = method or generation.method
-        with attach(
-            pipeline, adapters, method, generation.rules, lambda: self._load_gates(slots)
-        ) as attached:
+        with attach(pipeline, adapters, method, lambda: self._load_gates(slots)) as attached:
             if generation.text_encoders:
                 parts = [(self._load_text(hit.sha256, pipeline), hit.strength) for hit in acting]
                 attached.push(attach_text_parts(pipeline, parts))

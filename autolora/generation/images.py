@@ -197,7 +197,7 @@ def draw(
     out. recorder: gets the means of the gates. on_step: as of `generate`.
     Raises MissingArtifact or MismatchError if gates or base model are missing, or the adapters do not fit it.
     """
-    rule = choose_rule(adapters, method, params.rules, lambda: generator.gates, recorder)
+    rule = choose_rule(adapters, method, lambda: generator.gates, recorder)
     pipeline = generator.pipeline
     with rule.attach(pipeline, adapters) as attached:
         if text_strengths:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from PIL import Image
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GateMeans, describe
-from autolora.params import GenerationParams, Method, ModelsParams, RuleParams
+from autolora.params import GenerationParams, Method, ModelsParams
 from autolora.records import Hit
 from autolora.wording import printable
 
@@ -57,6 +57,7 @@ def record_inputs(
             "pipeline": base.pipeline,
             "revision": base.pipeline_revision,
             "dtype": base.dtype,
+            "quantization": base.memory if base.memory in ("8bit", "4bit") else None,
         },
         "libraries": {name: version(name) for name in LIBRARIES},
         "generation": {name: value for name, value in asdict(params).items() if name != "method"},
@@ -142,18 +143,13 @@ def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
         ) from error
 
 
-def describe_method(method: Method, rules: Mapping[str, float], acting: int) -> str:
-    """Return a method of fusion with the numbers in its rule, as `velocity (velocity_factor 0.85, …)`.
-
-    rules: `generation.rules`. acting: number of adapters that act; a single one needs no rule.
-    """
+def describe_method(method: Method, acting: int) -> str:
+    """Return how adapters act together. acting: number of adapters that act; a single one needs no rule."""
     if acting == 0:
         return "none: no adapter acts"
     if acting == 1 and method not in ("direct", "gated"):
         return f"{method}: one adapter alone acts as its update"
-    names = [field.name for field in fields(RuleParams) if method == "velocity" and field.name in rules]
-    numbers = ", ".join(f"{name} {rules[name]:g}" for name in names)
-    return f"{method} ({numbers})" if numbers else method
+    return method
 
 
 def describe_strength(strength: float) -> str:
@@ -171,7 +167,7 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
         "prompt": provenance["prompt"],
         "prompt with trigger words": provenance.get("text", ""),
         "adapters": "\n".join(adapters) or "none: the base model alone",
-        "method": describe_method(provenance["method"], settings.get("rules", {}), _count_acting(provenance)),
+        "method": describe_method(provenance["method"], _count_acting(provenance)),
         MEAN_GATES: "\n".join(_describe_gates(provenance)),
         "seed": str(provenance["seed"]),
         "size": f"{settings['width']} x {settings['height']} px",

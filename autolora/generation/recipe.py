@@ -161,8 +161,6 @@ def _read_settings(recorded: Mapping[str, Any], params: Params) -> GenerationPar
     current = params.generation
     values = to_keys(current)
     values |= {name: recorded[name] for name in values if name in recorded}
-    rules = to_keys(current.rules)
-    values["rules"] = rules | {name: values["rules"][name] for name in rules if name in values["rules"]}
     settings = read_section(GenerationParams, values, "generation")
     for name, limit in (
         ("width", MAX_SIDE), ("height", MAX_SIDE), ("steps", MAX_STEPS), ("max_sequence_length", MAX_TOKENS),

@@ -121,7 +121,7 @@ def _text_pipeline(
         )
     return ModelsParams(
         pipeline=str(folder.absolute()), pipeline_revision=None, vlm="", vlm_revision=None, device="cpu",
-        dtype="float32", threads=0,
+        dtype="float32", threads=0, memory=None,
     )  # fmt: skip
 
 

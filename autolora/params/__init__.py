@@ -32,7 +32,6 @@ from autolora.params.use import (
     OperationParams,
     RefreshParams,
     RetrievalParams,
-    RuleParams,
     StorageParams,
 )
 from autolora.presets.encoder import EncoderVariant
@@ -41,7 +40,7 @@ __all__ = [
     "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "OperationParams", "Params",
-    "PoolParams", "RefreshParams", "RetrievalParams", "RuleParams", "StorageParams", "VllmParams", "load",
+    "PoolParams", "RefreshParams", "RetrievalParams", "StorageParams", "VllmParams", "load",
     "training_params",
 ]  # fmt: skip
 

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, TypeGuard, get_args
 
 from autolora.errors import MismatchError
 from autolora.records import Hit
-from autolora.storage.bounds import MAX_STRENGTH as MAX_STRENGTH
 from autolora.storage.bounds import Bound
 from autolora.storage.suggestions import did_you_mean
 from autolora.storage.validation import SHA256
@@ -16,6 +15,9 @@ Method = Literal["direct", "gated", "velocity"]
 METHODS: tuple[Method, ...] = get_args(Method)
 MAX_ACTING = 100
 """adapters of one image: each needs memory for its update, and the sum of more leaves nothing of any"""
+MAX_STRENGTH = 4.0
+"""largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
+number such as 80 is meant as percent"""
 MAX_SEED = 2**63 - 1
 """largest seed; the smallest is 0"""
 Acting = Annotated[

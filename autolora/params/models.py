@@ -1,9 +1,13 @@
 """The sections of the models: the base pipeline, the VLM and its servers, and the judges."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from autolora.storage.bounds import Bound, Count
+
+Memory = Literal["offload", "8bit", "4bit", "sequential"]
+MEMORY: tuple[Memory | None, ...] = (None, *get_args(Memory))
+"""in the order in which they are proposed: exact and fast, exact, close to it, less close, exact and slow"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +26,9 @@ class ModelsParams:
     """torch device of all models: cpu, or cuda for an NVIDIA GPU"""
     dtype: Literal["float32", "bfloat16", "float16"]
     """precision of the base pipeline"""
+    memory: Memory | None
+    """how images are drawn on a GPU that is too small for the base pipeline: with the part on the card that runs
+    (offload), or the layer (sequential), or with transformer and T5 in 8 or 4 bits; null: all parts are on the card"""
     threads: int
     """CPU threads of torch; 0 keeps torch's default"""
 

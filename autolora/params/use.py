@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autolora.params.limits import Acting, Method
-from autolora.storage.bounds import Count, Factor, Positive, Share, Side
+from autolora.storage.bounds import Count, Positive, Share, Side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,16 +18,6 @@ class RetrievalParams:
     min_relevance: Share
     """an adapter is selected if the probability that the prompt asks for what it does, beyond what the adapters
     selected before it do, is at least this"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RuleParams:
-    """The numbers in the rule of `velocity`; the other methods have none."""
-
-    velocity_factor: Factor
-    """c of v0 + c · Σ (v_i - v0); above 0 and at most 4, as a strength"""
-    velocity_share: float = 1.0
-    """share of the denoising steps, from the first; the others use the plain sum"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +38,6 @@ class GenerationParams:
     method: Method
     """how several adapters act together: as the sum of their updates (direct), through the gates (gated), or by the
     sum of what each changes in the predicted velocity (velocity)"""
-    rules: RuleParams
     text_encoders: bool
     """add an adapter's updates of the text encoders too, if its file has some"""
     batch: Count

@@ -74,14 +74,15 @@ class MetaPipeline:
 
 
 def pipeline(params: ModelsParams, parts: Sequence[str] = PARTS) -> MetaPipeline:
-    """Return these parts of the base pipeline.
+    """Return these parts of the base pipeline, and those that are there.
 
     Raises as `models.resolve`, and MissingArtifact if a config cannot be read.
     """
     known = _known(params.pipeline)
     if known is None:
         folder = models.resolve(params.pipeline, params.pipeline_revision, ("*/config.json",))
-        known = {part: _read(folder / part / "config.json") for part in parts}
+        there = [part for part in PARTS if part in parts or (folder / part / "config.json").is_file()]
+        known = {part: _read(folder / part / "config.json") for part in there}
     else:
         known = {**known, "transformer": models.transformer_config(params)}
     return MetaPipeline(known, models.dtype(params))
@@ -93,6 +94,15 @@ def vlm(params: ModelsParams | JudgesParams, dtype: torch.dtype) -> Any:
 
     config = _transformers_config(params.vlm, params.vlm_revision)
     return _build(lambda: AutoModelForImageTextToText.from_config(config), dtype)
+
+
+def captioner_bytes(params: ModelsParams) -> float:
+    """Return the bytes of the captioning model's weights: those of its files, or in 16 bits if it is a hub's.
+
+    Raises as `pipeline`.
+    """
+    files = sum(file.stat().st_size for file in Path(params.vlm).glob("*.safetensors"))
+    return float(files or weight_bytes(vlm(params, torch.bfloat16)))
 
 
 def judge_clip(params: JudgesParams) -> Any:

@@ -18,6 +18,7 @@ from autolora.planning.data_stages import (
     encode_all_texts,
     in_batch,
 )
+from autolora.planning.drawing import drawing_bytes, resident_bytes
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.passes import EncoderTraining
 from autolora.planning.tally import Tally
@@ -180,11 +181,15 @@ def experiments(setting: Setting) -> StageCost:
         return _nothing(setting, "experiments", "too few adapters")
     cases = pairs * CASES_PER_PAIR
     images = cases * IMAGES_PER_CASE * params.images
-    per_batch, peak = _generation_seconds(setting, generation)
+    per_batch, peaks = _generation_seconds(setting, generation)
     score, judges, judge_peak = _judging(setting, images)
     weights = setting.pipeline.size + judges
     added = _frozen_gate_bytes(setting) + ADAPTERS_PER_CASE * setting.work.file_bytes
-    memory, gpu_memory = setting.place(weights, added + max(peak, judge_peak))
+    memory, gpu_memory = setting.place(weights, added + max(*peaks, judge_peak))
+    if setting.machine.is_gpu:
+        kind = setting.params.models.memory
+        drawing = drawing_bytes(setting.pipeline, kind, *peaks)
+        gpu_memory = judges + added + max(drawing, resident_bytes(setting.pipeline, kind) + judge_peak)
     generate = math.ceil(images / generation.batch) * per_batch
     px = min(GRID_PX**2, generation.width * generation.height)
     return StageCost(
@@ -201,8 +206,11 @@ def experiments(setting: Setting) -> StageCost:
     )
 
 
-def _generation_seconds(setting: Setting, generation: GenerationParams) -> tuple[float, float]:
-    """Return the seconds of a batch of images, the mean of an experiment's methods, and the peak of memory."""
+def _generation_seconds(
+    setting: Setting, generation: GenerationParams
+) -> tuple[float, tuple[float, float, float]]:
+    """Return the seconds of a batch of images, the mean of an experiment's methods, and the peaks of memory beside
+    weights: of encoding prompts, denoising and decoding."""
     rank, pipeline, variant = setting.work.rank, setting.pipeline, setting.params.fusion.variant
     steps = [
         passes.denoising_step(pipeline, generation, 0, rank, None),
@@ -213,7 +221,7 @@ def _generation_seconds(setting: Setting, generation: GenerationParams) -> tuple
     decode = passes.decode_images(pipeline, generation)
     denoise = sum(setting.machine.seconds(step) for step in steps) / len(steps) * generation.steps
     seconds = denoise + setting.machine.seconds(texts) + setting.machine.seconds(decode)
-    return seconds, max(tally.peak for tally in (*steps, texts, decode))
+    return seconds, (texts.peak, max(step.peak for step in steps), decode.peak)
 
 
 def _judging(setting: Setting, images: int) -> tuple[float, float, float]:

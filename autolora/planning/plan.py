@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,10 +13,12 @@ from autolora.lora.slots import slots
 from autolora.params import Params
 from autolora.planning import data_stages, meta_models, model_stages
 from autolora.planning.cost import Setting, StageCost
+from autolora.planning.drawing import Needs, drawing_needs
 from autolora.planning.meta_models import weight_bytes
-from autolora.planning.rates import Rate, load_rates, machine
+from autolora.planning.rates import Rate, load_rates, machine, of_this_card
 from autolora.planning.workload import VALUE_BYTES, Workload, make_workload
 from autolora.stages import is_pipeline
+from autolora.vlm.server import BESIDE_WEIGHTS, MAX_SHARE
 
 ESTIMATES: tuple[Callable[[Setting], StageCost], ...] = (
     data_stages.crawl, data_stages.pool, data_stages.captions, data_stages.dataset,
@@ -44,6 +46,8 @@ class Plan:
     server_gpu_memory: float
     """that a vLLM server on the same card keeps all the time"""
     rates: Mapping[str, Rate]
+    drawing: Needs = field(default_factory=dict)
+    """bytes of the card for an image, for each value of models.memory; empty without a GPU"""
     own_files: bool = False
     """whether `autolora index` runs the stages, and no refresh"""
 
@@ -71,6 +75,7 @@ class Plan:
         """Return the plan as JSON values."""
         totals = {name: getattr(self, name) for name in ("seconds", "disk", "memory", "gpu_memory")}
         content = asdict(self) | {"total": totals}
+        content["drawing"] = {memory or "null": size for memory, size in self.drawing.items()}
         content["rates"] = {
             name: row | {"date": row["date"].isoformat()} for name, row in content["rates"].items()
         }
@@ -86,7 +91,7 @@ def make_plan(
 ) -> Plan:
     """Return the plan for adapters with a number of images each; arguments and errors as `make_setting`."""
     setting = make_setting(params, root, adapters, images_per_adapter, listed)
-    card = setting.rate("server_gpu_share") * setting.rate("gpu_memory_bytes")
+    work, is_gpu = setting.work, setting.machine.is_gpu
     return Plan(
         device=params.models.device,
         workload=setting.work,
@@ -94,7 +99,10 @@ def make_plan(
             estimate(setting) for estimate in (ESTIMATES_OF_OWN_FILES if setting.own_files else ESTIMATES)
         ),
         models_disk=_downloads(setting),
-        server_gpu_memory=card if setting.machine.is_gpu and has_server(params) else 0.0,
+        server_gpu_memory=_server_bytes(setting) if is_gpu and has_server(params) else 0.0,
+        drawing=drawing_needs(setting.pipeline, params.generation, work.rank, work.file_bytes)
+        if is_gpu
+        else {},
         rates=setting.rates,
         own_files=setting.own_files,
     )
@@ -115,7 +123,7 @@ def make_setting(
     """
     own_files = root is not None and not is_pipeline(root)
     parts = meta_models.PARTS_OF_SEARCH if own_files else meta_models.PARTS
-    rates, pipeline = load_rates(), meta_models.pipeline(params.models, parts)
+    rates, pipeline = of_this_card(load_rates(), params.models), meta_models.pipeline(params.models, parts)
     threads = params.models.threads or os.cpu_count() or 1
     canonical = slots(pipeline.configs["transformer"])
     return Setting(
@@ -135,6 +143,12 @@ def has_server(params: Params) -> bool:
     """Return whether params.yaml names a vLLM server on this machine."""
     hosts = [urlsplit(url).hostname for url in params.vllm.urls]
     return params.captions.engine == "vllm" and any(host in LOCAL_HOSTS for host in hosts)
+
+
+def _server_bytes(setting: Setting) -> float:
+    """Return what `autolora vllm` reserves of the card."""
+    weights = meta_models.captioner_bytes(setting.params.models)
+    return min(MAX_SHARE * setting.rate("gpu_memory_bytes"), weights + BESIDE_WEIGHTS)
 
 
 def _downloads(setting: Setting) -> float:

@@ -14,6 +14,7 @@ from autolora.gpu_memory import LOWER
 from autolora.params import Params
 from autolora.planning import model_stages
 from autolora.planning.cost import StageCost
+from autolora.planning.drawing import drawing_lack
 from autolora.planning.plan import Plan, make_setting
 from autolora.planning.workload import MIN_TRAINING_ADAPTERS
 from autolora.wording import counted
@@ -29,6 +30,7 @@ def find_risks(plan: Plan, params: Params, folder: Path) -> list[str]:
     return [
         *(() if plan.own_files else _training(plan, params)),
         *_card(plan),
+        *_drawing(plan, params),
         *_time(plan, math.inf if plan.own_files else params.refresh.timeout_h),
         *_requests(plan, params),
         *_space(plan, folder),
@@ -92,6 +94,12 @@ def _card(plan: Plan) -> Iterator[str]:
         for lack in _lacks(stage, card, math.inf, server):
             alone = ", or give the server a card of its own" if server else ""
             yield f"{lack}: lower {LOWER.get(stage.stage, 'its batch')}{alone}"
+
+
+def _drawing(plan: Plan, params: Params) -> Iterator[str]:
+    """Yield that an image does not fit on the card."""
+    if lack := drawing_lack(plan.drawing, params.models.memory, plan.rates["gpu_memory_bytes"].value):
+        yield ": ".join(lack)
 
 
 def _time(plan: Plan, limit: float) -> Iterator[str]:

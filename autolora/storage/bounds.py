@@ -4,10 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-MAX_STRENGTH = 4.0
-"""largest factor of an adapter's update: one many times as large as it was trained leaves nothing of an image, and a
-number such as 80 is meant as percent"""
-
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -29,7 +25,3 @@ Positive = Annotated[float, ABOVE_0]
 Share = Annotated[float, Bound("between 0 and 1, both allowed", lambda value: 0 <= value <= 1)]
 Side = Annotated[int, AT_LEAST_1, Bound("a multiple of 16 px", lambda value: value % 16 == 0)]
 """of an image"""
-Factor = Annotated[
-    float, Bound(f"above 0 and at most {MAX_STRENGTH:g}", lambda value: 0 < value <= MAX_STRENGTH)
-]
-"""of adapters' updates"""

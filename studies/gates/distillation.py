@@ -61,18 +61,17 @@ class Distillation:
         adapters: TrainingSet,
         sigmas: Tensor,
         params: FusionParams,
-        factor: float,
         folder: Path,
         trajectories: int = TRAJECTORIES,
     ) -> None:
         """pipeline: its transformer is frozen, as the adapters are. sigmas: (S,), descending: the noise levels of the
-        trajectories' steps. factor: c of the method.
+        trajectories' steps.
 
         folder: keeps trajectories; its name says what they were computed from.
         """
         self.pipeline, self.transformer = pipeline, pipeline.transformer
         self.adapters, self.sigmas, self.params = adapters, sigmas, params
-        self._factor, self._folder, self._sets = factor, folder, max(1, trajectories // IMAGES_PER_SET)
+        self._folder, self._sets = folder, max(1, trajectories // IMAGES_PER_SET)
         self._trajectories = lru_cache(SETS_IN_MEMORY)(self._read_trajectories)
         self._draw_set = lru_cache(None)(self._sample_set)
 
@@ -123,7 +122,7 @@ class Distillation:
     @torch.no_grad()
     def _compute(self, active: AdapterSet, number: int) -> dict[str, Tensor]:
         variant, named = self.params.variant, active.adapters[: active.named]
-        rule = Velocity(self._factor, share=1.0) if len(named) > 1 else Direct()
+        rule = Velocity() if len(named) > 1 else Direct()
         teachers = [
             Adapter(adapter.sha256, lora) for adapter, lora in zip(named, self._loras(named), strict=True)
         ]

@@ -20,7 +20,6 @@ from autolora.fusion.rules.gated import Gated
 from autolora.fusion.rules.velocity import Velocity
 from autolora.generation.images import generate_images
 from autolora.metrics.judges import detect
-from autolora.params import RuleParams
 from autolora.storage.files import append_rows, read_rows
 from autolora.storage.hashes import hash_value
 from studies.gates.cases import RELEVANT, SITUATIONS, Loaded, load_case
@@ -87,15 +86,13 @@ class Results:
             )
             for one in loaded
         ]
-        with attach(world.generator.pipeline, adapters, name, gates, params.rules):
+        with attach(world.generator.pipeline, adapters, name, gates):
             prompts = [case.prompt] * len(self._seeds)
             images = generate_images(world.generator.pipeline, prompts, self._seeds, params)
         return float(np.prod(detect(classifier, images, case.themes), axis=0).mean())
 
 
-def attach(
-    pipeline: Any, adapters: Sequence[Adapter], name: str, gates: Gates | None, rules: RuleParams
-) -> Attachment:
+def attach(pipeline: Any, adapters: Sequence[Adapter], name: str, gates: Gates | None) -> Attachment:
     """Let adapters act by one of PLAIN, or through gates; return what removes them."""
     if gates is not None:
         return Gated(gates).attach(pipeline, adapters)
@@ -104,5 +101,5 @@ def attach(
     if not chosen:
         return ExitStack()
     if name == "masked velocity sum" and len(chosen) > 1:
-        return Velocity(rules.velocity_factor, share=1.0).attach(pipeline, chosen)
+        return Velocity().attach(pipeline, chosen)
     return Direct().attach(pipeline, chosen)

@@ -14,6 +14,7 @@ from autolora.checkpoint import Checkpoint
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.interference import Interference
+from autolora.fusion.rules.velocity import FACTOR
 from autolora.fusion.stage import base_files, make_objective, training_sigmas
 from autolora.fusion.training import TrainingLoss, fit, held_out_loss
 from autolora.fusion.training_set import TrainingSet
@@ -122,7 +123,7 @@ class Shelf:
         pipeline, generation = world.generator.pipeline, world.params.generation
         if not distilled:
             return make_objective(pipeline, examples, params)
-        factor, num_steps = generation.rules.velocity_factor, generation.steps
+        num_steps = generation.steps
         num_image_tokens = examples.encode_images(examples.adapters[0]).shape[1]
         sigmas = training_sigmas(pipeline, variant.flow_shift, num_image_tokens)
         steps = torch.linspace(0, len(sigmas), num_steps + 1)[:-1].long()
@@ -131,13 +132,13 @@ class Shelf:
             files,
             params.image_size,
             num_steps,
-            factor,
+            FACTOR,
             variant.guidance,
             variant.flow_shift,
             params.seed,
         ]
         folder = world.cache / "trajectories" / hash_value(drawn_from)[:16]
-        return Distillation(pipeline, examples, sigmas[steps], params, factor, folder)
+        return Distillation(pipeline, examples, sigmas[steps], params, folder)
 
     def _unseen_loss(self, gates: Gates) -> float:
         """Return the loss of Eq. 10 on unseen adapters, with the preset `best`'s way of sampling for all gates."""

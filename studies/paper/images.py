@@ -131,13 +131,12 @@ class ImageCache:
         """Let the adapters of a recipe act."""
         if recipe.trained:
             return self._trained[recipe.trained].attach([part.sha256 for part in recipe.parts])
-        generator, rules = self._world.generator, self._world.params.generation.rules
+        generator = self._world.generator
         adapters = [Adapter(part.sha256, self._strengthened(part), part.relevance) for part in recipe.parts]
         return attach(
             generator.pipeline,
             adapters,
             recipe.method,
-            rules,
             lambda: self._shelf.load(recipe.gates, generator.slots),
         )
 

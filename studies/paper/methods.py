@@ -12,7 +12,6 @@ from autolora.fusion.install import Attachment
 from autolora.fusion.methods import LoadGates
 from autolora.fusion.rules import Adapter, Rule
 from autolora.params import METHODS as PRODUCT_METHODS
-from autolora.params import RuleParams
 from studies.paper.rules.composite import Composite
 from studies.paper.rules.dare import Dare
 from studies.paper.rules.factorwise import DareFactors, TiesFactors, check_ranks
@@ -59,20 +58,19 @@ def attach(
     pipeline: Any,
     adapters: Sequence[Adapter],
     method: Method,
-    params: RuleParams,
     load_gates: LoadGates,
     numbers: RuleNumbers = NUMBERS,
 ) -> Attachment:
     """Let adapters act in a pipeline by a method; return what removes them.
 
-    params: the numbers of `velocity`. load_gates: called for adapters and the method `gated` only. Raises as
+    load_gates: called for adapters and the method `gated` only. Raises as
     `autolora.fusion.methods.attach`; MismatchError if the method cannot combine the adapters.
     """
     for known in PRODUCT_METHODS:
         if method == known:
-            return product.attach(pipeline, adapters, known, params, load_gates)
+            return product.attach(pipeline, adapters, known, load_gates)
     if len(adapters) < 2:
-        return product.attach(pipeline, adapters, "direct", params, load_gates)
+        return product.attach(pipeline, adapters, "direct", load_gates)
     if check := CHECKS.get(method):
         check(adapters)
     return make_rule(method, numbers).attach(pipeline, adapters)

@@ -184,7 +184,7 @@ def test_methods_of_fusion_are_chosen_by_name(
         for hit, lora in zip(hits, loras, strict=True)
     ]
     base = draw(pipe)
-    with attach(pipe, adapters, "velocity", collection.settings.generation.rules, pytest.fail):
+    with attach(pipe, adapters, "velocity", pytest.fail):
         expected = draw(pipe)
     with collection.fuse(pipe, hits, method="velocity"):
         assert np.array_equal(draw(pipe), expected)

@@ -19,7 +19,6 @@ from autolora.params import METHODS, Method
 from autolora.records import Hit
 from tests.fusion.rules.adapters import HALF_OPEN, adapter, load_gates, run, scaled_up
 from tests.support.one_call import OneCall, build_transformer
-from tests.support.rule_params import RULES
 from tests.support.tiny_flux import CONFIG
 
 ADAPTERS = [adapter(1), adapter(2), adapter(3, share=0.5)]
@@ -49,7 +48,7 @@ def pipeline(transformer: Any) -> Iterator[OneCall]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_adapters_the_base_model_is_as_it_is(pipeline: OneCall, method: Method) -> None:
-    with attach(pipeline, [], method, RULES, pytest.fail):  # no gates are needed either
+    with attach(pipeline, [], method, pytest.fail):  # no gates are needed either
         assert torch.equal(pipeline(), pipeline())
         assert not any(module._forward_hooks for module in pipeline.transformer.modules())
     assert torch.equal(run(pipeline, [], method), pipeline())
@@ -94,7 +93,7 @@ def test_adapter_for_another_base_model_is_an_error(pipeline: OneCall, method: M
     other[name] = Factors(other[name].down[:, :-1], other[name].up, 1.0)
     adapters = [ADAPTERS[1], replace(ADAPTERS[0], lora=other)]
     with pytest.raises(MismatchError, match="another base model"):
-        attach(pipeline, adapters, method, RULES, load_gates)
+        attach(pipeline, adapters, method, load_gates)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -103,7 +102,7 @@ def test_adapter_for_a_base_model_with_more_blocks_is_an_error(pipeline: OneCall
     with pytest.raises(
         MismatchError, match=r"changes 'transformer_blocks\.9\.attn\.to_q', which the base model does"
     ):
-        attach(pipeline, [ADAPTERS[1], replace(ADAPTERS[0], lora=other)], method, RULES, load_gates)
+        attach(pipeline, [ADAPTERS[1], replace(ADAPTERS[0], lora=other)], method, load_gates)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -137,7 +136,7 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
     with pytest.raises(
         MismatchError, match=r"no gate of width 32 for slot 'transformer_blocks\.0\.attn\.to_q'"
     ):
-        attach(pipeline, ADAPTERS[:2], "gated", RULES, lambda: gates)
+        attach(pipeline, ADAPTERS[:2], "gated", lambda: gates)
 
 
 def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
@@ -145,7 +144,7 @@ def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
     with pytest.raises(
         ValueError, match=r"'velocty' \(did you mean 'velocity'\?\): give one of direct, gated, velocity"
     ):
-        attach(pipeline, ADAPTERS, unknown, RULES, load_gates)
+        attach(pipeline, ADAPTERS, unknown, load_gates)
 
 
 def hit(seed: int, strength: float) -> Hit:
@@ -159,6 +158,6 @@ def hit(seed: int, strength: float) -> Hit:
 def test_a_hit_acts_with_its_strength(pipeline: OneCall, method: Method) -> None:
     expected = run(pipeline, [replace(ADAPTERS[0], lora=strengthened(ADAPTERS[0].lora, 0.7))], method)
     acting = to_adapter(hit(1, 0.7), ADAPTERS[0].lora)
-    with attach(pipeline, [acting], method, RULES, load_gates):
+    with attach(pipeline, [acting], method, load_gates):
         assert torch.equal(pipeline(), expected)
     assert (acting.sha256, acting.relevance) == (f"{1:064x}", 0.2)

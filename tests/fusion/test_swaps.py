@@ -12,7 +12,6 @@ from autolora.fusion.methods import attach
 from autolora.params import METHODS
 from tests.fusion.rules.adapters import adapter, load_gates
 from tests.support.one_call import OneCall, build_transformer
-from tests.support.rule_params import RULES
 
 
 class Swaps:
@@ -62,9 +61,9 @@ def test_a_swap_leaves_the_base_bit_identical_and_no_memory(
     first = [adapter(10 * seed + number, rank=1 + number) for number in range(2 + seed % 3)]
     second = [adapter(10 * seed + number) for number in range(5, 7)]
     for method in METHODS:
-        with attach(swaps.pipeline, first, method, RULES, lambda: swaps.gates):
+        with attach(swaps.pipeline, first, method, lambda: swaps.gates):
             acting = swaps.pipeline()
-        with attach(swaps.pipeline, second, method, RULES, lambda: swaps.gates):
+        with attach(swaps.pipeline, second, method, lambda: swaps.gates):
             replaced = swaps.pipeline()
         assert not torch.equal(acting, replaced) and not torch.equal(replaced, swaps.output)
         assert torch.equal(swaps.pipeline(), swaps.output)

@@ -33,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generator(root: Path, bounds: PoolParams) -> Generator:
     base = ModelsParams(
         pipeline=str(save_pipeline(root / "flux")), pipeline_revision=None, vlm="", vlm_revision=None,
-        device="cpu", dtype="float32", threads=1,
+        device="cpu", dtype="float32", threads=1, memory=None,
     )  # fmt: skip
     return Generator(root, base, bounds)
 

@@ -7,12 +7,11 @@ from PIL import Image
 
 from autolora.generation.images import generate_images
 from autolora.params import GenerationParams
-from tests.support.rule_params import RULES
 from tests.support.tiny_flux import TOKENS
 
 PARAMS = GenerationParams(
     width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="gated",
-    rules=RULES, text_encoders=False, batch=2,
+    text_encoders=False, batch=2,
 )  # fmt: skip
 PROMPT = "a red ball"
 

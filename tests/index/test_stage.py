@@ -201,7 +201,7 @@ def test_the_tokenizer_is_that_of_the_encoders_pipeline(root: Path) -> None:
     tiny_text_encoder(root / "other", width=16)
     models = ModelsParams(
         pipeline="pipeline", pipeline_revision=None, vlm="", vlm_revision=None, device="cpu", dtype="float32",
-        threads=0,
+        threads=0, memory=None,
     )  # fmt: skip
     sync = stage.open_sync(root, BOUNDS, no_text_encoder)
     sync.save_tokenizer(models)

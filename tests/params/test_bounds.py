@@ -33,12 +33,6 @@ from tests.params.changed_params import changed
             r"fusion.overrides.max_active is 5 but must be between 2 and 4, both allowed",
         ),
         ("generation", "width", 0, r"generation.width is 0 but must be at least 1"),
-        (
-            "generation",
-            "rules",
-            {"velocity_factor": 0},
-            r"generation.rules.velocity_factor is 0.0 but must be above 0",
-        ),
         ("experiments", "pairs", -6, r"experiments.pairs is -6 but must be at least 1"),
         ("generation", "width", 100, r"generation.width is 100 but must be a multiple of 16 px"),
         (

@@ -69,7 +69,7 @@ def load_text_encoder(pipeline: Path) -> ClipTextEncoder:
     return models.load_text_encoder(
         ModelsParams(
             pipeline=str(pipeline), pipeline_revision=None, vlm="", vlm_revision=None, device="cpu",
-            dtype="float32", threads=1,
+            dtype="float32", threads=1, memory=None,
         )
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ def base(root: Path) -> ModelsParams:
     """Save a tiny pipeline in the root; return the section `models` that names it."""
     return ModelsParams(
         pipeline=str(save_pipeline(root / "flux")), pipeline_revision=None, vlm="", vlm_revision=None,
-        device="cpu", dtype="float32", threads=1,
+        device="cpu", dtype="float32", threads=1, memory=None,
     )  # fmt: skip
 
 

@@ -11,10 +11,9 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.methods import attach
 from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Factors, Lora
-from autolora.params import Method, RuleParams
+from autolora.params import Method
 from autolora.presets.fusion import FUSION
 from tests.support.one_call import OneCall
-from tests.support.rule_params import RULES
 from tests.support.tiny_flux import CONFIG, random_lora
 
 HALF_OPEN = replace(FUSION["best"], init_std=0.5, init_bias=0.0, relevance_weight=2.0)
@@ -30,9 +29,9 @@ def load_gates() -> Gates:
     return fusion.build(CONFIG, HALF_OPEN).requires_grad_(False)
 
 
-def run(pipeline: OneCall, adapters: Sequence[Adapter], method: Method, params: RuleParams = RULES) -> Tensor:
+def run(pipeline: OneCall, adapters: Sequence[Adapter], method: Method) -> Tensor:
     """Return the output (2, 4, 16) of a call with adapters."""
-    with attach(pipeline, adapters, method, params, load_gates):
+    with attach(pipeline, adapters, method, load_gates):
         return pipeline()
 
 

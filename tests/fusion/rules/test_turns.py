@@ -1,7 +1,6 @@
 """Rules with several passes per call, or that act by the step, such as velocity."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,13 @@ from autolora.fusion.install import fused
 from autolora.fusion.methods import attach
 from autolora.fusion.rules.steps import DenoisingSteps, Step
 from autolora.fusion.rules.turns import Acting, attach_by_turns, only
-from autolora.params import RuleParams
+from autolora.fusion.rules.velocity import FACTOR
 from tests.fusion.rules.adapters import adapter, load_gates, run
 from tests.support.one_call import OneCall, Scheduler, build_transformer
-from tests.support.rule_params import RULES
 from tests.support.tiny_flux import TOKENS, build_pipeline
 
 ADAPTERS = [adapter(1), adapter(2, rank=5, share=0.5), adapter(3, share=0.3)]
 STEPS = 4
-HALF = replace(RULES, velocity_share=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +38,8 @@ def test_velocity_adds_what_each_adapter_changes_alone(transformer: Any) -> None
     pipeline = OneCall(transformer)
     base = alone(pipeline)
     changes = sum(alone(pipeline, i) - base for i in range(3))
-    output = run(pipeline, ADAPTERS, "velocity", replace(RULES, velocity_factor=0.6))
-    torch.testing.assert_close(output, base + 0.6 * changes, atol=1e-5, rtol=1e-5)
+    output = run(pipeline, ADAPTERS, "velocity")
+    torch.testing.assert_close(output, base + FACTOR * changes, atol=1e-5, rtol=1e-5)
     assert (output - alone(pipeline, 0, 1, 2)).abs().max() > 0.01, "it is not the sum of the updates"
 
 
@@ -60,22 +57,13 @@ def test_the_output_has_the_type_of_the_transformer_s_own(transformer: Any) -> N
 
     transformer.forward = forward
     try:
-        with attach(pipeline, ADAPTERS[:2], "velocity", RULES, load_gates):
+        with attach(pipeline, ADAPTERS[:2], "velocity", load_gates):
             handle = transformer.register_forward_hook(record)
             assert torch.equal(pipeline(), expected)
             handle.remove()
     finally:
         del transformer.forward
     assert torch.equal(seen[0].sample, expected)
-
-
-def test_velocity_goes_on_with_the_plain_sum_after_its_share_of_the_steps(transformer: Any) -> None:
-    late = OneCall(transformer, step=5, steps=10)
-    assert torch.equal(run(late, ADAPTERS, "velocity", HALF), alone(late, 0, 1, 2))
-    early = OneCall(transformer, step=4, steps=10)
-    torch.testing.assert_close(
-        run(early, ADAPTERS, "velocity", HALF), run(early, ADAPTERS, "velocity"), atol=1e-6, rtol=1e-6
-    )
 
 
 def draw(pipe: Any, *, true_cfg: bool = False, **arguments: Any) -> np.ndarray[Any, Any]:
@@ -106,10 +94,10 @@ def sum_of_changes(transformer: Any, factor: float) -> Callable[..., tuple[Tenso
 def test_a_negative_prompt_is_combined_as_the_prompt(true_cfg: bool) -> None:
     pipe = build_pipeline()
     base = draw(pipe, true_cfg=true_cfg)
-    with attach(pipe, ADAPTERS[:2], "velocity", RULES, load_gates):
+    with attach(pipe, ADAPTERS[:2], "velocity", load_gates):
         output = draw(pipe, true_cfg=true_cfg)
     assert np.array_equal(draw(pipe, true_cfg=true_cfg), base)
-    pipe.transformer.forward = sum_of_changes(pipe.transformer, RULES.velocity_factor)
+    pipe.transformer.forward = sum_of_changes(pipe.transformer, FACTOR)
     expected = draw(pipe, true_cfg=true_cfg)
     assert np.abs(output - expected).max() * 255 < 0.01
     assert np.abs(output - base).max() * 255 > 5
@@ -153,8 +141,11 @@ def test_a_call_outside_the_steps_of_the_pipeline_is_an_error(transformer: Any) 
     wrong[2].timesteps += 50  # type: ignore[union-attr]
     for scheduler in wrong:
         pipeline.scheduler = scheduler
-        with pytest.raises(MismatchError, match="outside the steps of the pipeline"):
-            run(pipeline, ADAPTERS, "velocity", HALF)
+        with (
+            record_steps(pipeline)[1],
+            pytest.raises(MismatchError, match="outside the steps of the pipeline"),
+        ):
+            pipeline()
         assert not torch.equal(run(pipeline, ADAPTERS, "velocity"), pipeline()), "it needs no step"
 
 
@@ -176,10 +167,9 @@ def test_several_passes_and_a_cache_of_features_are_an_error(transformer: Any) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("params", [RULES, HALF], ids=["passes", "passes, then a sum"])
-def test_compiled_transformers(params: RuleParams) -> None:
+def test_compiled_transformers() -> None:
     pipeline = OneCall(build_transformer())
-    plain, expected = pipeline(), run(pipeline, ADAPTERS, "velocity", params)
+    plain, expected = pipeline(), run(pipeline, ADAPTERS, "velocity")
     pipeline.transformer = torch.compile(pipeline.transformer, backend="eager")
-    torch.testing.assert_close(run(pipeline, ADAPTERS, "velocity", params), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(run(pipeline, ADAPTERS, "velocity"), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(pipeline(), plain, atol=1e-5, rtol=1e-5)

@@ -10,6 +10,7 @@ import torch
 from autolora.fusion import store as fusion
 from autolora.fusion.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion.install import fused
+from autolora.fusion.rules.velocity import FACTOR
 from autolora.fusion.training import fit, held_out_loss
 from autolora.params import FusionParams
 from studies.gates.distillation import IMAGES_PER_SET, Distillation, draw
@@ -25,7 +26,7 @@ from tests.support.gate_training import (
 from tests.support.tiny_flux import CONFIG, build_pipeline
 
 STEPS = SIGMAS[::10]
-FACTOR, TRAJECTORIES = 0.85, 8
+TRAJECTORIES = 8
 PARAMS = replace(
     fusion_params(single_share=0.0, global_rank=0, init_bias=0.0, learning_rate=0.05),
     relevance_noise=0.0,
@@ -40,7 +41,7 @@ def pipeline() -> Any:
 
 
 def distillation(pipeline: Any, params: FusionParams, folder: Path) -> Distillation:
-    return Distillation(pipeline, training_set(), STEPS, params, FACTOR, folder, TRAJECTORIES)
+    return Distillation(pipeline, training_set(), STEPS, params, folder, TRAJECTORIES)
 
 
 def recorded(folder: Path) -> list[dict[str, torch.Tensor]]:

@@ -81,14 +81,13 @@ def predict(pipeline: Any) -> torch.Tensor:
     ("name", "relevant"), [*zip(PLAIN, [("a", "b"), ("a", "b", "c"), ("a", "b")], strict=True)]
 )
 def test_the_mask_leaves_out_what_seems_irrelevant(pipeline: Any, name: str, relevant: Sequence[str]) -> None:
-    rules = replace(SHIPPED.generation.rules, velocity_factor=1.0)
     loaded = [Adapter(key, LORAS[key], score) for key, score in (("a", 0.9), ("b", 0.6), ("c", 0.4))]
     chosen = [Adapter(key, LORAS[key], 1.0) for key in relevant]
-    with attach(pipeline, loaded, name, None, rules):
+    with attach(pipeline, loaded, name, None):
         found = predict(pipeline)
-    with attach(pipeline, chosen, "masked velocity sum" if "velocity" in name else "sum", None, rules):
+    with attach(pipeline, chosen, "masked velocity sum" if "velocity" in name else "sum", None):
         torch.testing.assert_close(found, predict(pipeline))
-    with attach(pipeline, [replace(adapter, relevance=0.1) for adapter in loaded], "masked sum", None, rules):
+    with attach(pipeline, [replace(adapter, relevance=0.1) for adapter in loaded], "masked sum", None):
         base = predict(pipeline)
     torch.testing.assert_close(base, predict(pipeline))
     assert not torch.allclose(base, found)

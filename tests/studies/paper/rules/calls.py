@@ -8,7 +8,6 @@ from autolora.fusion.rules import Adapter
 from studies.paper.methods import Method, RuleNumbers, attach
 from tests.fusion.rules.adapters import load_gates
 from tests.support.one_call import OneCall
-from tests.support.rule_params import RULES
 
 DENSE = RuleNumbers(density=0.5, drop=0.1)
 """tiny matrices have few values, so that more of them must stay"""
@@ -18,5 +17,5 @@ def run(
     pipeline: OneCall, adapters: Sequence[Adapter], method: Method, numbers: RuleNumbers = DENSE
 ) -> Tensor:
     """Return the output (2, 4, 16) of a call with adapters."""
-    with attach(pipeline, adapters, method, RULES, load_gates, numbers):
+    with attach(pipeline, adapters, method, load_gates, numbers):
         return pipeline()

@@ -18,7 +18,6 @@ from tests.fusion.rules.adapters import adapter, load_gates, scaled_up
 from tests.fusion.rules.adapters import run as run_product
 from tests.studies.paper.rules.calls import DENSE, run
 from tests.support.one_call import OneCall, build_transformer
-from tests.support.rule_params import RULES
 
 ADAPTERS = [adapter(1), adapter(2), adapter(3, share=0.5)]
 OTHERS = [method for method in METHODS if method not in PRODUCT_METHODS]
@@ -84,7 +83,7 @@ def test_adapter_for_another_base_model_is_an_error(pipeline: OneCall, method: M
     other = ADAPTERS[0].lora | {name: Factors(factors.down[:, :-1], factors.up, 1.0)}
     adapters = [ADAPTERS[1], replace(ADAPTERS[0], lora=other)]
     with pytest.raises(MismatchError, match="another base model"):
-        attach(pipeline, adapters, method, RULES, load_gates)
+        attach(pipeline, adapters, method, load_gates)
 
 
 @pytest.mark.parametrize("method", [method for method in OTHERS if method not in OF_WHOLE_UPDATE])

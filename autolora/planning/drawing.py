@@ -1,0 +1,91 @@
+"""The memory of the card that drawing an image needs, for each value of `models.memory`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from autolora import models
+from autolora.params import GenerationParams
+from autolora.params.models import MEMORY, Memory
+from autolora.planning import passes
+from autolora.planning.meta_models import PARTS, MetaPipeline, weight_bytes
+
+BYTES_PER_WEIGHT = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
+"""of the linears of quantized parts; with 4 bits, a scale in float32 for each block of 64"""
+KEPT_LINEAR = "wo"
+"""linears of T5 that transformers never quantizes"""
+GB = 1e9
+CONTEXT_BYTES = 0.8e9
+"""of the card for CUDA's context and the gaps between tensors; assumed"""
+FEW_ADAPTERS = 3
+
+Needs = Mapping[Memory | None, float]
+"""bytes of the card for each setting"""
+
+
+def resident_bytes(pipeline: MetaPipeline, memory: Memory | None) -> float:
+    """Return the bytes of weights that stay on the card between images."""
+    if memory in ("offload", "sequential"):
+        return 0.0
+    return sum(_part_bytes(pipeline, part, memory) for part in PARTS)
+
+
+def drawing_bytes(
+    pipeline: MetaPipeline, memory: Memory | None, texts: float, step: float, decode: float
+) -> float:
+    """Return the most bytes of the card while an image is drawn, without adapters.
+
+    texts, step, decode: bytes that encoding a prompt, a denoising step and decoding need beside weights.
+    """
+    phases = {"text_encoder_2": texts, "transformer": step, "vae": decode}
+    resident = resident_bytes(pipeline, memory)
+    loads = {"offload": weight_bytes, "sequential": _largest_layer}
+    load = loads.get(memory or "", lambda part: 0)
+    return max(resident + load(getattr(pipeline, part)) + beside for part, beside in phases.items())
+
+
+def drawing_needs(pipeline: MetaPipeline, params: GenerationParams, rank: int, adapter: float) -> Needs:
+    """Return the memory of the card for one image with three adapters, of a rank and of so many bytes each.
+
+    It is empty if the pipeline has not all parts, such as that of a pretrained encoder.
+    """
+    if not set(PARTS) <= pipeline.configs.keys():
+        return {}
+    one = replace(params, batch=1)
+    texts = passes.encode_texts(pipeline, 1, one.max_sequence_length).peak
+    step = passes.denoising_step(pipeline, one, FEW_ADAPTERS, rank, None).peak
+    decode = passes.decode_images(pipeline, one).peak
+    beside = CONTEXT_BYTES + FEW_ADAPTERS * adapter
+    return {memory: beside + drawing_bytes(pipeline, memory, texts, step, decode) for memory in MEMORY}
+
+
+def drawing_lack(needs: Needs, memory: Memory | None, card: float) -> tuple[str, str] | None:
+    """Return what an image needs and a card of so many bytes does not have, and what to do; None if it fits."""
+    if not needs or needs[memory] <= card:
+        return None
+    fitting = [other for other, size in needs.items() if size <= card]
+    remedy = "draw on a larger card; the index and searches do not need it"
+    if fitting:
+        remedy = f"set models.memory: {fitting[0] or 'null'} in params.yaml, with which it is {needs[fitting[0]] / GB:.1f} GB"
+    what = f"an image (`autolora generate`, the page) needs {needs[memory] / GB:.1f} GB of GPU memory with models.memory: "
+    return f"{what}{memory or 'null'}, and the card has {card / GB:.1f}", remedy
+
+
+def _part_bytes(pipeline: MetaPipeline, part: str, memory: Memory | None) -> float:
+    """Return the bytes of a part's weights as `models.load_pipeline` loads them."""
+    module = getattr(pipeline, part)
+    size = float(weight_bytes(module))
+    if memory not in BYTES_PER_WEIGHT or part not in models.QUANTIZED_PARTS:
+        return size
+    quantized = [
+        linear.weight
+        for name, linear in module.named_modules()
+        if isinstance(linear, nn.Linear) and not name.endswith(KEPT_LINEAR)
+    ]
+    return size - sum(weight.nbytes - weight.numel() * BYTES_PER_WEIGHT[memory] for weight in quantized)
+
+
+def _largest_layer(module: nn.Module) -> float:
+    """Return the bytes of the largest module without its children."""
+    return max(sum(weight.nbytes for weight in layer.parameters(recurse=False)) for layer in module.modules())
