@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from autolora.errors import OutOfMemory
 
 GB = 1e9
+Needs = Mapping[str | None, float]
+"""value of models.memory -> bytes of the card that an image needs, in the order in which they are proposed"""
 LOWER = {
     "captions": "captions.batch, or caption on a server (captions.engine: vllm)",
     "encoder": "encoder.overrides.batch, or set encoder.overrides.projections: type or encoder.overrides.probe: sketch",
@@ -28,6 +30,23 @@ def card_bytes() -> float | None:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return min(float(line) for line in answer.stdout.split()) * 2**20
     return None
+
+
+def drawing_lack(needs: Needs, memory: str | None, card: float) -> tuple[str, str] | None:
+    """Return what an image needs and a card of so many bytes does not have, and what to do; None if it fits."""
+    if not needs or needs[memory] <= card:
+        return None
+    what = (
+        f"an image (`autolora generate`, the page) needs {needs[memory] / GB:.1f} GB of GPU memory with models.memory: "
+        f"{memory or 'null'}, and the card has {card / GB:.1f}"
+    )
+    for other, size in needs.items():
+        if size <= card:
+            return (
+                what,
+                f"set models.memory: {other or 'null'} in params.yaml, which needs {size / GB:.1f} GB",
+            )
+    return what, "draw on a larger card; the index and searches do not need it"
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def init(
     from autolora.local.settings import new_project
 
     path = new_project(Path.cwd(), folder, encoder)
+    _announce_device(path)
     print(f"wrote {path}; next: `autolora index{'' if folder else ' FOLDER'}`")
 
 
@@ -124,6 +125,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
             check_text_encoder(encoder)
         path = new_project(here, folder, encoder)
         announce(f"wrote {path}")
+        _announce_device(path)
         return path
     if is_pipeline(root):
         raise ParamsError(
@@ -212,3 +214,12 @@ def _names(ids: Sequence[str]) -> str:
 
 def _count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _announce_device(path: Path) -> None:
+    """Say on what the models of a new project run."""
+    from autolora.params import load
+
+    device = load(path).models.device
+    found = "no GPU that torch can use" if device == "cpu" else "a GPU"
+    announce(f"models run on {device}, because this machine has {found} (models.device)")

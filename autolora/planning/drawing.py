@@ -1,11 +1,11 @@
 """The memory of the card that drawing an image needs, for each value of `models.memory`."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import nn
 
 from autolora import models
+from autolora.gpu_memory import Needs
 from autolora.params import GenerationParams
 from autolora.params.models import MEMORY, Memory
 from autolora.planning import passes
@@ -15,13 +15,9 @@ BYTES_PER_WEIGHT = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """of the linears of quantized parts; with 4 bits, a scale in float32 for each block of 64"""
 KEPT_LINEAR = "wo"
 """linears of T5 that transformers never quantizes"""
-GB = 1e9
 CONTEXT_BYTES = 0.8e9
 """of the card for CUDA's context and the gaps between tensors; assumed"""
 FEW_ADAPTERS = 3
-
-Needs = Mapping[Memory | None, float]
-"""bytes of the card for each setting"""
 
 
 def resident_bytes(pipeline: MetaPipeline, memory: Memory | None) -> float:
@@ -58,18 +54,6 @@ def drawing_needs(pipeline: MetaPipeline, params: GenerationParams, rank: int, a
     decode = passes.decode_images(pipeline, one).peak
     beside = CONTEXT_BYTES + FEW_ADAPTERS * adapter
     return {memory: beside + drawing_bytes(pipeline, memory, texts, step, decode) for memory in MEMORY}
-
-
-def drawing_lack(needs: Needs, memory: Memory | None, card: float) -> tuple[str, str] | None:
-    """Return what an image needs and a card of so many bytes does not have, and what to do; None if it fits."""
-    if not needs or needs[memory] <= card:
-        return None
-    fitting = [other for other, size in needs.items() if size <= card]
-    remedy = "draw on a larger card; the index and searches do not need it"
-    if fitting:
-        remedy = f"set models.memory: {fitting[0] or 'null'} in params.yaml, with which it is {needs[fitting[0]] / GB:.1f} GB"
-    what = f"an image (`autolora generate`, the page) needs {needs[memory] / GB:.1f} GB of GPU memory with models.memory: "
-    return f"{what}{memory or 'null'}, and the card has {card / GB:.1f}", remedy
 
 
 def _part_bytes(pipeline: MetaPipeline, part: str, memory: Memory | None) -> float:

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 import torch
 
+from autolora.gpu_memory import Needs
 from autolora.lora.slots import slots
 from autolora.params import Params
 from autolora.planning import data_stages, meta_models, model_stages
 from autolora.planning.cost import Setting, StageCost
-from autolora.planning.drawing import Needs, drawing_needs
+from autolora.planning.drawing import drawing_needs
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.rates import Rate, load_rates, machine, of_this_card
 from autolora.planning.workload import VALUE_BYTES, Workload, make_workload

@@ -10,11 +10,10 @@ import psutil
 import torch
 
 from autolora.errors import ParamsError
-from autolora.gpu_memory import LOWER
+from autolora.gpu_memory import LOWER, drawing_lack
 from autolora.params import Params
 from autolora.planning import model_stages
 from autolora.planning.cost import StageCost
-from autolora.planning.drawing import drawing_lack
 from autolora.planning.plan import Plan, make_setting
 from autolora.planning.workload import MIN_TRAINING_ADAPTERS
 from autolora.wording import counted

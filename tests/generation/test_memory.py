@@ -80,7 +80,7 @@ def test_a_quantized_base_model_is_fused_with_adapters(
 
 
 def test_bits_need_a_gpu_and_a_library(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ParamsError, match="models.memory is 8bit but models.device is cpu"):
+    with pytest.raises(ParamsError, match="is 8bit but models"):
         with_memory(generator, "8bit").pipeline  # noqa: B018
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     with pytest.raises(MissingArtifact, match="4bit, which needs bitsandbytes: pip install bitsandbytes"):

@@ -10,9 +10,9 @@ from typing import get_args
 import pytest
 
 from autolora.params import load
-from autolora.planning.rates import PATH, Rate, load_rates, machine
+from autolora.planning import rates as rates_module
+from autolora.planning.rates import PATH, Rate, load_rates, machine, of_this_card
 from autolora.planning.tally import Tally
-from autolora.vlm.server import GPU_SHARE
 
 ROOT = Path(__file__).parents[2]
 RATES = load_rates()
@@ -47,5 +47,10 @@ def test_a_processor_does_one_thing_after_the_other_and_a_gpu_both() -> None:
     assert machine(replace(MODELS, device="cuda"), RATES, threads=2).flops_per_s < gpu.flops_per_s
 
 
-def test_the_servers_share_is_that_of_its_options() -> None:
-    assert RATES["server_gpu_share"].value == GPU_SHARE
+def test_the_card_is_the_one_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = replace(MODELS, device="cuda")
+    monkeypatch.setattr(rates_module, "card_bytes", lambda: 24e9)
+    assert of_this_card(RATES, MODELS) == RATES, "none is used"
+    assert of_this_card(RATES, on_gpu)["gpu_memory_bytes"].value == 24e9
+    monkeypatch.setattr(rates_module, "card_bytes", lambda: None)
+    assert of_this_card(RATES, on_gpu) == RATES

