@@ -282,15 +282,15 @@ def load_pipeline(params: ModelsParams) -> Any:
             folder, dtype=dtype(params), quantization_config=quantization
         )
     pipeline.set_progress_bar_config(disable=True)
-    parts = (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
-    for part in parts:
+    modules = (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)
+    for part in modules:
         part.eval().requires_grad_(False)
     if params.memory == "offload":
         pipeline.enable_model_cpu_offload(device=params.device)
     elif params.memory == "sequential":
         from accelerate import cpu_offload
 
-        for part in parts:  # as `enable_sequential_cpu_offload`, which fails on the CPU
+        for part in modules:  # as `enable_sequential_cpu_offload`, which fails on the CPU
             cpu_offload(part, torch.device(params.device))
     else:
         pipeline.to(params.device)

@@ -15,7 +15,7 @@ from autolora.doctor import Setting
 from autolora.doctor.card import NEEDS, card
 from autolora.gpu_memory import drawing_lack
 from autolora.params import load
-from autolora.params.models import MEMORY
+from autolora.params.models import MEMORY, Memory
 from autolora.planning import meta_models
 from autolora.planning.drawing import drawing_needs
 from autolora.vlm import server
@@ -29,7 +29,7 @@ QWEN = 16.6e9
 
 @pytest.mark.parametrize(("size", "share", "memory"), [(24, 0.9, "8bit"), (48, 0.5, None), (80, 0.3, None)])
 def test_what_a_card_gets(
-    size: int, share: float, memory: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, share: float, memory: Memory | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert server.share_of_card("a model", QWEN, size * 1e9) == share
     monkeypatch.setattr("autolora.doctor.card.card_bytes", lambda: size * 1e9)

@@ -1,5 +1,6 @@
 """The memory of the card that drawing an image needs, for each value of `models.memory`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
@@ -36,8 +37,8 @@ def drawing_bytes(
     """
     phases = {"text_encoder_2": texts, "transformer": step, "vae": decode}
     resident = resident_bytes(pipeline, memory)
-    loads = {"offload": weight_bytes, "sequential": _largest_layer}
-    load = loads.get(memory or "", lambda part: 0)
+    loads: dict[str, Callable[[nn.Module], float]] = {"offload": weight_bytes, "sequential": _largest_layer}
+    load = loads.get(memory or "", lambda part: 0.0)
     return max(resident + load(getattr(pipeline, part)) + beside for part, beside in phases.items())
 
 
