@@ -37,8 +37,9 @@ def drawing_bytes(
     """
     phases = {"text_encoder_2": texts, "transformer": step, "vae": decode}
     resident = resident_bytes(pipeline, memory)
-    loads: dict[str, Callable[[nn.Module], float]] = {"offload": weight_bytes, "sequential": _largest_layer}
-    load = loads.get(memory or "", lambda part: 0.0)
+    load: Callable[[nn.Module], float] = lambda part: 0.0  # noqa: E731
+    if memory in ("offload", "sequential"):
+        load = weight_bytes if memory == "offload" else _largest_layer
     return max(resident + load(getattr(pipeline, part)) + beside for part, beside in phases.items())
 
 
