@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast studies quantized soak check deps bench playground playground-report playground-128 constraints
+.PHONY: help demo test test-others test-all quantized vllm soak check deps bench playground playground-report playground-128 constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -15,20 +15,26 @@ help:                        ## list these commands
 demo: .venv/installed        ## run the pipeline on the playground, refresh it a day later, search, generate (8 minutes)
 	python -m playground.demo
 
-test: .venv/installed        ## run all tests, with real servers (30 to 60 minutes)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --ignore tests/studies
+SUITE = core
 
-fast: .venv/installed        ## run the quick unit tests only (2.5 minutes)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile -m "not integration and not slow" --ignore tests/studies
+test: .venv/installed        ## run the tests of each day, with real servers (8 minutes); SUITE=NAME: another suite
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --suite $(SUITE)
 
-studies: .venv/installed     ## run the tests of the studies, which repeat the paper's experiments (3 minutes)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder tests/studies
+test-others: .venv/installed ## run the other suites of tests/support/suites.py, one after another (30 minutes)
+	@suites=$$(python -m tests.support.suites) || exit 1; failed=; for suite in $$suites; do \
+		echo "suite $$suite"; $(MAKE) --no-print-directory test SUITE=$$suite || failed="$$failed $$suite"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+test-all: test test-others   ## run all tests but those that install libraries: `test` and `test-others`
 
 quantized: .venv/installed   ## run the tests of quantized pipelines, with libraries that .venv does not hold (1 minute)
 	pip install --quiet --no-deps --upgrade --target cache/quantized $$(python -c "import tomllib; \
 		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['quantized'])")
 	PYTHONPATH=cache/quantized python -W ignore -c "import bitsandbytes, torchao"
 	PYTHONPATH=cache/quantized OMP_NUM_THREADS=1 pytest tests/collection/test_pipelines.py tests/generation/test_memory.py -k quantize
+
+vllm: .venv/installed        ## run the tests of a vLLM server, which is installed into .venv-vllm (gigabytes)
+	OMP_NUM_THREADS=1 pytest --durations=30 --suite vllm
 
 soak: .venv/installed        ## run the long tests with all their seeds, resumable: metrics/soak.json (hours)
 	pytest --soak $(TESTS)

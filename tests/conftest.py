@@ -1,6 +1,7 @@
-"""Long tests (tests/support/soak.py): the marker `long` and the options --soak and --seed. A tiny text encoder."""
+"""Which tests run: suites (tests/support/suites.py), and long tests (tests/support/soak.py). A tiny text encoder."""
 
 import os
+from itertools import compress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -8,13 +9,15 @@ import pytest
 from werkzeug.serving import BaseWSGIServer
 
 from tests.support.soak import each_seed, run_seeds, soak
+from tests.support.suites import LIMITS_S, SUITES, is_core, order, suite_of
 
 if TYPE_CHECKING:
     from autolora.models import ClipTextEncoder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --soak and --seed."""
+    """Add --suite, --soak and --seed."""
+    parser.addoption("--suite", choices=[*SUITES, "all"], help="run only the tests of a suite")
     parser.addoption("--soak", action="store_true", help="run only the long tests, with all their seeds")
     parser.addoption("--seed", type=int, help="run only the long tests, with this seed")
 
@@ -47,12 +50,33 @@ def seed() -> int:
     return 0
 
 
+@pytest.hookimpl(trylast=True)  # after tests/integration has marked its tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect all other tests if --soak or --seed is given."""
+    """Keep the tests that the options ask for, in the order of their suite, and limit the time of each."""
+    asked = [is_asked(item, config) for item in items]
+    config.hook.pytest_deselected(items=[item for item, kept in zip(items, asked, strict=True) if not kept])
+    items[:] = compress(items, asked)
+    if (suite := config.getoption("suite")) in SUITES:
+        items.sort(key=lambda item: order(item, suite))
+    for item in items:
+        limits = [seconds for marker, seconds in LIMITS_S.items() if item.get_closest_marker(marker)]
+        if config.getoption("soak"):
+            item.add_marker(pytest.mark.timeout(0), append=False)
+        elif limits and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(max(limits)))
+
+
+def is_asked(item: pytest.Item, config: pytest.Config) -> bool:
+    """Return whether a test runs: a long test with --soak or --seed, one of --suite, or one of -m.
+
+    Without options these are the quick tests, those marked `core`, and all of a file or test that is named.
+    """
     if config.getoption("soak") or config.getoption("seed") is not None:
-        short = [item for item in items if item.get_closest_marker("long") is None]
-        config.hook.pytest_deselected(items=short)
-        items[:] = [item for item in items if item not in short]
+        return item.get_closest_marker("long") is not None
+    if (suite := config.getoption("suite")) is not None:
+        return suite in ("all", suite_of(item))
+    named = {(config.invocation_params.dir / name.partition("::")[0]).resolve() for name in config.args}
+    return bool(config.getoption("markexpr")) or is_core(item) or item.path in named
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -186,10 +186,9 @@ def test_a_command_can_be_interrupted(repository: Path) -> None:
     (repository / "cache/index").mkdir(
         parents=True
     )  # so that a search waits for the index to be complete again
-    wait = WAIT.replace("time.sleep", "sleep")
     code = (
-        "from time import sleep; from autolora.__main__ import main; from autolora.index import served; "
-        f"served.time.sleep = lambda _: (print('ready'), {wait}); main()"
+        "import time, types; from autolora.__main__ import main; from autolora.index import served; "
+        f"served.time = types.SimpleNamespace(sleep=lambda _: (print('ready'), {WAIT})); main()"
     )
     process = start([sys.executable, "-c", code, "search", "a cat"], repository)
     assert process.stdout and process.stdout.readline() == "ready\n"

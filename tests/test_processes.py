@@ -73,7 +73,9 @@ def assert_equal(one: Trained, other: Trained) -> None:
         np.testing.assert_array_equal(weights, other.weights[name], err_msg=name)
 
 
-@pytest.mark.parametrize(("preset", "number"), [("best", 2), ("best", 4), ("released", 2)])
+@pytest.mark.parametrize(
+    ("preset", "number"), [pytest.param("best", 2, marks=pytest.mark.core), ("best", 4), ("released", 2)]
+)
 def test_processes_train_the_gates_that_one_trains(preset: str, number: int, tmp_path: Path) -> None:
     params = replace(fusion_params(preset, steps=STEPS), validate_every=4)  # type: ignore[arg-type]
     alone = train_gates(params, Checkpoint(tmp_path / "alone.pt", "key"))

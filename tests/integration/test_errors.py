@@ -77,6 +77,7 @@ def test_show_of_an_image_without_provenance(folder: Repository) -> None:
     assert "contains no provenance" in error_of(folder, "autolora", "show", "photo.png")
 
 
+@pytest.mark.core
 def test_hub_does_not_answer(bare: Repository) -> None:
     put_one_rendering(bare.root, bare.endpoint)
     shutil.rmtree(bare.root / "data/pool")
@@ -87,6 +88,7 @@ def test_hub_does_not_answer(bare: Repository) -> None:
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.core
 def test_failed_refresh_releases_no_index(bare: Repository) -> None:
     assert "StageFailed: crawl: HubError: " in error_of(bare, "python", "-m", "flows.refresh")
     assert not (bare.root / "cache/served").exists()
@@ -97,6 +99,7 @@ def test_failed_refresh_releases_no_index(bare: Repository) -> None:
     )
 
 
+@pytest.mark.core
 def test_two_refreshes_at_once(bare: Repository) -> None:
     lock = bare.root / "cache/refresh.lock"
     lock.parent.mkdir()

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from autolora.catalog import takedowns
 from flows.dvc_objects import EMPTY_MD5
 from tests.support import takedown_repo as repo
@@ -9,6 +11,7 @@ from tests.support.s3 import S3Server, s3_server
 from tests.support.takedown_repo import CAT, INK, OWN
 
 
+@pytest.mark.core
 def test_content_is_erased_on_s3_and_old_releases_still_pull(tmp_path: Path) -> None:
     with s3_server(tmp_path / "server", "pool") as server:
         root = repo.make_repository(tmp_path / "repo", "s3://pool/objects", **server.remote_settings())

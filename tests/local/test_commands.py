@@ -27,7 +27,7 @@ from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
 from tests.support.limits import disk_of
 from tests.support.waiting import LIMIT_S
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.core]
 
 
 class Result(NamedTuple):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lycoris import modules
 from torch import Tensor, nn
 
 from autolora.errors import RefusedFile
@@ -17,7 +18,6 @@ from autolora.lora.sketch import SketchSpec, signs
 from autolora.lora.slots import slots
 from tests.lora.writing import BOUNDS, CONFIG, SLOTS, WIDE, Tensors, write
 
-modules = pytest.importorskip("lycoris.modules")
 TOLERANCE = 1e-5
 WIDE_SLOTS = slots(WIDE)
 ROWS = 64

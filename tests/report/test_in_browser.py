@@ -1,6 +1,6 @@
 """The report in a real browser: accessibility, two screens, narrow screens, print, and nothing loaded.
 
-Needs Debian's chromium.
+Needs Debian's chromium (tests/support/programs.py).
 """
 
 import shutil
@@ -11,31 +11,25 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from autolora.refresh.last_refresh import record_failure, record_start
 from autolora.releases.checks import Check, Decision, record
 from autolora.report.page import assemble
+from tests.support.programs import chromium
 from tests.support.report_root import DAY
 from tests.support.waiting import LIMIT_S
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=1000 * LIMIT_S)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Opened:

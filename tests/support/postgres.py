@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from playground.repository import free_port
+from tests.support.programs import require
 
 INSTALLED = Path("/usr/lib/postgresql")
 USER, PASSWORD = "postgres", "secret"
@@ -40,10 +39,9 @@ class Database:
 
 @contextmanager
 def postgres() -> Iterator[Database]:
-    """Run a server until the block ends. Skips the test if PostgreSQL is not installed."""
+    """Run a server until the block ends. Without PostgreSQL see tests/support/programs.py."""
     programs = max((path.parent for path in INSTALLED.glob("*/bin/initdb")), default=None)
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    require(programs is not None, "postgresql")
     folder = Path(tempfile.mkdtemp(prefix="postgres"))
     if is_root := os.geteuid() == 0:
         shutil.chown(folder, USER, USER)

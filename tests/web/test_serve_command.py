@@ -18,7 +18,7 @@ from autolora.extras import EXTRAS, LIBRARIES
 from autolora.web.server import listen
 from tests.support.waiting import LIMIT_S, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.core]
 
 MODULE = ("-m", "autolora")
 

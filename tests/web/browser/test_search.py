@@ -13,7 +13,7 @@ from autolora.pool import store as pool
 from autolora.web import captioner
 from tests.web.browser.visits import NEXT_MESSAGE, SHA256, close, open_page, wait_for_results
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.core]
 
 HOLD_CLOSE_EVENT = """() => {
     let drawer = null;
