@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.suites import CORE, LIMITS_S, PLACES, SUITES
 
+pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[1]
 CONFTEST = (ROOT / "tests/conftest.py").read_text()
 FILES = {
