@@ -36,8 +36,6 @@ NUM_IMAGES, NUM_IMAGES_FOR_KILL = 20, 50
 MODEL = ROOT / "playground" / "models" / "vlm"
 VLLM = (sys.executable, "-m", "autolora", "vllm", "--cpu")
 
-pytestmark = pytest.mark.timeout(1800)  # the first test installs vLLM
-
 
 class VllmServer:
     """A vLLM server, `autolora vllm`, in a process group of its own, that can be killed and started again."""
