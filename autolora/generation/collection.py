@@ -24,7 +24,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion.base_model import check_base_model, transformer_slots
 from autolora.generation.weights import AdapterWeights, ProjectWeights, PublishedWeights
 from autolora.hubs.huggingface.repositories import cache_folder, download, is_hub_id
-from autolora.index.copies import open_copy
+from autolora.index.copies import check_foreign, open_copy
 from autolora.index.served import copy_path
 from autolora.params import Method
 from autolora.params import load as load_params
@@ -267,6 +267,7 @@ def _open_published(folder: Path) -> Collection:
         manifest.check_files(folder, hash_file)
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
     index = open_copy(copy_path(folder, manifest.index), manifest.index)
+    check_foreign(index)
     text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
     retriever = Retriever(index, text_encoder, manifest.settings)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)

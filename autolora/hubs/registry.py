@@ -20,22 +20,24 @@ def tokens_from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str]) -> Hub:
+def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str], is_own: bool = True) -> Hub:
     """Return the client of a hub, without sending a request.
 
-    tokens: hub name -> access token; the client receives only the token of its own hub.
+    tokens: hub name -> access token; the client receives only the token of its own hub. is_own: whether the user has
+    chosen the endpoints; others are asked by https at public addresses only.
     Raises HubError if the name is unknown or params.yaml does not state the hub's location.
     """
     token = tokens.get(name)
     match name:
         case "civitai":
-            return Civitai(
-                make_endpoint(name, params.civitai.endpoint, params, token, TRANSIENT_DOWNLOAD_STATUSES)
-            )
+            url, statuses = params.civitai.endpoint, TRANSIENT_DOWNLOAD_STATUSES
+            return Civitai(make_endpoint(name, url, params, token, statuses, is_own))
         case "huggingface":
-            return HuggingFace(make_endpoint(name, params.huggingface.endpoint, params, token))
+            url = params.huggingface.endpoint
+            return HuggingFace(make_endpoint(name, url, params, token, is_own=is_own))
         case "modelscope":
-            return ModelScope(make_endpoint(name, params.modelscope.endpoint, params, token))
+            url = params.modelscope.endpoint
+            return ModelScope(make_endpoint(name, url, params, token, is_own=is_own))
         case "folder" if params.folder.path:
             return Folder(Path(params.folder.path).expanduser())
         case "folder":

@@ -1,5 +1,6 @@
 """The weights of the adapters of a published index: downloaded from their hubs when they are needed, and kept."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from autolora.storage.files import Row, read_rows
 
 MAX_BYTES = 1 << 32
 """of a file, whatever size the published index states"""
+OWN_ENDPOINT = "HF_ENDPOINT"
+"""variable with the address of Hugging Face, or of a mirror, that the user has chosen"""
 DELETE = "delete it, and it is downloaded again"
 
 
@@ -40,19 +43,22 @@ def load_lora(root: Path, cache: Path, sha256: str, slots: Sequence[Slot], setti
 def _download(sha256: str, sources: Sequence[Row], path: Path, hubs: HubsParams) -> None:
     """Download a file from the first source that offers it with this sha256, without any access token.
 
-    The settings of a published index come from its publisher, so no token is sent to the hubs that they name.
+    The settings of a published index come from its publisher, so no token is sent to the hubs that they name, and
+    only public addresses are asked by https, but for the user's own OWN_ENDPOINT.
     """
     if not sources:
         raise MissingArtifact(
             f"no hub is known to offer the weights of {sha256}: they were in a folder of the publisher, or withdrawn"
         )
     failures = []
+    own = os.environ.get(OWN_ENDPOINT, "").rstrip("/")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         for source in sources:
             target = Path(temporary) / "weights"
+            is_own = source["hub"] == "huggingface" and hubs.huggingface.endpoint.rstrip("/") == own
             try:
-                actual = open_hub(source["hub"], hubs, {}).download(
+                actual = open_hub(source["hub"], hubs, {}, is_own).download(
                     source["url"], target, min(source["size"] or MAX_BYTES, MAX_BYTES)
                 )
             except (HubError, RefusedFile) as error:

@@ -68,8 +68,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Replace the user's cache."""
+def cache(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Replace the user's cache, and let the user have chosen the hub on loopback."""
+    monkeypatch.setenv("HF_ENDPOINT", site.endpoint)
     monkeypatch.setattr("autolora.generation.collection.cache_folder", lambda name: tmp_path / "cache" / name)
     return tmp_path / "cache"
 

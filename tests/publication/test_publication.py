@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -17,12 +20,14 @@ from autolora.errors import AutoLoraError, HubError, MismatchError, MissingArtif
 from autolora.extras import LIBRARIES
 from autolora.generation.collection import Collection
 from autolora.index.content import LANGUAGE_FILES
+from autolora.index.copies import map_columns
 from autolora.params import load
 from autolora.publication import weights
 from autolora.publication.folder import write_published_index
 from autolora.publication.manifest import MANIFEST, SOURCES, read_manifest
 from autolora.records import Hit
 from autolora.storage.files import Row, read_rows, write_rows
+from autolora.storage.hashes import hash_file
 from tests.publication.conftest import Site
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline
@@ -191,13 +196,8 @@ def test_invalid_manifest_is_an_error(
 
 def rewrite_sources(copy: Path, change: Any) -> Collection:
     """Change the sources of all adapters, and their hash; return the collection."""
-    from autolora.storage.hashes import hash_file
-
     write_rows(copy / SOURCES, [row | change for row in read_rows(copy / SOURCES)])
-    manifest = json.loads((copy / MANIFEST).read_text())
-    manifest["files"][SOURCES] = hash_file(copy / SOURCES)
-    (copy / MANIFEST).write_text(json.dumps(manifest))
-    return autolora.open(copy)
+    return autolora.open(reseal(copy, SOURCES))
 
 
 def test_weights_that_have_changed_on_their_hub_are_refused(site: Site, copy: Path, cache: Path) -> None:
@@ -292,3 +292,82 @@ def test_folder_without_a_published_index_is_an_error(tmp_path: Path) -> None:
         MissingArtifact, match=f"contains no {MANIFEST}, so it does not hold a published index"
     ):
         read_manifest(tmp_path)
+
+
+def reseal(copy: Path, name: str) -> Path:
+    """Give a changed file of a published index the right hash, as its publisher can; return the folder."""
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["files"][name] = hash_file(copy / name)
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    return copy
+
+
+def rewrite_columns(copy: Path, change: Callable[[pa.Table], pa.Table]) -> Path:
+    """Replace the columns of a published index, and their hash; return its folder."""
+    (path,) = copy.glob("cache/index/*/columns.arrow")
+    columns = change(map_columns(path.parent))
+    path.unlink()
+    with pa.ipc.new_file(path, columns.schema) as writer:
+        writer.write_table(columns)
+    return reseal(copy, path.relative_to(copy).as_posix())
+
+
+def with_column(columns: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return columns.set_column(columns.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize("offset", [200, 1 << 30], ids=["near", "far"])
+def test_offsets_beyond_a_column_are_refused_when_an_index_is_opened(
+    copy: Path, cache: Path, offset: int
+) -> None:
+    """A search in such an index read memory beside the column, or ended with SIGSEGV."""
+    (path,) = copy.glob("cache/index/*/columns.arrow")
+    _, offsets, _ = map_columns(path.parent).column("license").chunk(0).buffers()
+    changed = np.frombuffer(offsets, "<i4").copy()
+    changed[1:-1] = offset
+    content = path.read_bytes().replace(offsets.to_pybytes(), changed.tobytes())
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(MissingArtifact, match="is malformed.*do not use it"):
+        autolora.open(reseal(copy, path.relative_to(copy).as_posix()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: with_column(c, "sha256", pa.array(["../../../made"] * len(c))), "not 64 hex digits"),
+        (lambda c: with_column(c, "sha256", pa.nulls(len(c), pa.string())), "not 64 hex digits"),
+        (lambda c: with_column(c, "license", pa.array([1] * len(c))), "'license': DataType.int64"),
+        (lambda c: c.append_column("more", pa.array([1] * len(c))), "more"),
+        (lambda c: c.drop_columns(["file"]), "no column file"),
+        (lambda c: c.slice(0, 3), "3 rows with vectors"),
+    ],
+    ids=["path", "null", "type", "more", "less", "rows"],
+)
+def test_columns_of_another_form_are_refused_when_an_index_is_opened(
+    copy: Path, cache: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    with pytest.raises(MissingArtifact, match=message):
+        autolora.open(rewrite_columns(copy, change))
+    assert not [path for path in copy.parent.rglob("made")]
+
+
+@pytest.mark.parametrize("hub", ["civitai", "huggingface"])
+def test_a_publisher_cannot_choose_a_private_address_to_ask(
+    site: Site, copy: Path, cache: Path, hub: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_ENDPOINT")
+    manifest = json.loads((copy / MANIFEST).read_text())
+    for endpoint, message in [
+        (site.endpoint, "expected https"),
+        (site.endpoint.replace("http:", "https:"), "not a public address"),
+        ("https://169.254.169.254", "not a public address"),
+    ]:
+        manifest["settings"]["hubs"][hub]["endpoint"] = endpoint
+        (copy / MANIFEST).write_text(json.dumps(manifest))
+        url = f"{endpoint}/latest/meta-data/iam"
+        collection = rewrite_sources(copy, {"hub": hub, "url": url})
+        site.hub.counts.clear()
+        with pytest.raises(HubError, match=message):
+            num_hooks(collection, collection.search(PROMPT, k=1))
+        assert site.hub.counts.kinds(hub) == {}

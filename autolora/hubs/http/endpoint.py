@@ -61,7 +61,8 @@ class Endpoint:
     name: str
     """the hub's name in params.yaml"""
     url: str
-    """without a trailing slash; only this host receives the token and may use http or a private address"""
+    """without a trailing slash; only this host receives the token, and only if `is_own` it may be asked by http or at
+    a private address"""
     timeout_s: float
     attempts: int
     token: str | None = field(repr=False)
@@ -74,10 +75,17 @@ class Endpoint:
     """a download that is slower than this over `timeout_s` is aborted"""
     transient_statuses: tuple[int, ...] = ()
     """statuses of downloads that are retried in addition to RETRY_STATUSES"""
+    is_own: bool = True
+    """whether the user has chosen the URL; one of a published index comes from its publisher"""
 
 
 def make_endpoint(
-    name: str, url: str, params: HubsParams, token: str | None, transient_statuses: tuple[int, ...] = ()
+    name: str,
+    url: str,
+    params: HubsParams,
+    token: str | None,
+    transient_statuses: tuple[int, ...] = (),
+    is_own: bool = True,
 ) -> Endpoint:
     """Return an endpoint with the settings of params.yaml. All endpoints of a hub share its rate limits."""
     max_mb_per_s = math.inf if params.max_mb_per_s is None else params.max_mb_per_s
@@ -91,6 +99,7 @@ def make_endpoint(
         bandwidth_limiter=_shared_limiter(name, "bytes", max_mb_per_s * 1e6),
         min_kb_per_s=params.min_kb_per_s,
         transient_statuses=transient_statuses,
+        is_own=is_own,
     )
 
 

@@ -42,7 +42,8 @@ def get(endpoint: Endpoint, url: str, headers: dict[str, str]) -> Iterator[Respo
     retry may avoid, also while the body is read.
     """
     next_url = allowed_url(endpoint, url)
-    pool = connection_pool(endpoint.name, endpoint.url, endpoint.timeout_s, endpoint.min_kb_per_s)
+    own_url = endpoint.url if endpoint.is_own else None
+    pool = connection_pool(endpoint.name, own_url, endpoint.timeout_s, endpoint.min_kb_per_s)
     try:
         for hop in range(MAX_REDIRECTS + 1):
             request_headers = _request_headers(endpoint, next_url) | headers
@@ -79,7 +80,7 @@ def get(endpoint: Endpoint, url: str, headers: dict[str, str]) -> Iterator[Respo
 
 
 def allowed_url(endpoint: Endpoint, url: str, base: httpx2.URL | None = None) -> httpx2.URL:
-    """Return a URL that may be requested: https on any host, http only at the endpoint, without credentials.
+    """Return a URL that may be requested: https on any host, http only at the user's endpoint, without credentials.
 
     An endpoint on this machine may redirect to any port of this machine: the playground stores its files
     there.
@@ -90,11 +91,13 @@ def allowed_url(endpoint: Endpoint, url: str, base: httpx2.URL | None = None) ->
     except (httpx2.InvalidURL, ValueError, TypeError) as error:
         raise HubError(f"hub {endpoint.name}: {url[:200]!r} is not a valid URL: {error}") from error
     local = parsed.scheme == "http" and is_local(parsed) and is_local(httpx2.URL(endpoint.url))
-    allowed = parsed.scheme == "https" or local or has_same_origin(endpoint, str(parsed))
+    own = endpoint.is_own and (local or has_same_origin(endpoint, str(parsed)))
+    allowed = parsed.scheme == "https" or own
     if parsed.userinfo or not parsed.host or not allowed:
+        other = f"or a URL of {endpoint.url}" if endpoint.is_own else "since another person has named the hub"
         raise HubError(
-            f"hub {endpoint.name}: {redacted_url(parsed)!r} is not allowed: expected https, or a URL of "
-            f"{endpoint.url}; if the hub has moved, {rerun('crawl')}"
+            f"hub {endpoint.name}: {redacted_url(parsed)!r} is not allowed: expected https, {other}; if the hub has "
+            f"moved, {rerun('crawl')}"
         )
     return parsed
 

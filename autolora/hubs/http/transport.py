@@ -27,14 +27,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @cache
 def connection_pool(
-    hub: str, endpoint: str, timeout_s: float, min_kb_per_s: float
+    hub: str, endpoint: str | None, timeout_s: float, min_kb_per_s: float
 ) -> httpcore2.ConnectionPool:
     """Return the process-wide pool of keep-alive connections to one hub and the hosts that it redirects to.
 
-    endpoint: the hub's URL. A connection to an address that is not public raises HubError, unless it is an
-    address of the endpoint, or both are on this machine.
+    endpoint: the hub's URL; None if the user has not chosen it. A connection to an address that is not public
+    raises HubError, unless it is an address of the endpoint, or both are on this machine.
     """
-    backend = CheckedBackend(hub, httpx2.URL(endpoint), timeout_s, min_kb_per_s)
+    backend = CheckedBackend(hub, httpx2.URL(endpoint or ""), timeout_s, min_kb_per_s)
     return httpcore2.ConnectionPool(
         max_connections=None,
         max_keepalive_connections=20,
