@@ -241,7 +241,7 @@ def load_text_encoder(params: ModelsParams) -> ClipTextEncoder:
     check_device(params)
     folders = (component(params, "text_encoder"), component(params, "tokenizer"))
     with loading(folders[0]):
-        model = CLIPTextModel.from_pretrained(folders[0], dtype=torch.float32)
+        model = CLIPTextModel.from_pretrained(folders[0], dtype=torch.float32, use_safetensors=True)
     with loading(folders[1]):
         tokenizer = CLIPTokenizer.from_pretrained(folders[1])
     return ClipTextEncoder(model.to(params.device).eval().requires_grad_(False), tokenizer, folders)

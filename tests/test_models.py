@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,47 @@ def test_importing_models_imports_no_library_that_runs_models() -> None:
 def test_the_config_of_flux_1_dev_needs_no_account(base: ModelsParams) -> None:
     config = models.transformer_config(replace(base, pipeline="black-forest-labs/FLUX.1-dev"))
     assert len(slots(config)) == 494 and {slot.d_in for slot in slots(config)} >= {3072, 12288, 15360}
+
+
+def load_judges_classifier(folder: Path, params: ModelsParams) -> object:
+    from autolora.metrics.classifier import load_classifier
+
+    return load_classifier(folder, "cpu")
+
+
+def load_vlm(folder: Path, params: ModelsParams) -> object:
+    from autolora.vlm.in_process import InProcessModel
+
+    return InProcessModel(replace(params, vlm=str(folder), vlm_revision=None, device="cpu"), batch=1)
+
+
+def plan_vlm(folder: Path, params: ModelsParams) -> object:
+    from autolora.planning.meta_models import vlm
+
+    return vlm(replace(params, vlm=str(folder), vlm_revision=None), torch.float32)
+
+
+def load_sentences(folder: Path, params: ModelsParams) -> object:
+    from autolora.text_encoder.torch_network import TorchNetwork
+
+    return TorchNetwork(folder, "evil")
+
+
+@pytest.mark.parametrize("load_model", [load_judges_classifier, load_vlm, plan_vlm, load_sentences])
+def test_code_of_a_model_is_neither_offered_nor_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load_model: Callable[[Path, ModelsParams], object]
+) -> None:
+    ran, asked = tmp_path / "ran", []
+    folder = tmp_path / "model"
+    folder.mkdir()
+    names = ("Config", "Model", "ModelForImageClassification", "ModelForImageTextToText")
+    auto_map = {f"Auto{name}": "evil.Evil" for name in (*names, "Processor", "ImageProcessor")}
+    config = json.dumps({"model_type": "evil", "auto_map": auto_map, "processor_class": "Evil"})
+    for name in ("config.json", "processor_config.json", "preprocessor_config.json"):
+        (folder / name).write_text(config)
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *prompt: asked.append(prompt) or "y")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises(MissingArtifact):
+        load_model(folder, SHIPPED)
+    assert not asked and not ran.exists()

@@ -34,6 +34,7 @@ from autolora.params import ExperimentsParams, GenerationParams, ModelsParams, P
 from autolora.pool import store as pool
 from autolora.storage.files import Row, read_json, write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
+from autolora.storage.images import open_image
 from autolora.storage.incremental import read_digest, write_digest
 from autolora.storage.inputs import read_state
 
@@ -220,7 +221,7 @@ def _renderings(root: Path, adapter: CandidateAdapter) -> list[Image.Image]:
     """Return an adapter's renderings, decoded."""
     renderings = []
     for sha256 in adapter.renderings:
-        with Image.open(pool.rendering_path(root, sha256)) as image:
+        with open_image(pool.rendering_path(root, sha256)) as image:
             renderings.append(image.convert("RGB"))
     return renderings
 

@@ -25,6 +25,7 @@ from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.weights import load_lora
 from autolora.storage.hashes import hash_value
+from autolora.storage.images import open_image
 from autolora.storage.tensor_files import load_or_compute
 
 ADAPTERS_IN_MEMORY = 64
@@ -121,5 +122,5 @@ def texts_by_image(root: Path) -> defaultdict[str, list[str]]:
 
 def _open(path: Path) -> Image.Image:
     """Return the image of the pool, decoded."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.convert("RGB")

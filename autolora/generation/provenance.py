@@ -54,7 +54,7 @@ def record_inputs(
         ],
         "index": hits[0].index if hits else None,
         "base": {
-            "pipeline": base.pipeline,
+            "pipeline": base.public_pipeline,
             "revision": base.pipeline_revision,
             "dtype": base.dtype,
             "quantization": base.memory if base.memory in ("8bit", "4bit") else None,

@@ -148,7 +148,7 @@ def differences(former: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def pixel_difference(path: Path, image: Image.Image) -> int | None:
     """Return the largest difference of an image from that in a file, 0 to 255; None if their sizes differ."""
-    with Image.open(path) as former:
+    with Image.open(path, formats=["PNG"]) as former:
         first, second = (np.asarray(each.convert("RGB"), np.int16) for each in (former, image))
     return int(np.abs(first - second).max()) if first.shape == second.shape else None
 

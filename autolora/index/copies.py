@@ -276,7 +276,10 @@ def check_foreign(index: Index) -> None:
         table.validate(full=True)
         if any(array.dtype != np.float32 or array.ndim != 2 or len(array) != len(table) for array in vectors):
             raise ValueError(f"{len(table)} rows with vectors {[array.shape for array in vectors]}")
-        if index.vectors.shape != index.weights_vectors.shape or index.vectors.shape[1] != index.text_map.width:
+        if (
+            index.vectors.shape != index.weights_vectors.shape
+            or index.vectors.shape[1] != index.text_map.width
+        ):
             raise ValueError(f"vectors {index.vectors.shape}, expected {index.text_map.width} numbers each")
         matches = pc.match_substring_regex(table.column("sha256"), f"^{SHA256.pattern}$")
         if not pc.all(matches, skip_nulls=False, min_count=0).as_py():

@@ -40,8 +40,10 @@ def load_classifier(folder: Path, device: str) -> Classifier:
     Raises MissingArtifact when the folder is not an image classifier, MismatchError when a label is not `field:value`.
     """
     try:
-        model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
-        processor = AutoImageProcessor.from_pretrained(folder)
+        model = AutoModelForImageClassification.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise MissingArtifact(
             f"{folder} is not the folder of a transformers image classifier ({error}): correct judges.classifier in "

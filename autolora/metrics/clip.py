@@ -37,7 +37,7 @@ def load_clip(folder: Path, device: str) -> Clip:
     Raises MissingArtifact when the folder is not a CLIP model.
     """
     try:
-        model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         tokenizer = CLIPTokenizer.from_pretrained(folder)
         processor = CLIPImageProcessorPil.from_pretrained(folder)
     except (OSError, ValueError) as error:

@@ -93,7 +93,7 @@ def vlm(params: ModelsParams | JudgesParams, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForImageTextToText
 
     config = _transformers_config(params.vlm, params.vlm_revision)
-    return _build(lambda: AutoModelForImageTextToText.from_config(config), dtype)
+    return _build(lambda: AutoModelForImageTextToText.from_config(config, trust_remote_code=False), dtype)
 
 
 def captioner_bytes(params: ModelsParams) -> float:
@@ -126,7 +126,7 @@ def _transformers_config(name: str, revision: str | None) -> Any:
         return AutoConfig.for_model(**known)
     folder = models.resolve(name, revision, ("config.json",))
     try:
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise MissingArtifact(f"cannot read the config of {folder}: {error}; build or download it") from error
 

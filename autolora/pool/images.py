@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from autolora.errors import RefusedFile
 from autolora.params import PoolParams
 from autolora.storage.files import MB
+from autolora.storage.images import FORMATS
 
 NOT_AN_IMAGE, IMAGE_TOO_LARGE = "not-an-image", "image-too-large"
-FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_SCANS = 100
 """of a progressive JPEG; usual files have about ten, and each scan decodes the whole image once more"""
 MAX_ASPECT_RATIO = 100

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from autolora.storage.images import open_image
+
 FOLDER = Path("cache", "web_images")
 SMALL_PX = 128
 """shorter side up to which an image keeps its pixels, if its longer side fits"""
@@ -25,11 +27,12 @@ def reduced_path(root: Path, image: str, side: int) -> Path:
 def reduce_image(path: Path, max_side: int) -> bytes | None:
     """Return an image as WebP, at most `max_side` px per side; a small one enlarged by the largest whole factor.
 
-    None if the file does not exist, or is empty because it was taken down. Raises what Pillow raises if it is damaged.
+    None if the file does not exist, or is empty because it was taken down. Raises as
+    `autolora.storage.images.open_image` if it is damaged.
     """
     if not has_content(path):
         return None
-    with Image.open(path) as opened:
+    with open_image(path) as opened:
         image = ImageOps.exif_transpose(opened)
         image = image.convert("RGBA" if "A" in image.getbands() else "RGB")
     is_small = min(image.size) <= SMALL_PX and max(image.size) <= max_side

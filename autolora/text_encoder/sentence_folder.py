@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from autolora.errors import MissingArtifact
@@ -177,15 +177,17 @@ def _modules(root: Path) -> tuple[Path, Path, bool]:
     modules = _json(root / MODULES)
     try:
         types = [str(module["type"]) for module in modules]
-        folders = [root / str(module["path"]) for module in modules]
+        paths = [PurePosixPath(str(module["path"])) for module in modules]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{MODULES} is not a list of modules with a type and a path") from error
+    if outside := [path for path in paths if path.is_absolute() or ".." in path.parts]:
+        raise ValueError(f"{MODULES} names the folder {outside[0]}, expected one inside")
     names = [name.rpartition(".")[2] if name.startswith(LIBRARY) else name for name in types]
     if names not in SUPPORTED:
         raise ValueError(
             f"{MODULES} names the modules {', '.join(names)}, expected {' or '.join(map(', '.join, SUPPORTED))}"
         )
-    return folders[0], folders[1], len(names) == 3
+    return root / paths[0], root / paths[1], len(names) == 3
 
 
 def _prompt(content: Mapping[str, Any]) -> str:

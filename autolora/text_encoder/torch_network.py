@@ -23,7 +23,13 @@ class TorchNetwork:
             import torch
             from transformers import AutoModel
         with loading(folder):
-            model = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            model = AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
         self._model: Any = model.eval().requires_grad_(False)
         self.width = int(model.config.hidden_size)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from autolora.errors import ImageFailed
+from autolora.storage.images import FORMATS, open_image, read_image
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -21,7 +22,7 @@ def load_rendering(path: Path, max_side: int) -> Image.Image:
     Raises ImageFailed if the file is missing or damaged.
     """
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with open_image(path) as image:
             return downsize(image.convert("RGB"), max_side)
     except Exception as error:  # Pillow raises many types on damaged files
         raise _damaged(path, error) from error
@@ -33,8 +34,8 @@ def read_rendering(path: Path, max_side: int) -> bytes:
     Raises ImageFailed if the file is missing or damaged.
     """
     try:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
+        content = read_image(path)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.format != "PNG" or max(image.size) > max_side:
                 return encode_png(downsize(image.convert("RGB"), max_side))
             image.verify()

@@ -31,8 +31,10 @@ class InProcessModel:
         folder = models.resolve(params.vlm, params.vlm_revision)
         models.set_threads(params)
         try:
-            self._processor: Any = AutoProcessor.from_pretrained(folder)
-            model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=models.dtype(params))
+            self._processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            model: Any = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=models.dtype(params), trust_remote_code=False, use_safetensors=True
+            )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise MissingArtifact(
                 f"cannot load the VLM from {folder}: {error}; build or download it again"

@@ -16,6 +16,7 @@ from autolora.report.images import CARD_PX as CARD_PX
 from autolora.report.images import FOLDER as FOLDER
 from autolora.report.images import reduce_image, reduced_path
 from autolora.storage.files import write_atomic
+from autolora.storage.images import open_image
 
 DETAILS_PX = 1024
 """largest side of an image among the details of an adapter"""
@@ -71,7 +72,7 @@ class Thumbnails:
         try:
             card = reduced_path(self.root, image, CARD_PX)
             path = card if self._is_evicted(image) else self._source(image)
-            with Image.open(path) as opened:
+            with open_image(path) as opened:
                 width, height = opened.size
                 is_turned = opened.getexif().get(Base.Orientation) in TURNED
         except UNREADABLE:

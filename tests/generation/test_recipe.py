@@ -11,7 +11,12 @@ from PIL import Image
 
 from autolora.errors import MissingArtifact
 from autolora.fusion.gate_means import GateMeans
-from autolora.generation.provenance import describe_provenance, read_gate_means, read_provenance
+from autolora.generation.provenance import (
+    describe_provenance,
+    read_gate_means,
+    read_provenance,
+    record_inputs,
+)
 from autolora.generation.recipe import MAX_SIDE, MAX_STEPS, differences, pixel_difference, read_recipe
 from autolora.params import Params, load
 from tests.support.png import bomb, png
@@ -238,3 +243,14 @@ def test_the_documented_program_reads_gate_means_of_images_with_and_without_gate
 def test_gate_means_that_are_not_valid_are_an_error(tmp_path: Path, means: Any) -> None:
     with pytest.raises(MissingArtifact, match=r"image\.png has no valid field gate_means"):
         read_gate_means(write(tmp_path, provenance(gate_means=means)))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "revision", "shown"),
+    [("/home/me/models/flux", None, "flux"), ("owner/flux", "0" * 40, "owner/flux")],
+)
+def test_a_path_of_this_machine_stays_private(
+    params: Params, pipeline: str, revision: str | None, shown: str
+) -> None:
+    base = replace(params.models, pipeline=pipeline, pipeline_revision=revision)
+    assert record_inputs(base, "a cat", (), params.generation)["base"]["pipeline"] == shown

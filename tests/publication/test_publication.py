@@ -328,7 +328,7 @@ def test_offsets_beyond_a_column_are_refused_when_an_index_is_opened(
     content = path.read_bytes().replace(offsets.to_pybytes(), changed.tobytes())
     path.unlink()
     path.write_bytes(content)
-    with pytest.raises(MissingArtifact, match="is malformed.*do not use it"):
+    with pytest.raises(MissingArtifact, match=r"is malformed.*do not use it"):
         autolora.open(reseal(copy, path.relative_to(copy).as_posix()))
 
 
@@ -349,7 +349,7 @@ def test_columns_of_another_form_are_refused_when_an_index_is_opened(
 ) -> None:
     with pytest.raises(MissingArtifact, match=message):
         autolora.open(rewrite_columns(copy, change))
-    assert not [path for path in copy.parent.rglob("made")]
+    assert not list(copy.parent.rglob("made"))
 
 
 @pytest.mark.parametrize("hub", ["civitai", "huggingface"])

@@ -223,3 +223,13 @@ def test_prompts_and_limits_are_optional(tmp_path: Path) -> None:
         (model / name).unlink()
     settings = read_sentence_folder(model).settings
     assert (settings.prompt, settings.lower_case, settings.max_length) == ("", False, TOKENS + 2)
+
+
+@pytest.mark.parametrize("path", ["/etc/1_Pooling", "../1_Pooling"])
+def test_modules_of_other_folders_are_refused(tmp_path: Path, path: str) -> None:
+    folder = write_model(tmp_path)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = path
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(MissingArtifact, match=f"modules.json names the folder {path}, expected one inside"):
+        read_sentence_folder(folder)

@@ -12,8 +12,8 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from autolora.hubs.validation import clean_text
+from autolora.storage.images import FORMATS
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 PARAMETERS = "parameters"
 UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 """first 8 bytes of an EXIF UserComment, which name the encoding of the rest"""

@@ -39,6 +39,16 @@ MAX_CARD_BYTES = 64 << 10
 FENCE = b"---"
 
 
+class PlainLoader(yaml.SafeLoader):
+    """Refuses aliases: front matter needs none, and a kilobyte of them can state billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are refused")
+        return super().compose_node(parent, index)
+
+
 def read_json(text: bytes) -> Mapping[str, Any]:
     """Return the object in the text of a sidecar. Raises ValueError if it is not a JSON object."""
     try:
@@ -156,7 +166,7 @@ def _read_card(text: bytes) -> Mapping[str, object]:
     if first.rstrip() != FENCE or not ends:
         return {}
     try:
-        content = yaml.safe_load(b"\n".join(lines[: ends[0]]))
+        content = yaml.load(b"\n".join(lines[: ends[0]]), PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError("its fields are not valid YAML") from error
     return content if isinstance(content, Mapping) else {}
