@@ -28,7 +28,7 @@ from autolora.integrity.dvc_records import LOADER
 from autolora.releases.tags import PREFIX
 from autolora.storage.byte_search import ByteSearch
 from autolora.storage.git import list_tags, read_revisions
-from autolora.storage.hashes import canonical_json
+from autolora.storage.hashes import canonical_json, hash_value
 from autolora.storage.tables import read_texts
 from autolora.wording import counted
 from flows.dvc_objects import EMPTY_MD5, ObjectStore, open_stores
@@ -79,6 +79,7 @@ ADVICE = (
     ("digests", "name", "`autolora refresh` takes it out"),
     ("metrics", "name", "`autolora refresh` takes it out"),
     ("reports", "name", "`autolora refresh` writes it again"),
+    ("cache/fusion_texts", "derived", "an encoded caption: delete it"),
     ("cache", "name", "`autolora refresh` writes it again; otherwise delete it"),
     (".dvc", "name", "a record of DVC: delete .dvc/tmp"),
     ("images", "name", "an image that was generated with it: delete it"),
@@ -145,6 +146,7 @@ class Wanted:
             shared |= ByteSearch(texts).in_bytes(path.read_bytes())
         own_texts = [(escaped, text) for escaped, text in texts.items() if escaped not in shared]
         self.captions = {form for forms in own_texts for form in forms}
+        self.patterns |= {hash_value(text.decode()).encode() for _, text in own_texts}  # names of ENCODED
 
     def search(self) -> ByteSearch:
         """Return the search for all of it."""

@@ -20,6 +20,7 @@ from dvc.repo import Repo  # type: ignore[import-untyped]
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from autolora.captions.store import ENCODED
 from autolora.cli.output import print_table
 from autolora.clock import now, today
 from autolora.errors import AutoLoraError
@@ -38,7 +39,6 @@ from flows.stage import ROOT, run
 
 COPIES = 3
 """copies of the newest releases' indexes that stay; DVC's cache has the content of all"""
-FUSION_TEXTS = Path("cache", "fusion_texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +117,14 @@ def _old_copies(dropped: set[str]) -> Iterator[Removal]:
 
 def _old_texts(days: int) -> Iterator[Removal]:
     """Yield the texts of trainings that are old."""
-    old = [path for path in (ROOT / FUSION_TEXTS).rglob("*.safetensors") if _age_days(path) > days]
+    old = [path for path in (ROOT / ENCODED).rglob("*.safetensors") if _age_days(path) > days]
     if old:
         size, reason = (
             sum(path.stat().st_size for path in old),
             "the next training encodes its captions again",
         )
         what = counted(len(old), "encoded caption")
-        yield Removal(what, FUSION_TEXTS.as_posix(), size, reason, partial(_unlink, old))
+        yield Removal(what, ENCODED.as_posix(), size, reason, partial(_unlink, old))
 
 
 def _folder(path: Path, reason: str) -> Removal:

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import yaml
 
+from autolora.captions.store import ENCODED, captions_path, read_captions
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
 from autolora.catalog.diff import keep_baseline
@@ -39,6 +40,7 @@ from autolora.releases.checks import GATE, record
 from autolora.releases.gate import judge_former
 from autolora.report import page
 from autolora.storage.files import MB, write_atomic
+from autolora.storage.hashes import hash_value
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import FOLDER as WEB_IMAGES
 from autolora.wording import counted
@@ -183,6 +185,11 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
     for path in (ROOT / WEB_IMAGES).rglob("*"):
         if path.stem in images:
             yield Copy(WEB_IMAGES.as_posix(), path.stat().st_size, path.unlink)
+    captions = read_captions(ROOT) if captions_path(ROOT).exists() else []
+    texts = {hash_value(caption.text) for caption in captions if caption.image in images}
+    for path in (ROOT / ENCODED).rglob("*.safetensors"):
+        if path.name.partition("-")[0] in texts:
+            yield Copy(ENCODED.as_posix(), path.stat().st_size, path.unlink)
 
 
 def _record_catalog(listings: Iterable[Listing]) -> None:

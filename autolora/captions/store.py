@@ -10,6 +10,9 @@ from autolora.storage.files import Row, read_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import digest_path, read_digest
 
+ENCODED = Path("cache", "fusion_texts")
+"""folder of what the trainings of gates have encoded of captions"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRecipe:
@@ -41,6 +44,15 @@ class CaptionRecipe:
             for instruction in self.instructions.values()
             for downsized_to in (None, self.max_image_side)
         )
+
+
+def encoded_path(root: Path, text: str, encoder: str) -> Path:
+    """Return the path of what a text encoder computes of a caption; its name begins with the text's hash.
+
+    encoder: digest of the encoder.
+    """
+    key = hash_value(text)
+    return root / ENCODED / key[:2] / f"{key}-{encoder[:16]}.safetensors"
 
 
 def prompt_digest(instruction: str, max_tokens: int, downsized_to: int | None = None) -> str:

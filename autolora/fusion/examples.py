@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from autolora.captions.store import encoded_path
 from autolora.dataset.store import TrainingRow, locked_captions
 from autolora.fusion.flow_matching import Captions, encode_captions, encode_images
 from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
@@ -93,8 +94,7 @@ class ExampleReader:
         return torch.cat([states for states, _ in encoded]), torch.cat([pooled for _, pooled in encoded])
 
     def _read_text(self, text: str) -> Captions:
-        key = hash_value([self._base_files, self._tokens, text])
-        path = self._root / "cache" / "fusion_texts" / key[:2] / f"{key}.safetensors"
+        path = encoded_path(self._root, text, hash_value([self._base_files, self._tokens]))
 
         def compute() -> dict[str, Tensor]:
             states, pooled = encode_captions(self._pipeline, [text], self._tokens)

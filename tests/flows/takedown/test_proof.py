@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.captions.store import captions_path
+from autolora.captions.store import captions_path, encoded_path
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
 from autolora.dataset import store as dataset
@@ -154,6 +154,20 @@ def test_what_is_not_erased_is_content(root: Path, tmp_path: Path) -> None:
     file = f"data/pool/batches/{repo.BATCH}/weights/{INK}.safetensors"
     assert {(place, file) for place in (TREE, "DVC's cache", "remote store", "remote second")} <= found
     assert any(f"renderings/{OWN}" in path for _, path in found)
+
+
+def test_encoded_captions_are_found_and_erased(root: Path) -> None:
+    texts = (*TEXTS, f"a caption of {OTHER[:9]}")
+    paths = [encoded_path(root, text, "e" * 64) for text in texts]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"states")
+    rows = takedown.find_scope(root, [f"huggingface:{ID}"], "asked", repo.DAY).rows
+    takedowns.write(root, takedown.Erasure(takedowns.Takedowns(rows)).listed)
+    found = {item.name for item in findings() if item.kind == "derived" and item.place == TREE}
+    assert found >= {path.relative_to(root).as_posix() for path in paths[:2]}
+    take_down(f"huggingface:{ID}")
+    assert [path.exists() for path in paths] == [False, False, True]
 
 
 def test_weights_under_another_name_are_found(root: Path, tmp_path: Path) -> None:
