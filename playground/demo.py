@@ -6,6 +6,7 @@ It starts the playground's hub and a Prefect server, and stops both at the end.
 import json
 import os
 import re
+import secrets
 import shlex
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -180,9 +182,14 @@ def post(url: str, body: dict[str, object]) -> None:
     urllib.request.urlopen(urllib.request.Request(url, data=data, method="POST"), timeout=10).close()
 
 
+@cache
 def prefect_environment() -> dict[str, str]:
-    """Return the environment that separates the demo's Prefect from the user's."""
+    """Return the environment that separates the demo's Prefect from the user's, and from all who lack its password."""
+    password = f"demo:{secrets.token_hex(16)}"
     return {
+        "PREFECT_API_AUTH_STRING": password,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
         "PREFECT_HOME": str(ROOT / "cache" / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",

@@ -32,7 +32,9 @@ def serve(
 
     def announce() -> None:
         print(f"open {address.printed_url}  (stop with Ctrl-C)", flush=True)
-        if open_page:
+        if open_page and address.token:
+            print("not opened here, as others can read the arguments of a browser: open the address above")
+        elif open_page:
             open_browser(address.url)
 
     make_server(root, params, address, announce).run(sockets=[address.listener])

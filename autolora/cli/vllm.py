@@ -55,7 +55,7 @@ def vllm(
     arguments = server.server_options(served.vlm, revision, vlm.digest(served), listened, extra)
     announce(f"serving {served.vlm} at http://127.0.0.1:{listened}/v1")
     command = [*server.interpreter(folder), "-m", server.MODULE, *arguments, *share, *(options or [])]
-    os.execve(command[0], command, server.server_environment(served.vlm, extra) | os.environ)
+    os.execve(command[0], command, server.server_environment(served.vlm, extra, os.environ))
 
 
 def _share_of_card(params: "Params") -> list[str]:

@@ -1,5 +1,6 @@
 """Text of a refresh's report: what became of the files, what needs attention, and which digests changed."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,6 +42,21 @@ def refresh_summary(
     return "\n".join(lines)
 
 
+def code_span(text: str) -> str:
+    """Return a text of others as Markdown code, which shows it as it is.
+
+    Source: CommonMark, 6.1: a code span ends at a run of backticks of the length of the first one.
+    """
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    ticks, space = "`" * (longest + 1), " " if longest else ""
+    return f"{ticks}{space}{' '.join(text.split())}{space}{ticks}"
+
+
+def plain(text: str) -> str:
+    """Return a text that contains names of others as Markdown without links, images, HTML and lines of its own."""
+    return re.sub(r"([\\\[\]<])", r"\\\1", " ".join(text.split()))
+
+
 def summary_line(outcomes: Iterable[Outcome]) -> str:
     """Return the number of new files by what became of them, and of removed and changed ones, as one line."""
     counts: Counter[str] = Counter(outcome.kind for outcome in outcomes)
@@ -60,7 +76,7 @@ def problems(changes: Changes) -> list[str]:
         for hub, number in changes.dropped_hubs.items()
     ]
     missing = "missing from its hub's list, but still available"
-    phrases += [f"{missing}: `{qualified_name(listing)}`" for listing in changes.missing[:MAX_NAMED]]
+    phrases += [f"{missing}: {code_span(qualified_name(listing))}" for listing in changes.missing[:MAX_NAMED]]
     more = len(changes.missing) - MAX_NAMED
     phrases += [f"{missing}: {more} more"] if more > 0 else []
     for hub in sorted({listing.hub for listing in changes.stale}):
@@ -77,8 +93,8 @@ def _outcome_lines(kind: str, outcomes: Sequence[Outcome]) -> list[str]:
     lines = []
     for outcome in outcomes[:MAX_NAMED]:
         code = f" ({outcome.code})" if outcome.code else ""
-        details = ". ".join(filter(None, (outcome.reason, outcome.remedy)))
-        name = f"[`{outcome.name}`]({outcome.page})" if outcome.page else f"`{outcome.name}`"
+        details = plain(". ".join(filter(None, (outcome.reason, outcome.remedy))))
+        name = f"[{code_span(outcome.name)}]({outcome.page})" if outcome.page else code_span(outcome.name)
         lines.append(f"- {LABELS[kind]}{code}: {name}{f': {details}' if details else ''}")
     more = len(outcomes) - MAX_NAMED
     return [*lines, f"- {LABELS[kind]}: {more} more"] if more > 0 else lines
@@ -88,7 +104,7 @@ def _deferred_lines(items: Iterable[FailedItem]) -> list[str]:
     """Return one line per stage and model with deferred items: name, reason and day of the next attempt."""
     models = group_by_model(items)
     lines = [
-        f"- **deferred, {model.failure}: `{model.name}`{model.others}** ({model.reason}); "
+        f"- **deferred, {model.failure}: {code_span(model.name)}{model.others}** ({plain(model.reason)}); "
         f"next attempt on {model.retry_on}"
         for model in models[:MAX_NAMED]
     ]
@@ -98,7 +114,9 @@ def _deferred_lines(items: Iterable[FailedItem]) -> list[str]:
 
 def _takedown_lines(rows: Sequence[Takedown]) -> list[str]:
     """Return one line per takedown, with its reason."""
-    lines = [f"- taken down: `{_takedown_name(row)}` ({row.reason})" for row in rows[:MAX_NAMED]]
+    lines = [
+        f"- taken down: {code_span(_takedown_name(row))} ({plain(row.reason)})" for row in rows[:MAX_NAMED]
+    ]
     more = len(rows) - MAX_NAMED
     return [*lines, f"- taken down: {more} more"] if more > 0 else lines
 
@@ -135,6 +153,6 @@ def caption_lines(before: CaptionChecks, after: CaptionChecks) -> list[str]:
         f"**Captions disagree with the weights: {adapters}, {len(new)} new since the last release.** Searches use "
         "their weights alone.",
         *([""] if new else []),
-        *(f"- new: `{check.name}` ({check.cosines})" for check in new[:MAX_NAMED]),
+        *(f"- new: {code_span(check.name)} ({check.cosines})" for check in new[:MAX_NAMED]),
     ]
     return [*lines, f"- new: {len(new) - MAX_NAMED} more"] if len(new) > MAX_NAMED else lines

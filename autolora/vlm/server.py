@@ -5,9 +5,11 @@ AutoLoRA itself.
 """
 
 import math
+import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal
@@ -36,6 +38,8 @@ OPTIONS: dict[Extra, tuple[str, ...]] = {
     "vllm-cpu": ("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
 }
 """a context holds the largest image that is captioned; eager float32 answers as transformers, and compiles nothing"""
+SECRET = re.compile(r"TOKEN(?!IZ)|SECRET|PASSWORD|API_KEY|AUTH_STRING")
+"""in the name of a variable that neither pip nor the server needs"""
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 CPU_CACHE = ("VLLM_CPU_KVCACHE_SPACE", "1")
 """variable, and GiB of the cache"""
@@ -70,10 +74,23 @@ def server_options(model: str, revision: str | None, name: str, port: int, extra
     return ["--model", model, *pinned, "--served-model-name", name, *where, *OPTIONS[extra]]
 
 
-def server_environment(model: str, extra: Extra) -> dict[str, str]:
-    """Return the variables that the server needs besides those of this process, which replace the cache's size."""
-    offline = {"HF_HUB_OFFLINE": "1"} if Path(model).is_dir() else {}
-    return ENVIRONMENT | offline | (dict([CPU_CACHE]) if extra == "vllm-cpu" else {})
+def server_environment(model: str, extra: Extra, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the server: those of an environment, which replace the cache's size, without its tokens.
+
+    It gets HF_TOKEN only if it downloads the model, and keeps its own VLLM_API_KEY.
+    """
+    is_local = Path(model).is_dir()
+    offline = {"HF_HUB_OFFLINE": "1"} if is_local else {}
+    cache = dict([CPU_CACHE]) if extra == "vllm-cpu" else {}
+    return ENVIRONMENT | offline | cache | _without_secrets(environment, () if is_local else ("HF_TOKEN",))
+
+
+def _without_secrets(environment: Mapping[str, str], kept: Sequence[str] = ()) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if not SECRET.search(name) or name in ("VLLM_API_KEY", *kept)
+    }
 
 
 def requirements(extra: Extra) -> list[str]:
@@ -110,7 +127,7 @@ def interpreter(folder: Path) -> list[str]:
 
 def _run(command: Sequence[str]) -> None:
     try:
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=_without_secrets(os.environ))
     except (OSError, subprocess.CalledProcessError) as error:
         raise MissingArtifact(
             f"vLLM cannot be installed ({error}): see the lines above; without a GPU, pip must find PyTorch's wheels "

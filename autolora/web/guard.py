@@ -3,6 +3,7 @@
 Written as ASGI middleware, so that it applies to every route, to static files and to errors.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -23,6 +24,8 @@ MAX_BODY = 64_000
 """bytes of a request's body, but for uploads"""
 HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<v6>[0-9a-f:.]+)\])(?::[0-9]{1,5})?")
 """what the header Host may be"""
+FAILURE_S = 0.5
+"""seconds after which a wrong token is refused"""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 POLICY = "; ".join(
     (
@@ -97,8 +100,13 @@ class Guard:
             return
         send = _with_headers(send)
         max_body = self._uploads.get(scope["path"], MAX_BODY)
-        refusal = self._refuse(scope, Headers(scope=scope), max_body)
+        headers = Headers(scope=scope)
+        refusal = self._refuse(scope, headers, max_body)
         if refusal is not None:
+            if refusal.status_code == 401 and (
+                headers.keys() & {"authorization", "cookie"} or b"token=" in scope["query_string"]
+            ):
+                await asyncio.sleep(FAILURE_S)
             await refusal(scope, receive, send)
             return
         await self._app(scope, _limited(receive, max_body), send)
@@ -109,7 +117,8 @@ class Guard:
             return _plain(
                 421, "this server is not known by that name: open it by the address that it printed"
             )
-        if scope["method"] not in SAFE_METHODS and not _is_own_origin(headers):
+        is_visit = scope["method"] in SAFE_METHODS and headers.get("sec-fetch-dest") == "document"
+        if not is_visit and not _is_own_origin(headers):
             return _plain(403, "requests from other sites are refused")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > max_body:
@@ -139,12 +148,13 @@ class Guard:
 def _is_own_origin(headers: Headers) -> bool:
     """Return whether a request comes from a page of this server, or from a program that is not a browser.
 
-    Browsers send Origin with every request that changes something, and Sec-Fetch-Site with every request.
+    Browsers send Origin with every request that changes something, and Sec-Fetch-Site with every request; it is
+    `none` if no page has caused the request.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if origin is not None and origin not in (f"http://{headers['host']}", f"https://{headers['host']}"):
         return False
-    return site in (None, "same-origin") and len(headers.getlist("origin")) <= 1
+    return site in (None, "none", "same-origin") and len(headers.getlist("origin")) <= 1
 
 
 def _cookies(headers: Headers) -> Mapping[str, str]:

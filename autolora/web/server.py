@@ -14,9 +14,12 @@ import uvicorn
 from autolora.errors import MissingArtifact
 from autolora.params import Params
 from autolora.web.app import create_app
+from autolora.web.connections import BoundedProtocol
 from autolora.web.guard import LOOPBACK_NAMES, access_to
 
 TOKEN_VARIABLE = "AUTOLORA_TOKEN"
+MIN_TOKEN = 16
+"""characters: a shorter one can be guessed"""
 BACKLOG = 128
 GRACE_S = 3
 """for requests that are running when the page is stopped"""
@@ -55,9 +58,14 @@ def listen(host: str, port: int, environment: Mapping[str, str]) -> Address:
     """Return an address on which nothing is answered yet; port 0 chooses a free one.
 
     A token is needed if other machines can connect: that of the environment variable AUTOLORA_TOKEN, or a new one.
-    Raises MissingArtifact if the address cannot be used.
+    Raises MissingArtifact if the address cannot be used, or the token is too short.
     """
     given = environment.get(TOKEN_VARIABLE) or None
+    if given is not None and len(given) < MIN_TOKEN:
+        raise MissingArtifact(
+            f"{TOKEN_VARIABLE} has {len(given)} characters, expected at least {MIN_TOKEN}: set it to the output of "
+            "`openssl rand -hex 16`, or unset it"
+        )
     token = secrets.token_urlsafe(24) if given is None and host not in LOOPBACK_NAMES else given
     try:
         family = socket.AF_INET6 if _is_version_6(host) else socket.AF_INET
@@ -81,6 +89,7 @@ def make_server(root: Path, params: Params, address: Address, started: Callable[
         server_header=False,
         proxy_headers=False,
         ws="none",
+        http=BoundedProtocol,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
     )

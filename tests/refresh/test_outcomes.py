@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from autolora.catalog.diff import Snapshot, compare, qualified_name
 from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem
 from autolora.catalog.takedowns import Takedown
+from autolora.index.caption_check import CaptionCheck
 from autolora.lora.remedies import REMEDIES
 from autolora.params import load
 from autolora.records import Adapter, Listing
 from autolora.refresh.outcomes import BUDGET, Outcome, outcomes
-from autolora.refresh.summary import MAX_NAMED, problems, refresh_summary, summary_line
+from autolora.refresh.summary import MAX_NAMED, caption_lines, problems, refresh_summary, summary_line
 from tests.support.report_root import make_adapter as pool_row
 from tests.support.synthetic_repo import DAY, make_adapter
 
@@ -177,3 +179,29 @@ def test_a_file_that_left_and_waits_again_is_one_outcome() -> None:
     queued = listing(1, status="queued")
     (found,) = results([listing(1)], [queued], []).values()
     assert (found.kind, found.reason) == ("removed", BUDGET)
+
+
+@pytest.mark.parametrize("hostile", [
+    "`![x](https://evil.example/p.png) [sign in again](https://evil.example)",
+    "``\\[a](https://evil.example) <img src=https://evil.example> <https://evil.example>",
+    "x\n\n# [a]: https://evil.example\n\n[a]",
+])  # fmt: skip
+def test_texts_of_hubs_are_no_markdown(hostile: str) -> None:
+    file = listing(90, file=f"{hostile}.safetensors")
+    gone, taken = listing(91, file=hostile), Takedown(
+        kind="weights", sha256="a" * 64, hub="civitai", id="1", file=hostile, reason=hostile, date=DAY
+    )  # fmt: skip
+    after = Snapshot((file, replace(gone, status="missing")), {}, (taken,))
+    changes = compare(Snapshot((gone,), {}), after)
+    rows = {file.key: row(file, "zero-effect", f"{hostile} changes nothing")}
+    failed = FailedItem(
+        stage="pool", key="1", hub="civitai", id="1", name=hostile, reason=hostile, last_attempt=DAY
+    )
+    text = refresh_summary(changes, outcomes(changes, after, rows, {}, HUBS), [failed])
+    check = CaptionCheck(name=hostile, agreement=0.1, expected=0.9, agrees=False)
+    text += "\n" + "\n".join(caption_lines({}, {"c": check}))
+    tokens = [child for token in MarkdownIt().parse(text) for child in [token, *(token.children or ())]]
+    assert {"image", "html_inline", "html_block", "heading_open"}.isdisjoint(token.type for token in tokens)
+    links = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
+    assert links == ["https://huggingface.co/a/90"]
+    assert sum("evil.example" in token.content for token in tokens if token.type == "code_inline") == 4

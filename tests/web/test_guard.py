@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from autolora.web.guard import HEADERS, MAX_BODY, access_to
+from autolora.errors import MissingArtifact
+from autolora.web.guard import FAILURE_S, HEADERS, MAX_BODY, access_to
 from autolora.web.server import listen
 from tests.support.waiting import LIMIT_S
 from tests.web.conftest import serving
@@ -66,6 +67,17 @@ def test_requests_of_other_sites_change_nothing(client: httpx2.Client, headers: 
     assert client.get("/api/images").json() == before
 
 
+@pytest.mark.parametrize("dest", ["image", "iframe", "script", "empty"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_cause_no_search(client: httpx2.Client, site: str, dest: str) -> None:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest, "Sec-Fetch-Mode": "no-cors"}
+    assert client.get("/api/search", params={"k": 240}, headers=headers).status_code == 403
+    link = headers | {"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", params={"q": "a cat"}, headers=link).status_code == 200
+    typed = {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document"}
+    assert client.get("/", headers=typed).status_code == 200
+
+
 def test_the_own_origin_is_accepted(client: httpx2.Client) -> None:
     own = {"Origin": str(client.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
     assert client.post("/api/images", json=IMAGE | {"prompt": ""}, headers=own).status_code == 422
@@ -102,10 +114,10 @@ def test_bodies_are_bounded_also_without_a_length(client: httpx2.Client) -> None
 
 def test_another_host_needs_the_token(root: Path) -> None:
     with (
-        serving(root, host="0.0.0.0", token="secret-token") as address,
+        serving(root, host="0.0.0.0", token="a-secret-of-the-page") as address,
         httpx2.Client(timeout=LIMIT_S) as client,
     ):
-        assert address.url.endswith("/?token=secret-token")
+        assert address.url.endswith("/?token=a-secret-of-the-page")
         base = address.url.partition("?")[0]
         for headers in (
             {},
@@ -115,9 +127,9 @@ def test_another_host_needs_the_token(root: Path) -> None:
         ):
             assert client.get(f"{base}api/search", headers=headers).status_code == 401
         assert client.get(f"{base}static/main.js").status_code == 401
-        bearer = {"Authorization": "Bearer secret-token"}
+        bearer = {"Authorization": "Bearer a-secret-of-the-page"}
         assert client.get(f"{base}api/search", headers=bearer).status_code == 200
-        first = client.get(f"{base}?token=secret-token&q=a+cat")
+        first = client.get(f"{base}?token=a-secret-of-the-page&q=a+cat")
         assert first.status_code == 303 and first.headers["location"] == "/?q=a+cat"
         assert {"HttpOnly", "SameSite=strict"} <= {
             part.strip() for part in first.headers["set-cookie"].split(";")
@@ -133,6 +145,25 @@ def test_a_token_is_made_for_another_host_and_only_there() -> None:
         assert loopback.token is None and len(everywhere.token or "") >= 32
         assert everywhere.url.startswith("http://localhost:")
         assert everywhere.printed_url == everywhere.url and loopback.printed_url == loopback.url
+
+
+def test_a_token_that_can_be_guessed_is_refused() -> None:
+    with pytest.raises(MissingArtifact, match="has 1 characters, expected at least 16"):
+        listen("0.0.0.0", 0, {"AUTOLORA_TOKEN": "a"})
+
+
+def test_a_wrong_token_is_refused_slowly(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("autolora.web.guard.asyncio.sleep", sleep)
+    with serving(root, host="0.0.0.0", token="a-secret-of-the-page") as address:
+        base = address.url.partition("?")[0]
+        for query, headers in (("?token=x", {}), ("", {"Authorization": "Bearer x"}), ("", {})):
+            assert httpx2.get(f"{base}{query}", headers=headers, timeout=LIMIT_S).status_code == 401
+    assert waits.count(FAILURE_S) == 2
 
 
 def test_a_page_on_all_addresses_is_reached_by_address_and_not_by_a_foreign_name() -> None:

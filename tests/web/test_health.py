@@ -95,7 +95,7 @@ def test_a_damaged_record_hides_no_index(released: Path) -> None:
 
 
 def test_it_needs_the_token_as_all_pages_do(own_root: Path) -> None:
-    with serving(own_root, token="secret") as address, httpx2.Client(timeout=LIMIT_S) as client:
+    with serving(own_root, token="a-secret-of-the-page") as address, httpx2.Client(timeout=LIMIT_S) as client:
         url = f"http://127.0.0.1:{address.listener.getsockname()[1]}/health"
         assert client.get(url).status_code in (401, 403)
-        assert client.get(url, headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert client.get(url, headers={"Authorization": "Bearer a-secret-of-the-page"}).status_code == 200

@@ -85,6 +85,19 @@ def test_a_token_of_the_environment_is_not_printed(own_root: Path) -> None:
     assert "of-the-environment" not in output + errors
 
 
+def test_a_token_is_no_argument_of_the_browser(own_root: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/arguments\n')
+    browser.chmod(0o755)
+    process = start(own_root, "--host", "0.0.0.0", "--open", BROWSER=str(browser))
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(3)]
+    assert "?token=" in lines[1] and lines[2].startswith("not opened here")
+    process.terminate()
+    process.communicate(timeout=LIMIT_S)
+    assert not (tmp_path / "arguments").exists()
+
+
 def test_an_address_that_is_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -1,0 +1,111 @@
+"""Connections without a request are closed, so that they keep nobody out."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from autolora.web import connections, server
+from tests.support.waiting import LIMIT_S
+from tests.web.conftest import serving
+
+HEADER = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def address(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """Yield host and port of a page with small bounds."""
+    monkeypatch.setattr(connections, "HEADER_S", 0.3)
+    monkeypatch.setattr(connections, "MAX_PER_ADDRESS", 20)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 16)
+    with serving(own_root) as served:
+        parts = urlsplit(served.url)
+        yield parts.hostname or "", parts.port or 0
+
+
+def connect(address: tuple[str, int], stack: ExitStack, sent: bytes = b"") -> socket.socket:
+    connection = stack.enter_context(socket.create_connection(address, LIMIT_S))
+    connection.sendall(sent)
+    return connection
+
+
+def wait_until_closed(connection: socket.socket) -> bytes:
+    """Return what the page sends until it closes a connection; raises TimeoutError if it does not."""
+    received = b""
+    try:
+        while block := connection.recv(1 << 16):
+            received += block
+    except ConnectionError:
+        pass
+    return received
+
+
+@pytest.mark.parametrize("sent", [b"", HEADER], ids=["silent", "half a header"])
+def test_connections_without_a_request_keep_nobody_out(
+    address: tuple[str, int], stack: ExitStack, sent: bytes
+) -> None:
+    """A page of 256 connections answered all others with 503, as long as these were held."""
+    held = [connect(address, stack, sent) for _ in range(18)]
+    assert {wait_until_closed(connection) for connection in held} == {b""}
+    assert httpx2.get(f"http://{address[0]}:{address[1]}/health", timeout=LIMIT_S).status_code == 200
+
+
+def test_single_bytes_do_not_extend_the_time_for_a_header(address: tuple[str, int], stack: ExitStack) -> None:
+    dripping = connect(address, stack, HEADER)
+    dripping.settimeout(0.05)
+    for _ in range(int(LIMIT_S / 0.05)):
+        try:
+            dripping.sendall(b"x")
+            if not dripping.recv(1):
+                return
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return
+    pytest.fail("the connection is still open")
+
+
+def test_a_kept_connection_has_the_same_time_for_its_next_header(
+    address: tuple[str, int], stack: ExitStack
+) -> None:
+    kept = connect(address, stack, HEADER + b"\r\n")
+    assert kept.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    kept.sendall(HEADER)
+    assert b"HTTP/1.1" not in wait_until_closed(kept)
+
+
+def test_a_request_whose_body_takes_longer_is_answered(address: tuple[str, int], stack: ExitStack) -> None:
+    upload = b"POST /api/files?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+    slow, silent = connect(address, stack, upload + b"x"), connect(address, stack)
+    wait_until_closed(silent)
+    slow.sendall(b"x")
+    assert wait_until_closed(slow).startswith(b"HTTP/1.1 4")
+
+
+def test_an_address_has_a_number_of_connections(
+    address: tuple[str, int], stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_S", 10 * LIMIT_S)
+    monkeypatch.setattr(connections, "MAX_PER_ADDRESS", 4)
+    held = [connect(address, stack) for _ in range(4)]
+    assert wait_until_closed(connect(address, stack, HEADER + b"\r\n")) == b""
+    held[0].sendall(HEADER + b"\r\n")
+    assert held[0].recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("192.0.2.1", "192.0.2.1"), ("2001:db8::1:2", "2001:db8::/64"), ("fe80::1%eth0", "fe80::/64"), ("", "")],
+)
+def test_a_network_of_version_6_counts_as_one_address(address: str, network: str) -> None:
+    assert connections._network(address) == network
