@@ -104,7 +104,7 @@ class Guard:
         refusal = self._refuse(scope, headers, max_body)
         if refusal is not None:
             if refusal.status_code == 401 and (
-                headers.keys() & {"authorization", "cookie"} or b"token=" in scope["query_string"]
+                {*headers.keys()} & {"authorization", "cookie"} or b"token=" in scope["query_string"]
             ):
                 await asyncio.sleep(FAILURE_S)
             await refusal(scope, receive, send)

@@ -72,7 +72,7 @@ def test_environment_has_what_the_extra_requires_and_is_made_again_if_that_chang
 def test_an_installation_that_fails_is_not_taken_for_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(command: Sequence[str], check: bool) -> None:
+    def fail(command: Sequence[str], check: bool, env: Mapping[str, str]) -> None:
         raise subprocess.CalledProcessError(1, "pip")
 
     monkeypatch.setattr(server.subprocess, "run", fail)
