@@ -3,6 +3,7 @@
 Its address, token and cache come from the environment: HF_ENDPOINT, HF_TOKEN (or `hf auth login`), HF_HOME.
 """
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from autolora.errors import HubError, MissingArtifact
 from autolora.hubs.validation import is_repo_id
 from autolora.storage.hashes import HashFile, hash_file
 
+logger = logging.getLogger(__name__)
 LIBRARY = "autolora"
 """name of this library's part of the client's cache"""
 
@@ -23,13 +25,25 @@ def is_hub_id(source: str | Path) -> bool:
 def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
     """Return the folder of a repository's snapshot, which is named by the commit; missing files are downloaded.
 
-    revision: a commit, branch or tag; None is the current version. patterns: of the files that are needed.
-    Raises HubError if the download fails.
+    revision: a commit, branch or tag; None is the current version, which is said, as the id may be a mistyped path.
+    patterns: of the files that are needed. Raises HubError if the download fails, MissingArtifact if a folder here has
+    the name of the owner, and no revision is given.
     """
     from httpx2 import HTTPError
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    if revision is None:
+        owner = repo_id.partition("/")[0]
+        if Path(owner).exists():
+            raise MissingArtifact(
+                f"{repo_id} does not exist, but {owner} does, so it is not taken for a Hugging Face id: correct the "
+                "path, or give the revision of the id"
+            )
+        logger.warning(
+            "there is no folder %s: asking %s for what %s has published under that id; give a revision to pin it",
+            *(repo_id, constants.ENDPOINT, owner),
+        )
     try:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(patterns)))
     except RevisionNotFoundError as error:

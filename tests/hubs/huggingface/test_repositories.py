@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from autolora.errors import HubError
+from autolora.errors import HubError, MissingArtifact
 from autolora.hubs.huggingface.repositories import cache_folder, check_upload, download, is_hub_id, upload
 from playground.hubs.state import Hub
 from tests.support.hf_client import remove_token, serve_hub
@@ -89,6 +89,28 @@ def test_unknown_id_and_revision_are_errors(folder: Path, hub: Hub) -> None:
     for revision in (OTHER_SHA, "v9"):
         with pytest.raises(HubError, match=f"{ID} has no revision {revision}"):
             download(ID, revision, PATTERNS)
+
+
+def test_a_download_without_a_revision_is_announced(
+    folder: Path, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(HubError):
+        download("nobody/index", None, PATTERNS)
+    assert "there is no folder nobody/index: asking http://127.0.0.1:" in caplog.text
+    assert "for what nobody has published under that id; give a revision to pin it" in caplog.text
+
+
+def test_a_mistyped_path_is_not_requested(
+    folder: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    hub.counts.clear()
+    with pytest.raises(
+        MissingArtifact, match="data/index does not exist, but data does, so it is not taken for"
+    ):
+        download("data/index", None, PATTERNS)
+    assert hub.counts.kinds("huggingface") == {}
 
 
 def test_restricted_repository_is_an_error(folder: Path, hub: Hub) -> None:
