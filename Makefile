@@ -61,15 +61,17 @@ playground-report: .venv/installed ## measure the playground's quality: a table,
 playground-128: .venv/installed ## train a second world with 128x128 pixels, resumable, and a project with it: cache/playground/128 (hours)
 	python -m studies.large
 
-constraints: .venv/installed ## write constraints.txt: the versions that are installed now
-	pip list --format freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+[a-z0-9]*$$//' > constraints.txt
+constraints: .venv/installed ## write constraints.txt: the versions that are installed now, and the hashes of their files
+	pip install --quiet --upgrade --target cache/uv uv
+	PATH="cache/uv/bin:$$PATH" .ci/lock
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "installing AutoLoRA with all its libraries into .venv: one to five minutes"
 	$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --progress-bar off --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' | \
+	@$(BIN)/pip install --progress-bar off --disable-pip-version-check --require-hashes --no-deps --requirement constraints.txt | \
 		while read -r verb package _; do case "$$verb" in \
 		Collecting) echo "  $$((++n)) of about $$(wc -l < constraints.txt): $$package";; \
 		Installing) echo "  unpacking";; \
 		esac; done
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[dev]'
 	touch $@
