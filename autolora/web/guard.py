@@ -3,11 +3,11 @@
 Written as ASGI middleware, so that it applies to every route, to static files and to errors.
 """
 
-import asyncio
 import hmac
 import ipaddress
 import re
 import socket
+from asyncio import sleep
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -106,7 +106,7 @@ class Guard:
             if refusal.status_code == 401 and (
                 {*headers.keys()} & {"authorization", "cookie"} or b"token=" in scope["query_string"]
             ):
-                await asyncio.sleep(FAILURE_S)
+                await sleep(FAILURE_S)
             await refusal(scope, receive, send)
             return
         await self._app(scope, _limited(receive, max_body), send)

@@ -158,7 +158,7 @@ def test_a_wrong_token_is_refused_slowly(root: Path, monkeypatch: pytest.MonkeyP
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("autolora.web.guard.asyncio.sleep", sleep)
+    monkeypatch.setattr("autolora.web.guard.sleep", sleep)
     with serving(root, host="0.0.0.0", token="a-secret-of-the-page") as address:
         base = address.url.partition("?")[0]
         for query, headers in (("?token=x", {}), ("", {"Authorization": "Bearer x"}), ("", {})):
