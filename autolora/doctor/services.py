@@ -120,7 +120,8 @@ def captioning_servers(setting: Setting) -> Iterator[Trouble]:
 
 def prefect(setting: Setting) -> Iterator[Trouble]:
     """Yield that Prefect's server does not answer, that it answers everybody, or that a refresh may not ask it."""
-    settings = {**_prefect_profile(setting.environment), **setting.environment}
+    profile = _prefect_profile(setting.environment)
+    settings = {**profile, **_dotenv(setting.root), **setting.environment}
     url = settings.get("PREFECT_API_URL")
     status, reason = _ask(f"{url.rstrip('/')}/admin/version") if url else (None, "")
     if url and status is None:
@@ -152,6 +153,13 @@ def _prefect_profile(environment: Mapping[str, str]) -> dict[str, str]:
         return {name: str(value) for name, value in settings.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _dotenv(root: Path) -> dict[str, str]:
+    """Return the variables in the file `.env` of the project, which Prefect reads; none if there is none."""
+    path = root / ".env"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def ray(setting: Setting) -> Iterator[Trouble]:

@@ -394,6 +394,13 @@ def test_a_server_of_prefect_that_the_profile_names(root: Path, params: Params, 
     assert troubles(root, params) == []
 
 
+def test_the_password_of_prefect_may_stand_in_the_project(
+    root: Path, params: Params, server: Answers
+) -> None:
+    (root / ".env").write_text("# of Prefect\nPREFECT_API_AUTH_STRING=me:secret\n")
+    assert troubles(root, params, PREFECT_API_URL=f"{server.url}/api") == []
+
+
 def test_a_cluster_of_ray_that_does_not_answer(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
