@@ -85,6 +85,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(refresh.dvc, "repair_files", lambda: None)
     monkeypatch.setattr(refresh.git, "remove_stale_locks", lambda: None)
     monkeypatch.setattr(refresh, "check_code", lambda name: None)
+    monkeypatch.setattr(refresh, "look_for_troubles", lambda: None)
     monkeypatch.setattr(refresh, "run_in_time", refresh.run_steps.fn)
     monkeypatch.setattr(refresh, "keep_baseline", lambda root: empty)
     monkeypatch.setattr(refresh.page, "assemble", lambda root: None)

@@ -39,7 +39,9 @@ def test_parts_give_the_sketch_of_the_file(
     pending = reader.submit(found(path))
     reading, sketch = pending.wait()
     _, expected = read_and_sketch(path, BASE.slots, BASE.bounds, BASE.spec)
-    assert torch.equal(sketch.values, expected.values) and torch.equal(sketch.present, expected.present)
+    # the parts are multiplied in other batches, which changes the last bits on some processors
+    assert torch.allclose(sketch.values, expected.values, rtol=1e-5, atol=1e-5)
+    assert torch.equal(sketch.present, expected.present)
     assert list(reading.lora) and pending.sha256 and pending.sha256.result() == hash_file(path)
 
 

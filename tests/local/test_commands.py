@@ -245,6 +245,7 @@ def test_an_interruption_says_that_the_next_run_continues(here: Path, folder: Pa
     assert errors.splitlines() == [
         f"indexing {folder}",
         f"wrote {here / 'params.yaml'}",
+        "models run on cpu, because this machine has no GPU that torch can use (models.device)",
         "",
         "interrupted: what is finished is kept, and `autolora index` continues from there",
     ]

@@ -24,6 +24,7 @@ def test_memory_is_within_a_factor_of_two(preset: str) -> None:
     assert 1 / LIMIT < measured / planned < LIMIT
 
 
+@pytest.mark.slow
 def test_the_models_of_the_paper_and_of_its_code() -> None:
     paper, released = (
         encoder_training(config(preset, FLUX_1_DEV_TRANSFORMER), 16, 2, is_gpu=False)
@@ -36,6 +37,7 @@ def test_the_models_of_the_paper_and_of_its_code() -> None:
     assert state < paper.step.peak < 1.1 * state < on_gpu.step.peak  # AdamW's copy of all weights at once
 
 
+@pytest.mark.slow
 def test_an_encoder_of_sketches_holds_less() -> None:
     full, sketch = (
         encoder_training(config("paper", FLUX_1_DEV_TRANSFORMER, probe=probe), 16, 2, is_gpu=False)

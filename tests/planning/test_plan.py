@@ -159,6 +159,7 @@ def of_flux(name: str, **fields: Any) -> StageCost:
     return estimate(replace(params, encoder=replace(params.encoder, variant=variant)), name, 1000)
 
 
+@pytest.mark.slow
 def test_the_papers_encoder_of_flux_fits_on_no_card() -> None:
     whole = of_flux("encoder")
     assert whole.does == "20,000 steps of 256 adapters of 545.4 MB, 2,347,379,712 weights"

@@ -198,7 +198,7 @@ def test_texts_of_hubs_are_no_markdown(hostile: str) -> None:
         stage="pool", key="1", hub="civitai", id="1", name=hostile, reason=hostile, last_attempt=DAY
     )
     text = refresh_summary(changes, outcomes(changes, after, rows, {}, HUBS), [failed])
-    check = CaptionCheck(name=hostile, agreement=0.1, expected=0.9, agrees=False)
+    check = CaptionCheck(name=hostile, agreement=0.1, expected=0.9, agrees=False, is_searched=False)
     text += "\n" + "\n".join(caption_lines({}, {"c": check}))
     tokens = [child for token in MarkdownIt().parse(text) for child in [token, *(token.children or ())]]
     assert {"image", "html_inline", "html_block", "heading_open"}.isdisjoint(token.type for token in tokens)
