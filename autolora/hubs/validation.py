@@ -23,7 +23,8 @@ PRIVATE_PATH = re.compile(
     r"|(?<![\w.:/])~?/[^\s/]+/"  # /home/name/, /mnt/…, ~/…
     r"|(?<!\w)~[\\/]"
 )
-JOINER = re.compile(r"(?<=[^\x00-\x7f])\u200d(?=[^\x00-\x7f])")
+EMOJI = r"[\ufe0f\u2190-\u2bff\U0001f000-\U0001faff]"
+JOINER = re.compile(rf"(?<={EMOJI})\u200d(?={EMOJI})")
 """zero-width joiner within an emoji, such as a family"""
 MAX_COUNT = 1 << 53
 MAX_PATH = 500

@@ -65,7 +65,7 @@ def write_project(root: Path, values: Mapping[str, Any]) -> Path:
             f"{path} exists already: edit it, or use another folder for a new project"
         ) from error
     except DiskFull:
-        path.unlink()
+        path.unlink(missing_ok=True)
         raise
     return path
 

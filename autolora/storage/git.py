@@ -93,9 +93,9 @@ def read_revisions(root: Path, revisions: Sequence[str], path: str) -> dict[str,
     rest, texts = (output or "").encode(), {}
     for revision in revisions:
         header, _, rest = rest.partition(b"\n")
-        if header.endswith(b" missing"):
+        if b" blob " not in header:  # missing, ambiguous, or no repository
             continue
-        size = int(header.rpartition(b" ")[2] or 0)
+        size = int(header.rpartition(b" ")[2])
         texts[revision] = rest[:size].decode()
         rest = rest[size + 1 :]
     return texts

@@ -77,6 +77,7 @@ def test_emoji_may_be_joined_and_nothing_else_is_invisible() -> None:
         assert is_safe_path(name) and printable(name) == name
     for name in (
         "c\u200dat",
+        "ко\u200dт",
         "\u200d",
         "\u200dcat",
         "cat\u200d",

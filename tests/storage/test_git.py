@@ -48,6 +48,12 @@ def test_a_missing_revision_or_file_is_named(repository: Path, rev: str, path: s
         read_committed(repository, rev, path)
 
 
+def test_no_revision_is_read_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(MissingArtifact, match="no revision 'HEAD'"):
+        read_committed(tmp_path, "HEAD", "lock")
+
+
 def test_a_missing_file_is_restored_from_head(repository: Path, tmp_path: Path) -> None:
     assert not restore_committed(repository, "lock")
     (repository / "lock").unlink()
