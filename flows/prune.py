@@ -129,9 +129,7 @@ def _old_texts(days: int) -> Iterator[Removal]:
 
 def _folder(path: Path, reason: str) -> Removal:
     files = (file.stat() for file in path.rglob("*") if file.is_file())
-    size = sum(
-        file.st_size for file in files if file.st_nlink == 1
-    )  # what a copy shares stays with the others
+    size = sum(file.st_size for file in files if file.st_nlink == 1)  # others have what a copy shares
     what, where = path.name[:12], path.parent.relative_to(ROOT).as_posix()
     return Removal(what, where, size, reason, partial(_remove_folder, path))
 

@@ -186,9 +186,8 @@ def reason_of(error: Exception) -> str:
 def _run(flow: Callable[..., Any], guard: bool, parameters: Mapping[str, bool]) -> None:
     started, name = time.perf_counter(), flow.__name__
     try:
-        if guard and (
-            name in STAGES or PARENT_VARIABLE not in os.environ
-        ):  # else the refresh has checked all
+        # the refresh that runs another flow has checked the code of all
+        if guard and (name in STAGES or PARENT_VARIABLE not in os.environ):
             check_code(name)
         if isinstance(flow, prefect.Flow):
             _run_linked(flow.with_options(timeout_seconds=time_limit_s()) if guard else flow, parameters)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from autolora import gpu_memory
 from autolora.cli import app
 from autolora.doctor import Setting
-from autolora.doctor.card import NEEDS, card
+from autolora.doctor.machine import NEEDS, card
 from autolora.gpu_memory import drawing_lack
 from autolora.params import load
 from autolora.params.models import MEMORY, Memory
@@ -32,7 +32,7 @@ def test_what_a_card_gets(
     size: int, share: float, memory: Memory | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert server.share_of_card("a model", QWEN, size * 1e9) == share
-    monkeypatch.setattr("autolora.doctor.card.card_bytes", lambda: size * 1e9)
+    monkeypatch.setattr("autolora.doctor.machine.card_bytes", lambda: size * 1e9)
     found = [str(trouble) for trouble in card(Setting(tmp_path, PROFILE, {}))]
     assert len(found) == (memory is not None)
     assert not found or f"the card has {size}.0: set models.memory: {memory} in params.yaml" in found[0]

@@ -60,10 +60,10 @@ def examine(root: Path, params: Params, environment: Mapping[str, str] = os.envi
 
     environment: with the tokens. A check that does not end within LIMIT_S is a trouble.
     """
-    from autolora.doctor import card, machine, project, services
+    from autolora.doctor import machine, project, services
 
     setting = Setting(root, params, environment)
-    checks: Sequence[Check] = (*machine.CHECKS, *card.CHECKS, *project.CHECKS, *services.CHECKS)
+    checks: Sequence[Check] = (*machine.CHECKS, *project.CHECKS, *services.CHECKS)
     if setting.is_pipeline:
         checks = (*checks, *machine.PIPELINE_CHECKS, *project.PIPELINE_CHECKS, *services.PIPELINE_CHECKS)
     executor = ThreadPoolExecutor(len(checks))

@@ -1,22 +1,32 @@
-"""Checks of the machine: the GPU, the memory for the encoder, and the disks."""
+"""Checks of the machine: the GPU and its memory for images, the memory for the encoder, and the disks."""
 
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import models_of
 from autolora.errors import ParamsError
-from autolora.gpu_memory import LOWER
+from autolora.gpu_memory import LOWER, Needs, card_bytes, drawing_lack
 from autolora.models import check_device
 from autolora.wording import counted
 
 GB = 10**9
 SPARE_GB = 2
 """that a refresh needs beside what it downloads: tables, logs, copies of the index; it stops if there is less"""
+NEEDS: Mapping[str, Needs] = {
+    "black-forest-labs/FLUX.1-dev": {
+        None: 36.7e9,
+        "offload": 26.2e9,
+        "8bit": 21.1e9,
+        "4bit": 14.4e9,
+        "sequential": 2.9e9,
+    }
+}
+"""as `autolora plan` computes them, which takes longer than all checks may; of other pipelines, only it says them"""
 
 
 def gpu(setting: Setting) -> Iterator[Trouble]:
@@ -40,6 +50,14 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
             "lower it in params.yaml",
             stops=trains_encoder,
         )
+
+
+def card(setting: Setting) -> Iterator[Trouble]:
+    """Yield that an image does not fit on the card, and with which `models.memory` it does."""
+    models = setting.params.models
+    memory = card_bytes() if models.device.startswith("cuda") and models.pipeline in NEEDS else None
+    if memory and (lack := drawing_lack(NEEDS[models.pipeline], models.memory, memory)):
+        yield Trouble(*lack)
 
 
 def encoder(setting: Setting) -> Iterator[Trouble]:
@@ -103,4 +121,4 @@ def _is_writable(folder: Path) -> bool:
         return False
 
 
-CHECKS, PIPELINE_CHECKS = (gpu, disks), (encoder,)
+CHECKS, PIPELINE_CHECKS = (gpu, card, disks), (encoder,)

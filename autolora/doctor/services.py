@@ -6,6 +6,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -157,9 +158,11 @@ def _prefect_profile(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _dotenv(root: Path) -> dict[str, str]:
     """Return the variables in the file `.env` of the project, which Prefect reads; none if there is none."""
-    path = root / ".env"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+    with suppress(ImportError, ValueError):  # comes with Prefect; ValueError: not UTF-8
+        from dotenv import dotenv_values
+
+        return {name: value for name, value in dotenv_values(root / ".env").items() if value}
+    return {}
 
 
 def ray(setting: Setting) -> Iterator[Trouble]:
@@ -208,4 +211,4 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(getattr(error, "reason", None) or error).split())[:200] or type(error).__name__
 
 
-CHECKS, PIPELINE_CHECKS = (licenses, captioning_servers, prefect, ray), (hubs,)
+CHECKS, PIPELINE_CHECKS = (licenses, captioning_servers), (hubs, prefect, ray)

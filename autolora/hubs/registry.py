@@ -1,6 +1,7 @@
 """The hubs that params.yaml may name, and the client of each."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from autolora.errors import HubError, rerun
@@ -27,17 +28,14 @@ def open_hub(name: str, params: HubsParams, tokens: Mapping[str, str], is_own: b
     chosen the endpoints; others are asked by https at public addresses only.
     Raises HubError if the name is unknown or params.yaml does not state the hub's location.
     """
-    token = tokens.get(name)
+    endpoint = partial(make_endpoint, name, params=params, token=tokens.get(name), is_own=is_own)
     match name:
         case "civitai":
-            url, statuses = params.civitai.endpoint, TRANSIENT_DOWNLOAD_STATUSES
-            return Civitai(make_endpoint(name, url, params, token, statuses, is_own))
+            return Civitai(endpoint(params.civitai.endpoint, transient_statuses=TRANSIENT_DOWNLOAD_STATUSES))
         case "huggingface":
-            url = params.huggingface.endpoint
-            return HuggingFace(make_endpoint(name, url, params, token, is_own=is_own))
+            return HuggingFace(endpoint(params.huggingface.endpoint))
         case "modelscope":
-            url = params.modelscope.endpoint
-            return ModelScope(make_endpoint(name, url, params, token, is_own=is_own))
+            return ModelScope(endpoint(params.modelscope.endpoint))
         case "folder" if params.folder.path:
             return Folder(Path(params.folder.path).expanduser())
         case "folder":

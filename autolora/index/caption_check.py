@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from autolora.catalog.names import full_name
 from autolora.index.copies import Rows, is_copy, map_columns, map_vectors, vectors_path
 from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TABLE
-from autolora.storage.arrays import BoolArray
 from autolora.storage.files import Row, read_json
 from autolora.storage.tables import columns_of, read_arrow, to_matrix
 
@@ -60,19 +57,18 @@ def read_caption_checks(folder: Path) -> dict[str, CaptionCheck]:
     if meta is None or meta.get("agreement_margin") is None:
         return {}
     names = ["sha256", "hub", "id", "file", *CHECKS]
+    vectors = None
     if is_copy(folder):
         columns = map_columns(folder)
-        has_vectors = vectors_path(folder, CAPTIONS_VECTOR).exists()
-        vectors = map_vectors(folder, CAPTIONS_VECTOR) if has_vectors else None
+        if vectors_path(folder, CAPTIONS_VECTOR).exists():
+            vectors = map_vectors(folder, CAPTIONS_VECTOR)
     else:
-        has_vectors = CAPTIONS_VECTOR in columns_of(folder, TABLE)
-        columns = read_arrow(folder, TABLE, [*names, *([CAPTIONS_VECTOR] if has_vectors else [])])
-        vectors = to_matrix(columns.column(CAPTIONS_VECTOR)) if has_vectors else None
-    is_searched: BoolArray = np.zeros(len(columns), np.bool_)
-    if vectors is not None:
-        is_searched = np.asarray(vectors.any(axis=1))
-    rows = zip(Rows(columns.select(names)), is_searched.tolist(), strict=True)
-    checks = ((row["sha256"], check_captions(row, has_vector)) for row, has_vector in rows)
+        own = {CAPTIONS_VECTOR} & {*columns_of(folder, TABLE)}
+        columns = read_arrow(folder, TABLE, [*names, *own])
+        vectors = to_matrix(columns.column(CAPTIONS_VECTOR)) if own else None
+    has_vector = [False] * len(columns) if vectors is None else [bool(vector.any()) for vector in vectors]
+    rows = zip(Rows(columns.select(names)), has_vector, strict=True)
+    checks = ((row["sha256"], check_captions(row, has)) for row, has in rows)
     return {sha256: check for sha256, check in checks if check}
 
 

@@ -132,9 +132,8 @@ def caption_summary(root: Path) -> str:
     """Return the lines that compare the working index with the released one; to be read before the release."""
     released = served.former_digest(root)
     before = read_caption_checks(served.copy_path(root, released)) if released else {}
-    is_served = before and released == content_digest(
-        root
-    )  # then Lance, whose import takes a second, is not needed
+    # an index that is served is not read again by Lance, whose import takes a second
+    is_served = before and released == content_digest(root)
     return "\n".join(caption_lines(before, before if is_served else read_caption_checks(folder(root))))
 
 

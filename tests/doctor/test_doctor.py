@@ -370,6 +370,11 @@ def test_no_server_of_prefect(root: Path, params: Params) -> None:
     assert "no server of Prefect answers" in found(root, params, PREFECT_API_URL=url).what
 
 
+def test_a_project_without_stages_needs_no_server_of_prefect(root: Path, params: Params) -> None:
+    (root / "dvc.yaml").unlink()
+    assert troubles(root, params, PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api") == []
+
+
 def test_a_server_of_prefect_without_a_password(root: Path, params: Params, server: Answers) -> None:
     server.by_path["/api/admin/version"] = (200, {}, "3.0")
     trouble = found(root, params, PREFECT_API_URL=f"{server.url}/api", PREFECT_API_AUTH_STRING="me:secret")
@@ -397,8 +402,9 @@ def test_a_server_of_prefect_that_the_profile_names(root: Path, params: Params, 
 def test_the_password_of_prefect_may_stand_in_the_project(
     root: Path, params: Params, server: Answers
 ) -> None:
-    (root / ".env").write_text("# of Prefect\nPREFECT_API_AUTH_STRING=me:secret\n")
-    assert troubles(root, params, PREFECT_API_URL=f"{server.url}/api") == []
+    quoted = f'export PREFECT_API_URL="{server.url}/api"\n'
+    (root / ".env").write_text(f"# of Prefect\n{quoted}PREFECT_API_AUTH_STRING=me:secret\n")
+    assert troubles(root, params) == [] and server.asked.count(("/api/admin/version", None)) == 1
 
 
 def test_a_cluster_of_ray_that_does_not_answer(
