@@ -125,6 +125,9 @@ def lift() -> None:
         print(f"the pin is lifted: serving index {decision.index[:12]}, the newest that has passed the gate")
     else:
         print("the pin is lifted: the next refresh promotes its index, with all that came meanwhile")
+    if decision and decision.refusals:
+        reasons = "; ".join(map(str, decision.refusals))
+        print(f"the gate refuses index {decision.index[:12]}, the newest that had passed: {reasons}")
     if pin:
         print(f"    autolora versions diff {pin.release} HEAD")
 

@@ -398,20 +398,17 @@ class Origin:
 
         name: of an accepted file. It says little, but counts like the label if the weights fit several bases.
         """
-        claims = [*self.stated, *((base, f"the label {label!r}") for base in [find_stated(label)] if base)]
+        bases, label_means = (self.base, *self.others), (find_stated(label), f"the label {label!r}")
         sentences = [
             f"{source} means {base}, but the weights are for {self.base}"
-            for base, source in claims
-            if self.base and not _agrees(base, (self.base, *self.others))
+            for base, source in (*self.stated, label_means)
+            if base and self.base and not _agrees(base, bases)
         ]
-        for base, source in (
-            (find_stated(label), f"the label {label!r}"),
-            (find_stated(name), "the file's name"),
-        ):
-            if base and self.others and base != FLUX_1 and _agrees(base, (self.base, *self.others)):
-                sentences.append(
-                    f"{source} means {base}, and the weights fit {' as well as '.join((self.base, *self.others))}"
-                )
+        sentences += [
+            f"{source} means {base}, and the weights fit {' as well as '.join(bases)}"
+            for base, source in (label_means, (find_stated(name), "the file's name"))
+            if self.others and base not in ("", FLUX_1) and _agrees(base, bases)
+        ]
         return tuple(sentences)
 
 
