@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from autolora.errors import DiskFull, MissingArtifact, ParamsError
-from autolora.storage.files import raising_unwritable
+from autolora.errors import MissingArtifact, ParamsError
+from autolora.storage.files import write_atomic
 
 PARAMS_FILE = "params.yaml"
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -56,17 +56,10 @@ def write_project(root: Path, values: Mapping[str, Any]) -> Path:
     Raises ParamsError if the file exists.
     """
     path = root / PARAMS_FILE
+    if path.exists():
+        raise ParamsError(f"{path} exists already: edit it, or use another folder for a new project")
     text = set_values(TEMPLATE.read_text(encoding="utf-8").lstrip(), {**OWN_FILES, **values})
-    try:
-        with raising_unwritable(path), path.open("x", encoding="utf-8") as stream:
-            stream.write(_with_title(text))
-    except FileExistsError as error:
-        raise ParamsError(
-            f"{path} exists already: edit it, or use another folder for a new project"
-        ) from error
-    except DiskFull:
-        path.unlink(missing_ok=True)
-        raise
+    write_atomic(path, _with_title(text))
     return path
 
 

@@ -53,7 +53,7 @@ def code_span(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text that contains names of others as Markdown without links, images, HTML and lines of its own."""
+    """Return a text that contains names of others as Markdown without images, HTML, lines and named links."""
     return re.sub(r"([\\\[\]<])", r"\\\1", " ".join(text.split()))
 
 
