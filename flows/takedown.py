@@ -78,6 +78,7 @@ class Erasure:
     def copies(self) -> list[Copy]:
         """Return the places that hold content, in the working tree and in all stores."""
         copies = list(_copies_in_tree(self.listed.rows))
+        copies += self._try(lambda: list(_encoded_captions(self.listed.rows))) or []
         for oid in sorted({md5 for row in self.listed.rows for md5 in row.md5}):
             for store in self.stores:
                 if size := self._try(partial(store.size, oid)):
@@ -185,6 +186,11 @@ def _copies_in_tree(rows: Sequence[Takedown]) -> Iterator[Copy]:
     for path in (ROOT / WEB_IMAGES).rglob("*"):
         if path.stem in images:
             yield Copy(WEB_IMAGES.as_posix(), path.stat().st_size, path.unlink)
+
+
+def _encoded_captions(rows: Sequence[Takedown]) -> Iterator[Copy]:
+    """Yield what trainings have kept of the images' captions. Raises MissingArtifact if the captions are damaged."""
+    images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
     captions = read_captions(ROOT) if captions_path(ROOT).exists() else []
     texts = {hash_value(caption.text) for caption in captions if caption.image in images}
     for path in (ROOT / ENCODED).rglob("*.safetensors"):

@@ -170,6 +170,15 @@ def test_encoded_captions_are_found_and_erased(root: Path) -> None:
     assert [path.exists() for path in paths] == [False, False, True]
 
 
+def test_damaged_captions_do_not_stop_an_erasure(root: Path) -> None:
+    captions_path(root).unlink()
+    captions_path(root).write_text("damaged\n")
+    rows = takedown.find_scope(root, [f"huggingface:{ID}"], "asked", repo.DAY).rows
+    with pytest.raises(AutoLoraError, match=r"not complete: .*captions\.jsonl"):
+        takedown.Erasure(takedowns.Takedowns(rows)).apply()
+    assert not next(root.rglob(f"{INK}.safetensors")).stat().st_size
+
+
 def test_weights_under_another_name_are_found(root: Path, tmp_path: Path) -> None:
     content = bytes(range(250)) * 4
     sha256 = hashlib.sha256(content).hexdigest()
