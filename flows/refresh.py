@@ -243,8 +243,8 @@ def build(lock_fd: int, with_crawl: bool) -> None:
         )
     if with_crawl:
         crawl(lock_fd)
+    untrack_outputs()  # else its outputs, which are no edits, would be named
     name_edits()
-    untrack_outputs()
     reproduce_and_defer(lock_fd)
     dvc.add_batches(lock_fd)
     name_changed_inputs()
