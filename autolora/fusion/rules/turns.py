@@ -5,7 +5,6 @@ step, and combines their results itself.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +13,13 @@ from torch import Tensor, nn
 from autolora.errors import MismatchError
 from autolora.fusion.install import Attachment, find_linears, hooked
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.steps import DenoisingSteps, Step
 from autolora.fusion.slot_fusion import SlotFusion
 
 Acting = Callable[[str], Collection[int]]
 """slot -> the indices of the adapters that act in it"""
 
-ChoosePasses = Callable[[Callable[[], Step]], Sequence[Acting]]
-"""returns who acts in each pass of a call; gets what returns the step of the denoising, or raises MismatchError"""
+ChoosePasses = Callable[[Tensor | None], Sequence[Acting]]
+"""returns who acts in each pass of a call; gets the call's timestep, (B,), 0 to 1"""
 Combine = Callable[[Sequence[Tensor]], Tensor]
 """the outputs of two or more passes, (B, T, C) each -> the output of the call"""
 
@@ -34,7 +32,7 @@ def attach_by_turns(
     combine: None if there is one pass per call. Raises MismatchError as `fused`.
     """
     transformer = pipeline.transformer
-    turns = Turns(DenoisingSteps(pipeline), choose_passes, combine)
+    turns = Turns(choose_passes, combine)
     linears = find_linears(transformer, [adapter.lora for adapter in adapters])
     additions = [([linear], ActingUpdates(name, adapters, turns)) for name, linear in linears.items()]
     with hooked(transformer, additions) as attachment:
@@ -54,14 +52,14 @@ def only(*adapters: int) -> Acting:
 class Turns:
     """Runs the transformer once per pass of a call, and knows who acts in the current pass."""
 
-    def __init__(self, steps: DenoisingSteps, choose_passes: ChoosePasses, combine: Combine | None) -> None:
-        self._steps, self._choose_passes, self._combine = steps, choose_passes, combine
+    def __init__(self, choose_passes: ChoosePasses, combine: Combine | None) -> None:
+        self._choose_passes, self._combine = choose_passes, combine
         self._passes: Sequence[Acting] = ()
         self.acting = only()
 
     def begin(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose the passes of a call, of which the transformer itself runs the first: a forward pre-hook."""
-        self._passes = self._choose_passes(partial(self._steps.read, kwargs.get("timestep")))
+        self._passes = self._choose_passes(kwargs.get("timestep"))
         self.acting = self._passes[0]
         if len(self._passes) > 1 and getattr(transformer, "is_cache_enabled", False):
             raise MismatchError(

@@ -5,9 +5,8 @@ response, not the weights. The form is that of composable diffusion (Liu et al.,
 adapters in place of prompts. It needs k + 1 passes of the transformer per call instead of one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +14,7 @@ from torch import Tensor
 
 from autolora.fusion.install import Attachment
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.steps import Step
-from autolora.fusion.rules.turns import Acting, attach_by_turns, only
+from autolora.fusion.rules.turns import attach_by_turns, only
 
 FACTOR = 0.85
 """c that was best on the playground: docs/fusion.md"""
@@ -31,11 +29,8 @@ class Velocity:
 
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let adapters act by the sum of their changes of the velocity; errors as `fused`."""
-        return attach_by_turns(pipeline, adapters, partial(self._passes, len(adapters)), self._combine)
-
-    def _passes(self, adapters: int, read_step: Callable[[], Step]) -> Sequence[Acting]:
-        """Return the passes of a call: the base model, then each adapter alone."""
-        return [only(), *map(only, range(adapters))]
+        passes = [only(), *map(only, range(len(adapters)))]  # the base model, then each adapter alone
+        return attach_by_turns(pipeline, adapters, lambda timestep: passes, self._combine)
 
     def _combine(self, outputs: Sequence[Tensor]) -> Tensor:
         """Return v0 + c · Σ (v_i - v0), computed in float32."""

@@ -23,7 +23,7 @@ class Composite:
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let adapters act by the mean of the velocities with each alone; errors as `fused`."""
         passes = [only(index) for index in range(len(adapters))]
-        return attach_by_turns(pipeline, adapters, lambda read_step: passes, average)
+        return attach_by_turns(pipeline, adapters, lambda timestep: passes, average)
 
 
 def average(outputs: Sequence[Tensor]) -> Tensor:

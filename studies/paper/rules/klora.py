@@ -22,9 +22,9 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.fusion.install import Attachment, execution_device, find_linears, fused
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.steps import Step
 from autolora.fusion.rules.turns import Acting, attach_by_turns
 from studies.paper.rules.merged import delta_on
+from studies.paper.rules.steps import DenoisingSteps
 
 ALPHA = 1.5
 BETA = 0.5
@@ -65,7 +65,9 @@ class KLora:
         content = {name: row[0].largest / gamma if 0 in row else 0.0 for name, row in magnitudes.items()}
         style = {name: row[1].largest if 1 in row else 0.0 for name, row in magnitudes.items()}
         scale = scale_released if self.released else scale_of_style
-        return attach_by_turns(pipeline, adapters, partial(_choose, content, style, scale))
+        return attach_by_turns(
+            pipeline, adapters, partial(_choose, content, style, scale, DenoisingSteps(pipeline))
+        )
 
 
 def check_pair(adapters: Sequence[Adapter]) -> None:
@@ -98,13 +100,14 @@ def _choose(
     content: Mapping[str, float],
     style: Mapping[str, float],
     scale: Callable[[float], float],
-    read_step: Callable[[], Step],
+    steps: DenoisingSteps,
+    timestep: Tensor | None,
 ) -> Sequence[Acting]:
     """Return the pass of a call: content (0) or style (1) acts in each slot.
 
     content, style: slot -> S_c / γ, and S_s. scale: share of the denoising that is done -> S.
     """
-    factor = scale(read_step().share)
+    factor = scale(steps.read(timestep).share)
     return [lambda slot: (0,) if content[slot] > style[slot] * factor else (1,)]
 
 

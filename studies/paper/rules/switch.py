@@ -7,15 +7,16 @@ for 50 to 200 steps. The paper's order is the user's; here it is that of the sha
 same image in every order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from autolora.fusion.install import Attachment
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.steps import Step
 from autolora.fusion.rules.turns import Acting, attach_by_turns, only
+from studies.paper.rules.steps import DenoisingSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class Switch:
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let adapters act by turns; errors as `fused`, and when the pipeline is called, as `DenoisingSteps.read`."""
         ordered = sorted(adapters, key=lambda adapter: adapter.sha256)
-        return attach_by_turns(pipeline, ordered, partial(self._passes, len(adapters)))
+        steps = DenoisingSteps(pipeline)
 
-    def _passes(self, adapters: int, read_step: Callable[[], Step]) -> Sequence[Acting]:
-        """Return the pass of a call, in which one adapter acts."""
-        return [only(read_step().number // self.steps % adapters)]
+        def choose(timestep: Tensor | None) -> Sequence[Acting]:
+            return [only(steps.read(timestep).number // self.steps % len(adapters))]
+
+        return attach_by_turns(pipeline, ordered, choose)
