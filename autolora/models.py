@@ -279,7 +279,7 @@ def load_pipeline(params: ModelsParams) -> Any:
     quantization = _quantization(params)
     with loading(folder):
         pipeline: Any = flux_pipeline.from_pretrained(
-            folder, dtype=dtype(params), quantization_config=quantization
+            folder, dtype=dtype(params), quantization_config=quantization, use_safetensors=True
         )
     pipeline.set_progress_bar_config(disable=True)
     modules = (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2)

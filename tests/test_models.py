@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from autolora import models
 from autolora.errors import HubError, MissingArtifact, ParamsError
@@ -220,3 +221,13 @@ def test_code_of_a_model_is_neither_offered_nor_run(
     with pytest.raises(MissingArtifact):
         load_model(folder, SHIPPED)
     assert not asked and not ran.exists()
+
+
+def test_pickled_weights_of_a_pipeline_are_not_read(tmp_path: Path, base: ModelsParams) -> None:
+    folder = tmp_path / "flux"
+    shutil.copytree(base.pipeline, folder)
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(MissingArtifact, match=r"no file named diffusion_pytorch_model\.safetensors"):
+        models.load_pipeline(replace(base, pipeline=str(folder)))
