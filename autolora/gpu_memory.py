@@ -20,15 +20,21 @@ LOWER = {
 """what needs memory -> the params that decide how much"""
 
 
+def ask_cards(what: str) -> list[str]:
+    """Return what NVIDIA's driver states of each card, such as driver_version; [] if it does not answer."""
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.split()
+    return []
+
+
 def card_bytes() -> float | None:
-    """Return the memory of the smallest NVIDIA card, as its driver states it; None if none answers.
+    """Return the memory of the smallest NVIDIA card; None if none states it.
 
     torch would take seconds to say it, and memory of the card.
     """
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    with suppress(OSError, ValueError, subprocess.SubprocessError):
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return min(float(line) for line in answer.stdout.split()) * 2**20
+    with suppress(ValueError):
+        return min(map(float, ask_cards("memory.total"))) * 2**20
     return None
 
 

@@ -6,11 +6,10 @@ Functions import torch, transformers and diffusers when they need them, because 
 import json
 import logging
 import math
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autolora.errors import HubError, MissingArtifact, ParamsError
+from autolora.gpu_memory import ask_cards
 from autolora.params import ModelsParams
 from autolora.storage.arrays import Float32Array
 from autolora.storage.hashes import hash_folder, hash_value
@@ -85,21 +85,13 @@ def _explain_missing_gpu() -> str:
 
     if torch.version.cuda is None:
         return "torch is a build without CUDA: install another one (https://pytorch.org), or set models.device: cpu"
-    driver = _driver_version()
-    if driver is None:
+    drivers = ask_cards("driver_version")
+    if not drivers:
         return "no NVIDIA driver answers (nvidia-smi): install one, or set models.device: cpu"
     return (
-        f"the driver is {driver} and torch was built for CUDA {torch.version.cuda}, which needs a newer one: "
+        f"the driver is {drivers[0]} and torch was built for CUDA {torch.version.cuda}, which needs a newer one: "
         "update the driver, install a torch for an older CUDA, or set models.device: cpu"
     )
-
-
-def _driver_version() -> str | None:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    with suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return answer.stdout.split("\n")[0].strip() or None
-    return None
 
 
 def set_threads(params: ModelsParams) -> None:

@@ -1,6 +1,5 @@
 """The memory of the card that drawing an image needs, for each value of `models.memory`."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
@@ -37,10 +36,9 @@ def drawing_bytes(
     """
     phases = {"text_encoder_2": texts, "transformer": step, "vae": decode}
     resident = resident_bytes(pipeline, memory)
-    load: Callable[[nn.Module], float] = lambda part: 0.0  # noqa: E731
-    if memory in ("offload", "sequential"):
-        load = weight_bytes if memory == "offload" else _largest_layer
-    return max(resident + load(getattr(pipeline, part)) + beside for part, beside in phases.items())
+    return max(
+        resident + _loaded_bytes(getattr(pipeline, part), memory) + beside for part, beside in phases.items()
+    )
 
 
 def drawing_needs(pipeline: MetaPipeline, params: GenerationParams, rank: int, adapter: float) -> Needs:
@@ -72,6 +70,10 @@ def _part_bytes(pipeline: MetaPipeline, part: str, memory: Memory | None) -> flo
     return size - sum(weight.nbytes - weight.numel() * BYTES_PER_WEIGHT[memory] for weight in quantized)
 
 
-def _largest_layer(module: nn.Module) -> float:
-    """Return the bytes of the largest module without its children."""
-    return max(sum(weight.nbytes for weight in layer.parameters(recurse=False)) for layer in module.modules())
+def _loaded_bytes(module: nn.Module, memory: Memory | None) -> float:
+    """Return the bytes of weights that are copied to the card when a part runs, at the same time."""
+    if memory == "sequential":
+        return max(
+            sum(weight.nbytes for weight in layer.parameters(recurse=False)) for layer in module.modules()
+        )
+    return float(weight_bytes(module)) if memory == "offload" else 0.0

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import torch
 
-from autolora.gpu_memory import Needs
+from autolora.gpu_memory import Needs, card_bytes
 from autolora.lora.slots import slots
 from autolora.params import Params
 from autolora.planning import data_stages, meta_models, model_stages
 from autolora.planning.cost import Setting, StageCost
 from autolora.planning.drawing import drawing_needs
 from autolora.planning.meta_models import weight_bytes
-from autolora.planning.rates import Rate, load_rates, machine, of_this_card
+from autolora.planning.rates import Rate, load_rates, machine
 from autolora.planning.workload import VALUE_BYTES, Workload, make_workload
 from autolora.stages import is_pipeline
 from autolora.vlm.server import BESIDE_WEIGHTS, MAX_SHARE
@@ -95,7 +95,7 @@ def make_plan(
     work, is_gpu = setting.work, setting.machine.is_gpu
     return Plan(
         device=params.models.device,
-        workload=setting.work,
+        workload=work,
         stages=tuple(
             estimate(setting) for estimate in (ESTIMATES_OF_OWN_FILES if setting.own_files else ESTIMATES)
         ),
@@ -124,7 +124,8 @@ def make_setting(
     """
     own_files = root is not None and not is_pipeline(root)
     parts = meta_models.PARTS_OF_SEARCH if own_files else meta_models.PARTS
-    rates, pipeline = of_this_card(load_rates(), params.models), meta_models.pipeline(params.models, parts)
+    rates = load_rates(card_bytes() if params.models.device.startswith("cuda") else None)
+    pipeline = meta_models.pipeline(params.models, parts)
     threads = params.models.threads or os.cpu_count() or 1
     canonical = slots(pipeline.configs["transformer"])
     return Setting(

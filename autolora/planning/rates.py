@@ -8,7 +8,6 @@ from typing import Literal
 
 import yaml
 
-from autolora.gpu_memory import card_bytes
 from autolora.params import ModelsParams
 from autolora.planning.tally import Tally
 
@@ -27,19 +26,13 @@ class Rate:
     date: datetime.date
 
 
-def load_rates() -> dict[str, Rate]:
-    """Return name -> rate."""
-    content: Mapping[str, Mapping[str, object]] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+def load_rates(card: float | None = None) -> dict[str, Rate]:
+    """Return name -> rate. card: bytes of memory of the card that is here, in place of the stated one."""
+    content: dict[str, dict[str, object]] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+    if card is not None:
+        here = {"value": card, "basis": "measured", "source": "nvidia-smi", "date": datetime.date.today()}
+        content["gpu_memory_bytes"] |= here
     return {name: Rate(**row) for name, row in content.items()}  # type: ignore[arg-type]  # a test checks types
-
-
-def of_this_card(rates: Mapping[str, Rate], params: ModelsParams) -> dict[str, Rate]:
-    """Return rates with the memory of the card that this machine has, if it has one and is to use it."""
-    card = card_bytes() if params.device.startswith("cuda") else None
-    if card is None:
-        return dict(rates)
-    own = Rate(value=card, unit="bytes", basis="measured", source="nvidia-smi", date=datetime.date.today())
-    return {**rates, "gpu_memory_bytes": own}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

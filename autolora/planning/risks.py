@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-import torch
 
 from autolora.errors import ParamsError
 from autolora.gpu_memory import LOWER, drawing_lack
@@ -45,8 +44,9 @@ def encoder_lack(params: Params, root: Path) -> str | None:
     if not params.encoder.trains_transformer:
         return None
     with suppress(ParamsError):
-        cost = model_stages.encoder(make_setting(params, root))
-        return "; ".join(_lacks(cost, _card_bytes(params.models.device), _memory_bytes())) or None
+        setting = make_setting(params, root)
+        cost = model_stages.encoder(setting)
+        return "; ".join(_lacks(cost, setting.rate("gpu_memory_bytes"), _memory_bytes())) or None
     return None
 
 
@@ -63,11 +63,6 @@ def _lacks(stage: StageCost, card: float, memory: float, server: float = 0.0) ->
             f"{stage.stage} needs {stage.memory / GB:,.1f} GB of memory, but this machine has {memory / GB:.1f} GB "
             f"({stage.does})"
         )
-
-
-def _card_bytes(device: str) -> float:
-    """Return the memory of the GPU; that of no GPU is without limit, since nothing is put there."""
-    return float(torch.cuda.get_device_properties(device).total_memory) if device != "cpu" else math.inf
 
 
 def _memory_bytes() -> float:

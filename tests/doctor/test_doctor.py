@@ -448,7 +448,7 @@ def test_a_gpu_that_torch_does_not_find(
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(models, "_driver_version", lambda: driver)
+    monkeypatch.setattr(models, "ask_cards", lambda what: [driver] if driver else [])
     trouble = found(root, replace(params, models=replace(params.models, device="cuda")))
     assert "torch finds no GPU" in trouble.what and remedy in trouble.remedy and trouble.stops
 

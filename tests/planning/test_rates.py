@@ -10,13 +10,15 @@ from typing import get_args
 import pytest
 
 from autolora.params import load
-from autolora.planning import rates as rates_module
-from autolora.planning.rates import PATH, Rate, load_rates, machine, of_this_card
+from autolora.planning import plan as plan_module
+from autolora.planning.plan import make_setting
+from autolora.planning.rates import PATH, Rate, load_rates, machine
 from autolora.planning.tally import Tally
 
 ROOT = Path(__file__).parents[2]
 RATES = load_rates()
-MODELS = load(ROOT / "params.yaml").models
+PARAMS = load(ROOT / "params.yaml")
+MODELS = PARAMS.models
 
 
 @pytest.mark.parametrize("name", RATES)
@@ -48,9 +50,10 @@ def test_a_processor_does_one_thing_after_the_other_and_a_gpu_both() -> None:
 
 
 def test_the_card_is_the_one_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_gpu = replace(MODELS, device="cuda")
-    monkeypatch.setattr(rates_module, "card_bytes", lambda: 24e9)
-    assert of_this_card(RATES, MODELS) == RATES, "none is used"
-    assert of_this_card(RATES, on_gpu)["gpu_memory_bytes"].value == 24e9
-    monkeypatch.setattr(rates_module, "card_bytes", lambda: None)
-    assert of_this_card(RATES, on_gpu) == RATES
+    on_gpu = replace(PARAMS, models=replace(MODELS, device="cuda"))
+    monkeypatch.setattr(plan_module, "card_bytes", lambda: 24e9)
+    assert make_setting(PARAMS, None, adapters=10).rates == RATES, "none is used"
+    rate = make_setting(on_gpu, None, adapters=10).rates["gpu_memory_bytes"]
+    assert (rate.value, rate.unit, rate.basis) == (24e9, RATES["gpu_memory_bytes"].unit, "measured")
+    monkeypatch.setattr(plan_module, "card_bytes", lambda: None)
+    assert make_setting(on_gpu, None, adapters=10).rates == RATES
