@@ -163,7 +163,7 @@ def test_a_wrong_token_is_refused_slowly(root: Path, monkeypatch: pytest.MonkeyP
         base = address.url.partition("?")[0]
         for query, headers in (("?token=x", {}), ("", {"Authorization": "Bearer x"}), ("", {})):
             assert httpx2.get(f"{base}{query}", headers=headers, timeout=LIMIT_S).status_code == 401
-    assert waits.count(FAILURE_S) == 2
+    assert waits.count(FAILURE_S) == 3
 
 
 def test_a_page_on_all_addresses_is_reached_by_address_and_not_by_a_foreign_name() -> None:
