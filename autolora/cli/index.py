@@ -1,7 +1,7 @@
 """`autolora init` and `autolora index`."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -159,7 +159,8 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
         bases: dict[str, list[str]] = {}
         for id in ids:
             bases.setdefault(report.bases.get(id, ""), []).append(id)
-        lists = [f"{f'{len(of)} {base}: ' if base else ''}{_names(of)}" for base, of in _most_frequent(bases)]
+        ordered = sorted(bases.items(), key=lambda item: (-len(item[1]), item[0]))
+        lists = [f"{f'{len(of)} {base}: ' if base else ''}{_names(of)}" for base, of in ordered]
         yield f"  {len(ids)} refused, {_reason(verdict)} ({verdict}): {'; '.join(lists)}"
     for rule, number in report.rejected.items():
         yield f"  {number} left out: {describe_rejection(rule)}"
@@ -201,10 +202,6 @@ def _reason(verdict: str) -> str:
     from autolora.lora.verdict import REASONS
 
     return REASONS[verdict]
-
-
-def _most_frequent(groups: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
-    return sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def _names(ids: Sequence[str]) -> str:

