@@ -38,8 +38,8 @@ OPTIONS: dict[Extra, tuple[str, ...]] = {
     "vllm-cpu": ("--max-model-len", "512", "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
 }
 """a context holds the largest image that is captioned; eager float32 answers as transformers, and compiles nothing"""
-SECRET = re.compile(r"TOKEN(?!IZ)|SECRET|PASSWORD|API_KEY|AUTH_STRING")
-"""in the name of a variable that neither pip nor the server needs"""
+SECRET = re.compile(r"TOKEN(?!IZ)|SECRET|PASSWORD|API_KEY|^PREFECT_")
+"""in the name of a variable that neither pip nor the server needs; the address of Prefect's database has a password"""
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 CPU_CACHE = ("VLLM_CPU_KVCACHE_SPACE", "1")
 """variable, and GiB of the cache"""
