@@ -182,9 +182,9 @@ def serve(
 
 
 @contextlib.contextmanager
-def with_hub(root: Path, api: str) -> "Iterator[Repository]":
+def with_hub(root: Path, api: str, port: int | None = None) -> "Iterator[Repository]":
     """Serve the playground of a repository as of day 1, at an address that is written to its params.yaml."""
-    port = free_port()
+    port = port or free_port()
     endpoint = f"http://127.0.0.1:{port}"
     change_params(root / "params.yaml", {"hubs": {"huggingface": {"endpoint": endpoint}}})
     command = [sys.executable, "-m", "playground.hub", "--port", str(port), "--day", "1"]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
@@ -165,10 +166,19 @@ def repository(
 
 @pytest.fixture(scope="module")
 def project(two_releases: Path, module_folder: Path, prefect_api: str, warm: Path) -> Iterator[Repository]:
-    """A copy of the project with two releases, and its hub on the second day."""
-    copy_folder(two_releases, module_folder / "releases")
-    with with_hub(module_folder / "releases/repository", prefect_api) as project:
-        project.programs = warm
+    """A copy of the project with two releases, and its hub on the second day, at another address than before."""
+    with copied_project(two_releases, module_folder, prefect_api, warm) as project:
+        yield project
+
+
+@contextmanager
+def copied_project(
+    two_releases: Path, folder: Path, api: str, programs: Path, port: int | None = None
+) -> Iterator[Repository]:
+    """Copy the project with two releases into a folder, and serve its hub on the second day while the block runs."""
+    copy_folder(two_releases, folder / "releases")
+    with with_hub(folder / "releases/repository", api, port) as project:
+        project.programs = programs
         project.commit("the hub's address")
         project.hub({"day": 2})
         yield project

@@ -5,15 +5,28 @@ The project has two: the first refresh is tagged by the next one.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from autolora.catalog.diff import BASELINE
 from playground.repository import IDENTITY, Repository
+from tests.integration.conftest import copied_project
 from tests.integration.prefect_api import flow_runs
 
+ENDPOINT = re.compile(r"http://127\.0\.0\.1:(\d+)$", re.MULTILINE)
 PROMPT = "a cat in watercolour style"
+
+
+@pytest.fixture(scope="module")
+def project(two_releases: Path, module_folder: Path, prefect_api: str, warm: Path) -> Iterator[Repository]:
+    """A copy of the project, whose hub has the address that it had: with another one the next refresh has changes."""
+    (port,) = ENDPOINT.findall((two_releases / "repository/params.yaml").read_text())
+    with copied_project(two_releases, module_folder, prefect_api, warm, int(port)) as project:
+        yield project
 
 
 def tags(project: Repository) -> list[str]:
