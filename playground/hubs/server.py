@@ -40,6 +40,7 @@ class Server(ThreadingHTTPServer):
         """Bind without looking up the host's full name, which can take seconds."""
         self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.to_reset: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections may linger
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = self.socket.getsockname()[:2]
