@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autolora.errors import MissingArtifact
 from autolora.index.served import commit_of, copies_folder, former_digest, served_path
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import Output, folder_md5
@@ -19,7 +18,7 @@ from autolora.integrity.index_sources import working_digest
 from autolora.integrity.verification import EXTRA, MISSING, RECORDS, REMOTE_ONLY, Finding
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.stages import STAGES
-from autolora.storage.git import read_committed
+from autolora.storage.git import committed_blobs, read_committed
 from autolora.storage.hashes import hash_files
 
 TRAININGS = ("encoder", "fusion", "experiments")
@@ -163,11 +162,12 @@ class _Adviser:
         file = finding.file
         if finding.kind != RECORDS and not (file and file.output and not file.output.in_cache):
             return False
-        try:
-            content = read_committed(self._root, "HEAD", finding.path).encode()
-        except MissingArtifact:
+        if not committed_blobs(self._root, finding.path):
             return False
-        return file is None or hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
+        if file is None:
+            return True
+        content = read_committed(self._root, "HEAD", finding.path).encode()
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
 
 
 def _remove(findings: Sequence[Finding], whole: Sequence[str]) -> str:

@@ -90,7 +90,7 @@ def read_revisions(root: Path, revisions: Sequence[str], path: str) -> dict[str,
     """Return commit -> the text of `path` (relative to `root`), for the commits that contain it, by one git process."""
     names = "".join(f"{revision}:./{path}\n" for revision in revisions)
     output = _git(root, "cat-file", "--batch", stdin=names) if revisions else ""
-    rest, texts = (output or "").encode(), {}
+    rest, texts = (output or "").encode(errors="surrogateescape"), {}
     for revision in revisions:
         header, _, rest = rest.partition(b"\n")
         if b" blob " not in header:  # missing, ambiguous, or no repository
@@ -164,10 +164,13 @@ def running_git(root: Path) -> int | None:
 
 
 def _git(root: Path, *arguments: str, stdin: str | None = None) -> str | None:
-    """Return git's standard output, line ends included, or None if git exits with an error."""
+    """Return git's standard output, line ends included, or None if git exits with an error.
+
+    Bytes that are not UTF-8, as in the objects of folders, are surrogates of Python's `surrogateescape`.
+    """
     given = None if stdin is None else stdin.encode()
     try:
         completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, input=given)
     except FileNotFoundError as error:
         raise MissingArtifact("the command `git` is missing: install git") from error
-    return None if completed.returncode else completed.stdout.decode()
+    return None if completed.returncode else completed.stdout.decode(errors="surrogateescape")

@@ -43,7 +43,7 @@ FIRST = date(2026, 1, 5)
 TODAY = FIRST + timedelta(days=40)
 TAGS = [f"release/{FIRST + timedelta(days=day)}" for day in range(RELEASES)]
 OLD, NEW = f"refused/{FIRST}", f"refused/{TODAY}-2"
-FIRST_CHANGE, LAST_CHANGE = 15, {False: 50, True: 70}
+FIRST_CHANGE, LAST_CHANGE = 15, {False: 50, True: 69}
 """numbers of the calls before which a prune is killed: the first ones only read; with the remote, more follow"""
 MODULES = (prune, git, dvc_objects)
 
