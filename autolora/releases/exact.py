@@ -92,7 +92,7 @@ def spot_rows(former: Index | None, index: Index, winners: Sequence[str]) -> lis
     """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
     served adapter.
 
-    winners (Q,): sha256 of the first hits of the pinned queries.
+    winners: sha256 of the first hits of the pinned queries, in every way in which the index is asked.
     """
     known = set(_texts(former, ("sha256",))) if former else set()
     wins, ids = Counter(winners), _texts(index, ("sha256",))
