@@ -15,6 +15,7 @@ from PIL import Image
 from autolora.fusion.install import Attachment
 from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
+from autolora.fusion.rules.velocity import FACTOR
 from autolora.generation.images import generate_images
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
@@ -82,7 +83,7 @@ class ImageCache:
         params = self._world.params
         pipeline = params.models.pipeline
         settings = asdict(params.generation)
-        settings["rules"] |= asdict(NUMBERS)
+        settings["rules"] = {"velocity_factor": FACTOR} | asdict(NUMBERS)
         for name in (
             "batch",
             "method",
