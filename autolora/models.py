@@ -35,6 +35,8 @@ PIPELINE_FILES = ("model_index.json", "*/*")
 for other programs, which lie beside the folders (24 GB of FLUX.1-dev)"""
 OTHER_FORMATS = ("*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "open_clip*", "consolidated*", "original/*")
 """files of a hub's models that transformers and diffusers do not read: the same weights for other libraries"""
+QUANTIZED = ("8bit", "4bit")
+"""values of models.memory"""
 QUANTIZED_PARTS = ("transformer", "text_encoder_2")
 """of the pipeline: 33.3 of the 33.7 GB of FLUX.1-dev"""
 LOGGING_MODULES = ("transformers.utils.logging", "diffusers.utils.logging")
@@ -289,13 +291,10 @@ def load_pipeline(params: ModelsParams) -> Any:
     return pipeline
 
 
-def _quantization(params: ModelsParams) -> Any:
-    """Return how transformer and T5 are quantized while they are loaded; None for not at all.
-
-    Raises ParamsError without a GPU, MissingArtifact without bitsandbytes.
-    """
-    if params.memory not in ("8bit", "4bit"):
-        return None
+def check_quantization(params: ModelsParams) -> None:
+    """Raise ParamsError if the base is to be quantized without a GPU, MissingArtifact if without bitsandbytes."""
+    if params.memory not in QUANTIZED:
+        return
     if not params.device.startswith("cuda"):
         raise ParamsError(
             f"models.memory is {params.memory} but models.device is {params.device}, and diffusers quantizes on a GPU "
@@ -306,6 +305,16 @@ def _quantization(params: ModelsParams) -> Any:
             f"models.memory is {params.memory}, which needs bitsandbytes: pip install bitsandbytes, or set "
             "models.memory: sequential"
         )
+
+
+def _quantization(params: ModelsParams) -> Any:
+    """Return how transformer and T5 are quantized while they are loaded; None for not at all.
+
+    Raises as `check_quantization`.
+    """
+    check_quantization(params)
+    if params.memory not in QUANTIZED:
+        return None
     options: dict[str, Any] = {"load_in_8bit": True}
     if params.memory == "4bit":
         options = {

@@ -5,13 +5,14 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import models_of
-from autolora.errors import ParamsError
+from autolora.errors import MissingArtifact, ParamsError
 from autolora.gpu_memory import LOWER, Needs, card_bytes, drawing_lack
-from autolora.models import check_device
+from autolora.models import check_device, check_quantization
 from autolora.wording import counted
 
 GB = 10**9
@@ -53,8 +54,12 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
 
 
 def card(setting: Setting) -> Iterator[Trouble]:
-    """Yield that an image does not fit on the card, and with which `models.memory` it does."""
+    """Yield that `models.memory` cannot be used, or that an image does not fit on the card, and with which it does."""
     models = setting.params.models
+    try:
+        check_quantization(models)
+    except (ParamsError, MissingArtifact) as error:
+        yield replace(Trouble.of(error), stops=False)  # a release needs no image
     memory = card_bytes() if models.device.startswith("cuda") and models.pipeline in NEEDS else None
     if memory and (lack := drawing_lack(NEEDS[models.pipeline], models.memory, memory)):
         yield Trouble(*lack)

@@ -17,7 +17,9 @@ TRIGGER_WORD = "trigger word "
 """what `find_named` puts before a trigger word"""
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
 WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
-NOTHING_FOUND = "nothing of the prompt was found: search in English, in words that captions may contain"
+NOTHING_FOUND = "nothing of the prompt was found: search in English, in words for what an image shows"
+NO_RELEVANCE = 0.01
+"""below it a search prints 0.00 or 0.01"""
 MAX_NAMED = 3
 """unanswered parts that are named"""
 
@@ -56,7 +58,7 @@ class Survey:
     has_weights: bool = True
     """whether an encoder has read the weights"""
     finds_nothing: bool = False
-    """whether no adapter at all answers a part of the prompt"""
+    """whether no adapter at all answers a part of the prompt, not even unlikely"""
 
     @property
     def lines(self) -> list[str]:
@@ -132,7 +134,9 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         num_hidden=hidden,
         negated=negated_runs(prompt),
         has_weights=index.has_weights,
-        finds_nothing=bool(unanswered) and not by_all,
+        finds_nothing=bool(unanswered)
+        and not by_all
+        and max(row.relevance for row in unanswered) < NO_RELEVANCE,
     )
 
 

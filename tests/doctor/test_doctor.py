@@ -420,6 +420,12 @@ def test_a_cluster_of_ray_that_does_not_answer(
     assert "pip install 'autolora[ray]'" in found(root, params).remedy
 
 
+def test_a_quantized_base_model_without_a_gpu(root: Path, params: Params) -> None:
+    trouble = found(root, replace(params, models=replace(params.models, memory="8bit")))
+    assert "diffusers quantizes on a GPU only" in trouble.what and not trouble.stops
+    assert trouble.remedy == "set models.memory to null"
+
+
 def test_more_processes_than_gpus(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
