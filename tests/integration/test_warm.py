@@ -14,7 +14,8 @@ FLOW = """
 import json, os, sys
 print(json.dumps({
     "imported": "torch" in sys.modules, "arguments": sys.argv[1:], "folder": os.getcwd(), "given": os.getenv("GIVEN"),
-    "stdin": sys.stdin.read(), "module": __name__, "project": [name for name in sys.modules if "autolora" in name],
+    "stdin": sys.stdin.read(), "module": __name__,
+    "project": [name for name in sys.modules if name.partition(".")[0] == "autolora"],
 }))
 print("a line", file=sys.stderr)
 if sys.argv[1:]:
