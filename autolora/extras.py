@@ -18,7 +18,7 @@ LIBRARIES = (
     WEIGHTS
     | SERVE
     | {"accelerate", "ahocorasick_rs", "diffusers", "dvc", "lance", "lancedb", "openai", "peft", "prefect"}
-    | {"psutil", "ruamel", "scipy", "transformers"}
+    | {"dotenv", "psutil", "ruamel", "scipy", "transformers"}
 )
 EXTRAS: dict[Extra, frozenset[str]] = {"pipeline": LIBRARIES, "serve": SERVE, "weights": WEIGHTS}
 """extra -> modules that autolora imports from its libraries"""

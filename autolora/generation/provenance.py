@@ -54,7 +54,9 @@ def record_inputs(
         ],
         "index": hits[0].index if hits else None,
         "base": {
-            "pipeline": base.public_pipeline,
+            "pipeline": base.pipeline
+            if base.pipeline_revision
+            else Path(base.pipeline).name,  # a path is private
             "revision": base.pipeline_revision,
             "dtype": base.dtype,
             "quantization": base.memory if base.memory in ("8bit", "4bit") else None,

@@ -1,7 +1,6 @@
 """The sections of the models: the base pipeline, the VLM and its servers, and the judges."""
 
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Annotated, Literal, get_args
 
 from autolora.storage.bounds import Bound, Count
@@ -32,11 +31,6 @@ class ModelsParams:
     (offload), or the layer (sequential), or with transformer and T5 in 8 or 4 bits; null: all parts are on the card"""
     threads: int
     """CPU threads of torch; 0 keeps torch's default"""
-
-    @property
-    def public_pipeline(self) -> str:
-        """Return the name of the base pipeline for others: the id, or the last part of a path, which is private."""
-        return self.pipeline if self.pipeline_revision else PurePath(self.pipeline).name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

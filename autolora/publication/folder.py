@@ -141,7 +141,9 @@ def _write(
     manifest = Manifest(
         index=index.digest, settings=settings, transformer=transformer, files=hash_files(folder)
     )
-    write_atomic(folder / CARD, write_card(index, params.models.public_pipeline, repo_id, unoffered))
+    pipeline = params.models.pipeline
+    pipeline = pipeline if params.models.pipeline_revision else Path(pipeline).name  # a path stays private
+    write_atomic(folder / CARD, write_card(index, pipeline, repo_id, unoffered))
     write_atomic(folder / MANIFEST, manifest.to_json())
     return manifest
 
