@@ -37,7 +37,11 @@ def test_what_a_card_gets(
     assert len(found) == (memory is not None)
     assert not found or f"the card has {size}.0: set models.memory: {memory} in params.yaml" in found[0]
     fitting = replace(PROFILE, models=replace(PROFILE.models, memory=memory))
+    monkeypatch.setattr("autolora.models.find_spec", lambda name: name)
     assert not list(card(Setting(tmp_path, fitting, {})))
+    monkeypatch.setattr("autolora.models.find_spec", lambda name: None)
+    remedies = [trouble.remedy for trouble in card(Setting(tmp_path, fitting, {}))]
+    assert len(remedies) == (memory is not None) and all("pip install bitsandbytes" in it for it in remedies)
 
 
 def test_the_order_of_proposals_and_a_card_for_which_there_is_none() -> None:

@@ -247,7 +247,6 @@ def test_an_interruption_says_that_the_next_run_continues(here: Path, folder: Pa
     assert lines == [
         f"indexing {folder}",
         f"wrote {here / 'params.yaml'}",
-        "models run on cpu, because this machine has no GPU that torch can use (models.device)",
         "",
         "interrupted: what is finished is kept, and `autolora index` continues from there",
     ]
