@@ -124,7 +124,7 @@ def test_a_project_that_cannot_be_written_is_a_sentence(
 
 
 def test_files_for_other_bases_are_counted_by_base(here: Path, folder: Path) -> None:
-    """Those of SDXL are told by their names, of Wan by their shapes; one of a new base is not known."""
+    """Names identify those of SDXL, shapes those of Wan; a new base is unknown."""
     paths = {
         "a": ("lora_unet_down_blocks_1_attentions_0_transformer_blocks_{}_attn2_to_k", 640, 2048),
         "b": ("lora_unet_input_blocks_4_1_transformer_blocks_{}_attn1_to_q", 640, 640),
