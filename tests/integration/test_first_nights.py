@@ -89,13 +89,14 @@ def add_overflowing(pool: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def clone(module_folder: Path, prefect_api: str) -> Iterator[Repository]:
+def clone(module_folder: Path, prefect_api: str, warm: Path) -> Iterator[Repository]:
     """A fresh clone in which no command has run yet, and its hub."""
     root = module_folder / "clone"
     copy_tree(root, outputs=True)
     write_schedule(root / "playground/pool", small_pool())
     add_overflowing(root / "playground/pool")
     with with_hub(root, prefect_api) as repository:
+        repository.programs = warm
         repository.run("git", "init", "-q")
         repository.commit("a clone")
         repository.run("git", "remote", "add", "origin", str(ROOT))

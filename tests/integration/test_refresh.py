@@ -146,13 +146,13 @@ def test_clone_reproduces_the_past_without_crawling(
 ) -> None:
     """There is no DVC remote: the clone downloads what is listed from the hub, which lists other things by now.
 
-    Its processes are real ones, and its digests those of the repository, which warm processes have refreshed.
+    Its models come from warm processes, those of the repository from the real ones of the first day.
     """
     repository.hub({"day": 4})
     repository.hub({"license": [repository.listing()[-1]["id"], "mit"]})
     clone = tmp_path / "clone"
     repository.run("git", "clone", "-q", str(repository.root), str(clone))
-    copy = Repository(clone, repository.endpoint, repository.api)
+    copy = Repository(clone, repository.endpoint, repository.api, programs=repository.programs)
     repository.requests()
     copy.run("dvc", "repro")
     assert copy.digests() == repository.digests()

@@ -14,7 +14,7 @@ What differs from real processes, and who must not use them:
 - What Python does before a module starts has happened in the server: with PYTHONPATH (as for tests/support/tracer),
   real processes are started; all forks of a server have the same order of sets.
 
-tests/integration/test_refresh.py compares the results with those of real processes (the clone).
+tests/integration/test_refresh.py compares their results (the clone) with those of real processes (the first day).
 """
 
 import atexit
