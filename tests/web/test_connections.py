@@ -26,7 +26,7 @@ def stack() -> Iterator[ExitStack]:
 def address(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """Yield host and port of a page with small bounds."""
     monkeypatch.setattr(connections, "HEADER_S", 0.3)
-    monkeypatch.setattr(connections, "MAX_PER_ADDRESS", 20)
+    monkeypatch.setattr(connections, "MAX_WAITING", 20)
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 16)
     with serving(own_root) as served:
         parts = urlsplit(served.url)
@@ -92,20 +92,39 @@ def test_a_request_whose_body_takes_longer_is_answered(address: tuple[str, int],
     assert wait_until_closed(slow).startswith(b"HTTP/1.1 4")
 
 
-def test_an_address_has_a_number_of_connections(
+def test_new_connections_close_the_one_that_waits_longest(
     address: tuple[str, int], stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEADER_S", 10 * LIMIT_S)
-    monkeypatch.setattr(connections, "MAX_PER_ADDRESS", 4)
-    held = [connect(address, stack) for _ in range(4)]
-    assert wait_until_closed(connect(address, stack, HEADER + b"\r\n")) == b""
-    held[0].sendall(HEADER + b"\r\n")
-    assert held[0].recv(1 << 16).startswith(b"HTTP/1.1 200")
+    monkeypatch.setattr(connections, "MAX_WAITING", 4)
+    oldest, *_, newest = [connect(address, stack, sent) for sent in (b"", HEADER, b"", HEADER, b"")]
+    assert wait_until_closed(oldest) == b""
+    newest.sendall(HEADER + b"\r\n")
+    assert newest.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [("192.0.2.1", "192.0.2.1"), ("2001:db8::1:2", "2001:db8::/64"), ("fe80::1%eth0", "fe80::/64"), ("", "")],
-)
-def test_a_network_of_version_6_counts_as_one_address(address: str, network: str) -> None:
-    assert connections._network(address) == network
+def test_a_kept_connection_waits_from_its_last_answer_on(
+    address: tuple[str, int], stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_S", 10 * LIMIT_S)
+    monkeypatch.setattr(connections, "MAX_WAITING", 2)
+    kept, silent = connect(address, stack), connect(address, stack)
+    kept.sendall(HEADER + b"\r\n")
+    assert kept.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    connect(address, stack)
+    assert wait_until_closed(silent) == b""
+    kept.sendall(HEADER + b"\r\n")
+    assert kept.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+def test_a_page_answers_while_more_connections_than_it_takes_are_kept_open(
+    own_root: Path, stack: ExitStack
+) -> None:
+    """At the bounds that the page has: 300 are open at any time, one for each that is closed."""
+    with serving(own_root) as served:
+        parts = urlsplit(served.url)
+        address = parts.hostname or "", parts.port or 0
+        for number in range(600):
+            connect(address, stack, (b"", HEADER)[number % 2])
+            if number % 60 == 59:
+                assert httpx2.get(f"{served.url}health", timeout=LIMIT_S).status_code == 200
