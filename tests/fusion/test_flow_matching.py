@@ -49,6 +49,17 @@ def test_images_are_cropped_to_their_central_square(pipeline: Any) -> None:
     assert torch.equal(latents, square)
 
 
+def test_the_pipeline_decodes_the_latents_of_an_image(pipeline: Any) -> None:
+    """FluxPipeline divides by the scale and adds the shift before it decodes."""
+    image = Image.effect_noise((32, 32), 90).convert("RGB")
+    latents = pipeline._unpack_latents(
+        encode_images(pipeline, [image], 32), 32, 32, pipeline.vae_scale_factor
+    )
+    decoded = latents / pipeline.vae.config.scaling_factor + pipeline.vae.config.shift_factor
+    encoded = pipeline.vae.encode(pipeline.image_processor.preprocess(image)).latent_dist.mode()
+    torch.testing.assert_close(decoded, encoded)
+
+
 def test_batches_of_the_encoders_do_not_show(pipeline: Any) -> None:
     images = [Image.new("RGB", (32, 32), (7 * shade, 0, 99)) for shade in range(ENCODE_BATCH + 2)]
     torch.testing.assert_close(

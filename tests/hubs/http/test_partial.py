@@ -41,6 +41,22 @@ def test_resumes_after_a_truncated_body(downloader: Downloader) -> None:
     assert downloader.leftovers() == []
 
 
+def test_a_chunked_remainder_that_ends_early_is_resumed(downloader: Downloader) -> None:
+    """Its last chunk says that it is complete; only the range says how long it should be."""
+    middle = HALF + 100
+    head, body = remainder(HALF, **{"Content-Length": "", "Transfer-Encoding": "chunked"}).split(
+        b"\r\n\r\n", 1
+    )
+    short = head + f"\r\n\r\n{100:x}\r\n".encode() + body[:100] + b"\r\n0\r\n\r\n"
+    with serve(TRUNCATED, short, remainder(middle)) as server:
+        assert downloader.download(server) == SHA256
+    assert [request.get("range") for request in server.requests] == [
+        None,
+        f"bytes={HALF}-",
+        f"bytes={middle}-",
+    ]
+
+
 def test_keeps_the_partial_download_after_the_last_attempt(downloader: Downloader) -> None:
     with (
         serve(TRUNCATED, http_response(b"no", 503)) as server,
