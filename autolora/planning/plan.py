@@ -154,7 +154,7 @@ def _server_bytes(s: Setting) -> float:
     if not s.is_gpu or s.params.captions.engine != "vllm" or not {*hosts} & {"127.0.0.1", "localhost", "::1"}:
         return 0.0
     weights, _ = size_of(models.vlm, models.vlm_revision)
-    return min(MAX_SHARE * s.rates.gpu_memory_bytes, weights + BESIDE_WEIGHTS)
+    return float(min(MAX_SHARE * s.rates.gpu_memory_bytes, weights + BESIDE_WEIGHTS))
 
 
 def _download_bytes(s: Setting) -> float:

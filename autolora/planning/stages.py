@@ -96,7 +96,8 @@ class Setting:
         threads = 1 if self.is_gpu else self.params.models.threads or os.cpu_count() or 1
         speed = getattr(self.rates, f"{device}_{bits}_bit_flops_per_s") * threads
         work = flops / speed + traffic / getattr(self.rates, f"{device}_bytes_per_s")
-        return max(work, calls * self.rates.call_s) if self.is_gpu else work + calls * self.rates.call_s
+        called = calls * self.rates.call_s
+        return float(max(work, called) if self.is_gpu else work + called)
 
     def pass_s(self, images: int, px: float, number_bytes: int, *names: str) -> float:
         """Return the seconds of passes of rates.yaml through the transformer, for a batch of images and captions."""
@@ -213,8 +214,8 @@ def _read_s(s: Setting) -> float:
     """Return the seconds to read an adapter as the encoder does."""
     if s.params.encoder.trains_transformer and s.params.encoder.variant.probe == "full":
         fused = s.rates.fusing_moves / s.rates.memory_bytes_per_s
-        return s.work.file_bytes * (1 / s.rates.disk_bytes_per_s + fused)
-    return s.sketch_numbers * VALUE_BYTES / s.rates.disk_bytes_per_s
+        return float(s.work.file_bytes * (1 / s.rates.disk_bytes_per_s + fused))
+    return float(s.sketch_numbers * VALUE_BYTES / s.rates.disk_bytes_per_s)
 
 
 def index(s: Setting) -> StageCost:

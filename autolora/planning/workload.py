@@ -18,8 +18,7 @@ class Workload:
     adapters: int
     nights: int
     """until crawl.budget.files has admitted all adapters"""
-    pooled: int
-    """adapters that the project has already"""
+    pooled: int  # adapters that the project has already
     training_adapters: int
     """rounded down, since the split is drawn by chance"""
     images: int
