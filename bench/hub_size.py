@@ -4,9 +4,6 @@ The same steps are measured on a small and on a large pool: reading and writing 
 `dvc status`, `dvc repro` of the pool without and with a few new adapters, and giving their batch to DVC. Measured are
 seconds of the whole command, CPU seconds, and the memory of its largest process. A Prefect server is already running,
 as for scheduled refreshes. --crawl measures the crawl alone. Metrics are written if no option is given.
-
---listed 30000 measures the first crawls instead: requests and seconds of two crawls that begin with an empty catalog,
-beside those of `autolora plan`, at a loopback hub that lists so many models.
 """
 
 import argparse
@@ -25,7 +22,6 @@ from autolora.metrics.summary import Headline, update
 from autolora.pool import store as pool
 from autolora.storage.files import write_atomic
 from bench.big_pool import PROJECT, BigPool
-from bench.listed_hub import crawl_daily, measured_params, plan
 from bench.processes import Row, log_time, prefect_server, run_measured
 from bench.timing import name_processor, timed, today
 
@@ -48,8 +44,6 @@ SMALL, LARGE, NEW, RENDERINGS = 1000, 30_000, 20, 2
 def main() -> None:
     """Measure both pools and print their tables; write the metrics if everything was measured."""
     options = read_options()
-    if options.listed:
-        return print(days_table(options))
     PROJECT.joinpath("cache").mkdir(exist_ok=True)
     results = {}
     for adapters in (options.small, options.adapters):
@@ -72,29 +66,6 @@ def measure_pool(adapters: int, options: argparse.Namespace) -> dict[str, Any]:
             rows = measure(big, adapters, options)
         disk = round(disk_ratio(big.root), 3)
         return {"files": count_files(pool.folder(big.root)), "disk_ratio": disk, "rows": rows}
-
-
-def days_table(options: argparse.Namespace) -> str:
-    """Crawl a hub of options.listed models on two days; return the crawls beside the plan as a Markdown table."""
-    params = measured_params(options.newest or None, options.files, options.requests_per_s)
-    planned = [plan(params, options.listed, day * options.files) for day in (1, 2)]
-    rows = [
-        (planned[0].hub_requests, planned[0].seconds),
-        (planned[1].hub_requests - planned[0].hub_requests, planned[1].seconds - planned[0].seconds),
-    ]
-    lines = [
-        f"{options.listed:,} listed models, newest: {options.newest:,}, a budget of {options.files:,} files per day, "
-        f"{options.requests_per_s:g} requests per second, {options.new} new models per day; {name_processor()}\n",
-        "| day | requests | planned | seconds | planned | active | queued | catalog, MB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    crawls = crawl_daily(params, options.listed, options.new)
-    for number, ((requests, seconds), day) in enumerate(zip(rows, crawls, strict=False), 1):
-        lines.append(
-            f"| {number} | {day.requests:,} | {requests:,} | {day.seconds:.1f} | {seconds:.1f} | "
-            f"{day.active:,} | {day.queued:,} | {day.catalog_mb:.1f} |"
-        )
-    return "\n".join(lines)
 
 
 def headlines(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[Headline]:
@@ -135,12 +106,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--new", type=int, default=NEW, help="new adapters of the measured refresh")
     parser.add_argument("--renderings", type=int, default=RENDERINGS, help="images of each adapter")
     parser.add_argument("--crawl", action="store_true", help="measure the crawl alone")
-    parser.add_argument(
-        "--listed", type=int, help="measure the first crawls of a hub that lists so many models"
-    )
-    parser.add_argument("--newest", type=int, default=1000, help="crawl.newest of the first crawls; 0: null")
-    parser.add_argument("--files", type=int, default=200, help="crawl.budget.files of the first crawls")
-    parser.add_argument("--requests-per-s", type=float, default=2.0, help="of the first crawls, to the hub")
     return parser.parse_args()
 
 

@@ -13,28 +13,18 @@ import datetime
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from PIL import Image, ImageFilter
+import yaml
 
-from autolora import models
 from autolora.catalog.store import read_active
 from autolora.errors import exit_on_error
-from autolora.fusion.flow_matching import predict_velocity
-from autolora.fusion.global_lora import global_update
-from autolora.lora.factors import Factors
-from autolora.params import Params, load
-from autolora.planning import meta_models
-from autolora.planning.passes import noised_batch
-from autolora.planning.plan import Plan, make_plan
-from autolora.planning.rates import load_rates
-from autolora.planning.tally import count
-from autolora.pool.images import reencode_image
+from autolora.params import load
+from autolora.planning.plan import RATES, Plan, make_plan
 from autolora.storage.files import write_atomic
 from bench.timing import cpu_timed, name_processor, today
 
@@ -58,9 +48,9 @@ def main() -> None:
     parser.add_argument("--rates", action="store_true", help="measure rates of this machine")
     options = parser.parse_args()
     if options.rates:
-        rates = load_rates()
-        for name, value in measure_rates(load(ROOT / "params.yaml")).items():
-            print(f"{name}: {value:.3g} {rates[name].unit} (in rates.yaml {rates[name].value:.3g})")
+        rates = yaml.safe_load(RATES.read_text())
+        for name, value in measure_rates().items():
+            print(f"{name}: {value:.3g} {rates[name]['unit']} (in rates.yaml {rates[name]['value']:.3g})")
         return
     measured = measure(options.root.absolute())
     write_atomic(RESULTS, json.dumps(measured, indent=2) + "\n")
@@ -101,62 +91,44 @@ def read_seconds(database: Path) -> dict[str, float]:
         if stage != "refresh" and first[1] <= begin and end <= first[2]:
             seconds[stage] = round((end - before).total_seconds(), 1)
             before = end
-    seconds["report"] = round((first[2] - before).total_seconds(), 1)
     return seconds
 
 
 def compare(plan: Plan, measured: Mapping[str, Any]) -> list[str]:
     """Return a line per number of a stage, and of all stages: estimate, measurement and their ratio."""
     lines = []
-    for what, planned in (("seconds", planned_seconds(plan)), ("bytes", planned_bytes(plan))):
-        for stage, value in measured[what].items():
-            if what == "seconds" or value >= MIN_BYTES:
-                lines.append(
-                    f"{stage}: {planned[stage]:,.0f} of {value:,.0f} {what}, {planned[stage] / value:.2f} ×"
-                )
-        total = sum(measured[what].values())
-        lines.append(f"all: {sum(planned.values()):,.0f} of {total:,.0f} {what}")
+    for what, planned in planned_of(plan).items():
+        found = {stage: measured[what].get(stage, 0) for stage in planned}
+        lines += [
+            f"{stage}: {planned[stage]:,.0f} of {value:,.0f} {what}, {planned[stage] / value:.2f} ×"
+            for stage, value in found.items()
+            if value > (MIN_BYTES if what == "bytes" else 0)
+        ]
+        lines.append(f"all: {sum(planned.values()):,.0f} of {sum(found.values()):,.0f} {what}")
     return lines
 
 
-def planned_seconds(plan: Plan) -> dict[str, float]:
-    """Return stage -> estimated seconds."""
-    return {stage.stage: stage.seconds for stage in plan.stages}
+def planned_of(plan: Plan) -> dict[str, dict[str, float]]:
+    """Return the estimated seconds and bytes of output of each stage, as `measure` names them."""
+    return {
+        "seconds": {stage.stage: stage.seconds for stage in plan.stages},
+        "bytes": {stage.stage: stage.disk for stage in plan.stages},
+    }
 
 
-def planned_bytes(plan: Plan) -> dict[str, float]:
-    """Return stage -> estimated bytes of its output."""
-    return {stage.stage: stage.disk for stage in plan.stages}
-
-
-def measure_rates(params: Params, repetitions: int = REPETITIONS) -> dict[str, float]:
+def measure_rates(repetitions: int = REPETITIONS) -> dict[str, float]:
     """Return the rates of this machine by their name in rates.yaml."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         return {
-            "call_s": time_call(params, repetitions),
-            "cpu_flops_per_s": time_products(repetitions),
-            "cpu_bfloat16_flops_per_s": time_products(repetitions, torch.bfloat16),
+            "cpu_32_bit_flops_per_s": time_products(repetitions),
+            "cpu_16_bit_flops_per_s": time_products(repetitions, torch.bfloat16),
             "cpu_bytes_per_s": time_sums(repetitions),
             "memory_bytes_per_s": time_copies(repetitions),
-            "cpu_decomposition_flops_per_s": time_decomposition(repetitions),
-            "image_px_per_s": time_image(params, repetitions),
         }
     finally:
         torch.set_num_threads(threads)
-
-
-def time_call(params: Params, repetitions: int) -> float:
-    """Return the seconds per counted call of the base model's transformer, for one image of few tokens."""
-    transformer, meta = models.load_pipeline(params.models).transformer, meta_models.pipeline(params.models)
-
-    def run(model: Any) -> None:
-        with torch.no_grad():
-            predict_velocity(model, noised_batch(model, 1, tokens=4, text_tokens=4), 1.0)
-
-    calls = count(lambda: run(meta.transformer)).calls
-    return seconds_each(lambda: run(transformer), repetitions) / calls
 
 
 def time_products(repetitions: int, dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
@@ -175,22 +147,6 @@ def time_copies(repetitions: int, size: int = 2**25) -> float:
     """Return the bytes per second that a concatenation of four tensors of 134 MB reads and writes."""
     tensors = [torch.rand(size) for _ in range(4)]
     return 2 * 4 * tensors[0].nbytes / seconds_each(lambda: torch.cat(tensors), repetitions)
-
-
-def time_decomposition(repetitions: int, width: int = 3072, rank: int = 16) -> float:
-    """Return the operations per second of the global LoRA of two adapters in a slot of FLUX.1-dev."""
-    updates = [Factors(torch.rand(rank, width), torch.rand(width, rank), 1.0) for _ in range(2)]
-    flops = 4 * 2 * width * (2 * rank) ** 2
-    return flops / seconds_each(lambda: global_update(updates, 4), repetitions)
-
-
-def time_image(params: Params, repetitions: int, side: int = 512) -> float:
-    """Return the pixels per second that the pool checks and encodes again, of a smooth JPEG."""
-    image = Image.effect_noise((side, side), 40).filter(ImageFilter.GaussianBlur(2)).convert("RGB")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image.jpg"
-        image.save(path, quality=90)
-        return side**2 / seconds_each(lambda: reencode_image(path, params.pool), repetitions)
 
 
 def seconds_each(run: Any, repetitions: int) -> float:

@@ -8,7 +8,7 @@ from autolora.errors import OutOfMemory
 from autolora.gpu_memory import LOWER
 from autolora.models import load_text_encoder, set_threads, transformer_config
 from autolora.params import Params
-from autolora.planning.risks import encoder_lack
+from autolora.planning.plan import encoder_lack
 from autolora.processes import launch
 from autolora.progress import Progress
 from autolora.storage.inputs import recording_input

@@ -191,19 +191,13 @@ def load_vlm(folder: Path, params: ModelsParams) -> object:
     return InProcessModel(replace(params, vlm=str(folder), vlm_revision=None, device="cpu"), batch=1)
 
 
-def plan_vlm(folder: Path, params: ModelsParams) -> object:
-    from autolora.planning.meta_models import vlm
-
-    return vlm(replace(params, vlm=str(folder), vlm_revision=None), torch.float32)
-
-
 def load_sentences(folder: Path, params: ModelsParams) -> object:
     from autolora.text_encoder.torch_network import TorchNetwork
 
     return TorchNetwork(folder, "evil")
 
 
-@pytest.mark.parametrize("load_model", [load_judges_classifier, load_vlm, plan_vlm, load_sentences])
+@pytest.mark.parametrize("load_model", [load_judges_classifier, load_vlm, load_sentences])
 def test_code_of_a_model_is_neither_offered_nor_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load_model: Callable[[Path, ModelsParams], object]
 ) -> None:

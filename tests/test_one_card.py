@@ -12,17 +12,17 @@ from typer.testing import CliRunner
 from autolora import gpu_memory
 from autolora.cli import app
 from autolora.doctor import Setting
-from autolora.doctor.machine import NEEDS, card
+from autolora.doctor.machine import card
 from autolora.gpu_memory import drawing_lack
+from autolora.model_sizes import size_of
 from autolora.params import load
 from autolora.params.models import MEMORY, Memory
-from autolora.planning import meta_models
-from autolora.planning.drawing import drawing_needs
+from autolora.planning.plan import drawing_needs, make_setting
 from autolora.vlm import server
 
 ROOT = Path(__file__).parents[1]
 PROFILE = load(ROOT / "profiles/flux.1-dev.yaml")
-FLUX = NEEDS[PROFILE.models.pipeline]
+FLUX = drawing_needs(make_setting(PROFILE, None, 1))
 QWEN = 16.6e9
 """bytes of Qwen2.5-VL-7B"""
 
@@ -59,11 +59,10 @@ def test_the_order_of_proposals_and_a_card_for_which_there_is_none() -> None:
         assert lack and f"models.memory: {expected} " in lack[1]
 
 
-@pytest.mark.slow
-def test_doctor_knows_what_a_plan_computes() -> None:
-    computed = drawing_needs(meta_models.pipeline(PROFILE.models), PROFILE.generation, 16, 1.718e8)
-    assert computed == pytest.approx(dict(FLUX), abs=0.06e9)
-    assert meta_models.captioner_bytes(PROFILE.models) == pytest.approx(QWEN, abs=0.05e9)
+def test_what_a_plan_computes_for_flux() -> None:
+    counted = {None: 36.7e9, "offload": 25.7e9, "8bit": 21.1e9, "4bit": 14.4e9, "sequential": 2.9e9}
+    assert counted == pytest.approx(dict(FLUX), abs=0.06e9)
+    assert size_of(PROFILE.models.vlm, PROFILE.models.vlm_revision)[0] == pytest.approx(QWEN, abs=0.05e9)
 
 
 def answer_as_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:

@@ -62,10 +62,10 @@ def vllm(
 def _share_of_card(params: "Params") -> list[str]:
     """Return the option for the share of the card that the server needs, and say it. Raises as `share_of_card`."""
     from autolora.gpu_memory import GB, card_bytes
-    from autolora.planning.meta_models import captioner_bytes
+    from autolora.model_sizes import size_of
     from autolora.vlm import server
 
-    card, weights = card_bytes(), captioner_bytes(params.models)
+    card, weights = card_bytes(), size_of(params.models.vlm, params.models.vlm_revision)[0]
     if card is None:
         raise ParamsError(
             "nvidia-smi does not say how much memory the card has: look at its error, or state the share of the card "

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,23 +11,14 @@ from pathlib import Path
 from autolora.doctor import Setting, Trouble
 from autolora.doctor.models import models_of
 from autolora.errors import MissingArtifact, ParamsError
-from autolora.gpu_memory import LOWER, Needs, card_bytes, drawing_lack
+from autolora.gpu_memory import LOWER, card_bytes, drawing_lack
+from autolora.model_sizes import is_known
 from autolora.models import check_device, check_quantization
 from autolora.wording import counted
 
 GB = 10**9
 SPARE_GB = 2
 """that a refresh needs beside what it downloads: tables, logs, copies of the index; it stops if there is less"""
-NEEDS: Mapping[str, Needs] = {
-    "black-forest-labs/FLUX.1-dev": {
-        None: 36.7e9,
-        "offload": 26.2e9,
-        "8bit": 21.1e9,
-        "4bit": 14.4e9,
-        "sequential": 2.9e9,
-    }
-}
-"""as `autolora plan` computes them, which takes longer than all checks may; of other pipelines, only it says them"""
 
 
 def gpu(setting: Setting) -> Iterator[Trouble]:
@@ -60,8 +51,14 @@ def card(setting: Setting) -> Iterator[Trouble]:
         check_quantization(models)
     except (ParamsError, MissingArtifact) as error:
         yield replace(Trouble.of(error), stops=False)  # a release needs no image
-    memory = card_bytes() if models.device.startswith("cuda") and models.pipeline in NEEDS else None
-    if memory and (lack := drawing_lack(NEEDS[models.pipeline], models.memory, memory)):
+    memory = card_bytes() if models.device.startswith("cuda") and is_known(models.pipeline) else None
+    if memory is None:
+        return
+    from autolora.planning.plan import drawing_needs, make_setting  # imports torch
+
+    if lack := drawing_lack(
+        drawing_needs(make_setting(setting.params, None, adapters=1)), models.memory, memory
+    ):
         yield Trouble(*lack)
 
 
@@ -69,7 +66,7 @@ def encoder(setting: Setting) -> Iterator[Trouble]:
     """Yield that the training of the encoder's transformer does not fit; a ridge regression does."""
     if not setting.params.encoder.trains_transformer:
         return
-    from autolora.planning.risks import encoder_lack  # imports torch
+    from autolora.planning.plan import encoder_lack  # imports torch
 
     with suppress(ParamsError):  # a GPU that is not there is the trouble of another check
         check_device(setting.params.models)

@@ -5,18 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autolora.hubs.huggingface.repositories import is_hub_id
+from autolora.model_sizes import FILES, HUB_BYTES, is_here
 from autolora.params import Params
-
-SIZES = {
-    "black-forest-labs/FLUX.1-dev": 33_700_000_000,
-    "Qwen/Qwen2.5-VL-7B-Instruct": 16_600_000_000,
-    "llava-hf/llava-v1.6-mistral-7b-hf": 15_100_000_000,
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": 3_900_000_000,
-    "sentence-transformers/all-MiniLM-L6-v2": 90_000_000,
-}
-"""bytes that are downloaded of the models in the profile; others count as 0"""
-FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json")
-"""Names of which each model, and each part of a pipeline that searches need, has at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +23,7 @@ class Model:
     @property
     def size(self) -> int:
         """Bytes that are downloaded; 0 if unknown."""
-        return SIZES.get(self.id, 0)
+        return int(sum(HUB_BYTES.get(self.id, {}).values()))
 
     @property
     def is_id(self) -> bool:
@@ -43,11 +33,7 @@ class Model:
     @property
     def is_here(self) -> bool:
         """Whether its download has begun before: the license was accepted then."""
-        from huggingface_hub import try_to_load_from_cache
-
-        return any(
-            isinstance(try_to_load_from_cache(self.id, file, revision=self.revision), str) for file in FILES
-        )
+        return is_here(self.id, self.revision)
 
     def is_folder(self, root: Path) -> bool:
         """Whether it is the folder of a model, absolute or relative to a root."""

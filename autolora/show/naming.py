@@ -1,6 +1,6 @@
 """Names and sizes of adapters in the words of the pages: the report and `autolora serve`."""
 
-UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def display_name(id: str, file: str) -> tuple[str, str]:

@@ -18,8 +18,8 @@ from playground.rehearsal.loras import FILES, THEMES
 from playground.repository import Repository
 
 GB = 1e9
-MAX_FACTOR = 2.0
-"""between what `autolora plan` states and what a stage took"""
+MAX_SECONDS_FACTOR, MAX_BYTES_FACTOR = 2.0, 1.5
+"""Largest factors between what `autolora plan` states and what a stage took."""
 MIN_SECONDS, MIN_BYTES = 30.0, 1.5e9
 """of the larger of both; below these, the start of a process is most of it"""
 METHODS: tuple[Method, ...] = ("direct", "velocity", "gated")
@@ -105,14 +105,16 @@ def compare(
     for stage in planned:
         name = stage["stage"]
         if name in seconds:
-            yield _within(
-                f"{name}: seconds as planned", stage["seconds"], seconds[name], MIN_SECONDS, 1.0, "s"
-            )
+            found = f"{seconds[name]:.1f} s, planned {stage['seconds']:.1f}"
+            is_small = max(stage["seconds"], seconds[name]) < MIN_SECONDS
+            is_right = is_small or _is_within(stage["seconds"], seconds[name], MAX_SECONDS_FACTOR)
+            yield Check(f"{name}: seconds as planned", is_right, found)
         if name in memory:
-            yield _within(f"{name}: memory as planned", stage["memory"], memory[name], MIN_BYTES, GB, "GB")
+            found = f"{memory[name] / GB:.1f} GB, planned {stage['memory'] / GB:.1f}"
+            is_small = max(stage["memory"], memory[name]) < MIN_BYTES
+            is_right = is_small or _is_within(stage["memory"], memory[name], MAX_BYTES_FACTOR)
+            yield Check(f"{name}: memory as planned", is_right, found)
 
 
-def _within(name: str, planned: float, measured: float, least: float, unit: float, symbol: str) -> Check:
-    is_small = max(planned, measured) < least
-    is_right = is_small or planned / MAX_FACTOR <= measured <= planned * MAX_FACTOR
-    return Check(name, is_right, f"{measured / unit:.1f} {symbol}, planned {planned / unit:.1f}")
+def _is_within(planned: float, measured: float, factor: float) -> bool:
+    return planned / factor <= measured <= planned * factor

@@ -9,28 +9,36 @@ import shutil
 import string
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 from torch import nn
 from transformers import (
+    AutoConfig,
     CLIPImageProcessor,
     CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
     CLIPTokenizer,
     LlamaTokenizer,
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessor,
     LlavaNextProcessor,
+    T5Config,
+    T5EncoderModel,
 )
 
+from autolora import models
 from autolora.params import Params
-from autolora.planning import meta_models
 
 HOME = Path(__file__).parents[1]
+CONFIGS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("hub_models.yaml").read_text())
 TOKENIZER_PACKAGE = "diffsynth==1.1.7"
 """contains the tokenizers of FLUX.1-dev, with their true vocabularies"""
 TOKENIZERS = "diffsynth/tokenizer_configs/flux"
@@ -84,14 +92,19 @@ def _install_tokenizers(folder: Path) -> Path:
 
 def _build_flux(folder: Path, params: Params, depth: Depth, tokenizers: Path) -> None:
     """Write a FluxPipeline: random weights in the precision of the profile, the true scheduler and tokenizers."""
-    meta = meta_models.pipeline(params.models)
-    short_t5 = {**meta.configs["text_encoder_2"], "num_layers": depth.t5}
-    meta = replace(meta, configs={**meta.configs, "text_encoder_2": short_t5})
-    folder.mkdir(parents=True)
-    for part in ("text_encoder", "text_encoder_2", "vae"):
-        _save(getattr(meta, part), folder / part)
+    configs, dtype = CONFIGS[params.models.pipeline], models.dtype(params.models)
+    t5 = T5Config(**configs["text_encoder_2"] | {"num_layers": depth.t5})
     blocks = {"num_layers": depth.double, "num_single_layers": depth.single}
-    _save(meta.build_transformer(**blocks), folder / "transformer")
+    autoencoder, flux = map(models.diffusers_class, ("AutoencoderKL", "FluxTransformer2DModel"))
+    parts: dict[str, Callable[[], Any]] = {
+        "text_encoder": lambda: CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])),
+        "text_encoder_2": lambda: T5EncoderModel(t5),
+        "vae": lambda: autoencoder.from_config(configs["vae"]),
+        "transformer": lambda: flux.from_config(models.FLUX_1_DEV_TRANSFORMER | blocks),
+    }
+    folder.mkdir(parents=True)
+    for part, make in parts.items():
+        _save(_on_meta(make, dtype), folder / part)
     shutil.copytree(tokenizers / "tokenizer_1", folder / "tokenizer")
     shutil.copytree(tokenizers / "tokenizer_2", folder / "tokenizer_2")
     small = HOME / "models" / "flux"
@@ -103,24 +116,22 @@ def _build_flux(folder: Path, params: Params, depth: Depth, tokenizers: Path) ->
 
 def _build_judge_clip(folder: Path, params: Params, depth: Depth, tokenizers: Path) -> None:
     """Write the CLIP model that judges."""
-    config = meta_models.judge_clip(params.judges).config
+    config = AutoConfig.for_model(**CONFIGS[params.judges.clip])
     config.text_config.num_hidden_layers = config.vision_config.num_hidden_layers = depth.judge
-    with torch.device("meta"):
-        _save(CLIPModel(config), folder)
+    _save(_on_meta(lambda: CLIPModel(config), torch.float32), folder)
     CLIPImageProcessor().save_pretrained(folder)
     CLIPTokenizer.from_pretrained(tokenizers / "tokenizer_1").save_pretrained(folder)
 
 
 def _build_judge_vlm(folder: Path, params: Params, depth: Depth) -> None:
     """Write the vision-language model that judges."""
-    config = meta_models.vlm(params.judges, torch.bfloat16).config
+    config = AutoConfig.for_model(**CONFIGS[params.judges.vlm])
     config.text_config.num_hidden_layers = depth.judge
     config.vision_config.num_hidden_layers = (
         depth.judge + 1
     )  # the features are those of the last layer but one
     tokenizer = _judge_tokenizer(config.text_config.vocab_size, config.image_token_id)
-    with torch.device("meta"):
-        _save(LlavaNextForConditionalGeneration(config).to(torch.bfloat16), folder)
+    _save(_on_meta(lambda: LlavaNextForConditionalGeneration(config), torch.bfloat16), folder)
     LlavaNextProcessor(
         LlavaNextImageProcessor(
             image_grid_pinpoints=config.image_grid_pinpoints,
@@ -159,6 +170,12 @@ def _judge_tokenizer(size: int, image_id: int) -> Any:
     assert model.token_to_id("<image>") == image_id and model.get_vocab_size() <= size
     names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     return LlamaTokenizer(tokenizer_object=model, extra_special_tokens={"image_token": "<image>"}, **names)
+
+
+def _on_meta(make: Callable[[], Any], dtype: torch.dtype) -> Any:
+    """Return a model on the meta device, without weights."""
+    with torch.device("meta"):
+        return make().to(dtype)
 
 
 def _save(model: nn.Module, folder: Path) -> None:

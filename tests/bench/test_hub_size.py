@@ -11,8 +11,7 @@ from autolora.pool import store
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
 from bench.big_pool import PROJECT, BigPool
-from bench.hub_size import ADD, CRAWL, UNCHANGED, days_table, disk_ratio, measure
-from bench.listed_hub import crawl_daily, measured_params, plan
+from bench.hub_size import ADD, CRAWL, UNCHANGED, disk_ratio, measure
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +45,6 @@ def test_measured_outputs_are_those_of_the_pipeline(big: BigPool) -> None:
         yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["pool"] for root in (big.root, PROJECT)
     ]
     assert stages[0]["outs"] == stages[1]["outs"] and stages[0]["cmd"] == stages[1]["cmd"]
-
-
-def test_plan_counts_the_requests_of_the_crawls() -> None:
-    params = measured_params(newest=10, files=4, requests_per_s=1e6)
-    crawls = list(crawl_daily(params, listed=250, news=0))
-    assert [day.requests for day in crawls] == [3 + 4, 2 + 4, 2 + 2]
-    assert [(day.active, day.queued) for day in crawls] == [(4, 6), (8, 2), (10, 0)]
-    planned = plan(params, listed=250, adapters=10)
-    assert planned.hub_requests == sum(day.requests for day in crawls)
-    assert planned.does == "250 listed models, 10 of them requested in 3 crawls, the first of 7 requests"
-
-
-@pytest.mark.slow
-def test_first_nights_are_a_table_beside_the_plan() -> None:
-    options = argparse.Namespace(listed=250, newest=20, files=5, requests_per_s=1e6, new=2)
-    first, second = days_table(options).splitlines()[-2:]
-    assert first.startswith("| 1 | 8 | 8 |") and second.startswith("| 2 | 7 | 7 |")
 
 
 @pytest.mark.integration

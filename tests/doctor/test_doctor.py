@@ -31,7 +31,7 @@ from autolora.cli import app
 from autolora.clock import now, today
 from autolora.doctor import Trouble, examine, machine, project, services
 from autolora.params import Params, StorageParams, load
-from autolora.planning import risks
+from autolora.planning import plan
 from autolora.presets.encoder import ENCODER
 from autolora.storage.git import running_git
 from autolora.vlm import digest
@@ -460,7 +460,7 @@ def test_a_gpu_that_torch_does_not_find(
 
 
 def test_a_transformer_that_does_not_fit(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(risks, "encoder_lack", lambda *_: "encoder needs 294 GB of memory, but")
+    monkeypatch.setattr(plan, "encoder_lack", lambda *_: "encoder needs 294 GB of memory, but")
     encoder = replace(params.encoder, variant=ENCODER["paper"])
     trouble = found(root, replace(params, encoder=encoder))
     assert trouble.what.startswith("encoder needs") and trouble.stops

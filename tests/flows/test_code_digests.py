@@ -84,11 +84,11 @@ def test_digest_covers_imported_modules_without_plumbing(root: Path) -> None:
 
 def test_the_estimates_of_all_stages_are_code_of_none(root: Path) -> None:
     before = code_digest("pool")
-    plan = root / "autolora/planning/risks.py"
+    plan = root / "autolora/planning/plan.py"
     plan.parent.mkdir()
     plan.write_text("import autolora.presets.encoder\n")
     stage = root / "autolora/pool/stage.py"
-    stage.write_text("import autolora.planning.risks\n" + stage.read_text())
+    stage.write_text("import autolora.planning.plan\n" + stage.read_text())
     assert code_digest("pool").keys() == before.keys()
 
 

@@ -21,4 +21,5 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
     models = replace(shipped.models, pipeline=str(save_pipeline(folder / "flux")), vlm=vlm)
     generation = replace(shipped.generation, width=32, height=32, max_sequence_length=TOKENS)
     fusion = replace(shipped.fusion, image_size=32)
-    return replace(shipped, models=models, judges=judges, generation=generation, fusion=fusion)
+    crawl = replace(shipped.crawl, max_renderings=2)
+    return replace(shipped, crawl=crawl, models=models, judges=judges, generation=generation, fusion=fusion)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -18,7 +19,8 @@ from autolora.encoder.inputs import AdapterBatch, keeping
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.lora.factors import Factors
 from autolora.params import load
-from autolora.planning.passes import encoder_training
+from autolora.planning.plan import make_setting
+from autolora.planning.stages import encoder
 from autolora.presets.encoder import ENCODER
 
 SMALL = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 8, "attention_head_dim": 64}
@@ -45,8 +47,17 @@ def small(preset: str) -> EncoderConfig:
 
 def planned_bytes(preset: str) -> float:
     """Return what the plan says that the training adds to the process."""
-    training = encoder_training(small(preset), RANK, BATCH, is_gpu=False)
-    return training.weights + training.on_device + training.on_host(ADAPTERS, KEPT)
+    params = load(Path("params.yaml"))
+    setting = make_setting(
+        replace(params, encoder=replace(params.encoder, variant=small(preset).variant)), None, 100
+    )
+    slots_of = small(preset).canonical
+    size = 2 * RANK * sum(slot.d_in + slot.d_out for slot in slots_of)
+    work = replace(setting.work, training_adapters=ADAPTERS, file_bytes=size)
+    planned = replace(setting, work=work, slots=slots_of, seen=small(preset).fused, width=768)
+    process = setting.rates.process_bytes + 4 * setting.weights("text_encoder")
+    with patch("autolora.planning.stages.KEPT_BYTES", KEPT):
+        return encoder(planned).memory - process
 
 
 def main(preset: str) -> None:
