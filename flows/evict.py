@@ -3,12 +3,14 @@
 A refresh evicts after each push; `python -m flows.evict` does it by hand. A batch leaves only if DVC's default remote
 has each of its objects with the size of the file here. Its folder is first moved to data/pool/evicting/, from which a
 run completes what a killed one has left; so a batch is either here as a whole, or evicted. The list of its files stays
-in DVC's cache.
+in DVC's cache. `python -m flows.evict BATCH…` brings back what is left of batches of which the remote has lost files:
+`dvc pull` restores a batch as a whole or not at all.
 """
 
+import argparse
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +68,28 @@ def finish_evictions() -> None:
         _remove_objects(names)
     for folder in folders:
         shutil.rmtree(folder)
+
+
+def bring_back(names: Sequence[str]) -> None:
+    """Fetch what the remote has of evicted batches, which are here then, without the files that it has lost."""
+    from dvc.api import DVCFileSystem  # type: ignore[import-untyped]  # here, because importing DVC takes a second
+
+    from flows.fetch import fetch
+
+    finish_evictions()
+    system = DVCFileSystem(subrepos=False)
+    for name in names:
+        folder, arriving = batches_folder(ROOT) / name, _leaving_folder() / name
+        if folder.exists():
+            continue
+        files = system.find(folder.relative_to(ROOT).as_posix())
+        targets = {path: arriving.joinpath(*Path(path).parts[-2:]) for path in files}
+        lost = fetch(system, targets, lost_ok=True)
+        arriving.mkdir(parents=True, exist_ok=True)
+        arriving.rename(folder)
+        print_and_log(
+            f"[evict] batch {name} is here again, without {counted(lost, 'file')} that the remote has lost"
+        )
 
 
 def _batches_here() -> Iterator[tuple[str, Output]]:
@@ -156,14 +180,23 @@ def _leaving_folder() -> Path:
     return pool.folder(ROOT) / "evicting"
 
 
-def evict() -> None:
-    """Give new batches to DVC, push, and evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
-    with exclusive_lock(ROOT) as lock_fd:
-        dvc.repair_files()
-        dvc.add_batches(lock_fd)
-        dvc.push(lock_fd)
-        evict_batches()
-
-
 if __name__ == "__main__":
-    run(evict, guard=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.evict", description="Evict batches, or bring some back."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="BATCH", help="brought back; none: evict beyond the limit"
+    )
+    given = parser.parse_args()
+
+    def evict() -> None:
+        """Give new batches to DVC, push, and evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
+        with exclusive_lock(ROOT) as lock_fd:
+            dvc.repair_files()
+            if given.names:
+                return bring_back(given.names)
+            dvc.add_batches(lock_fd)
+            dvc.push(lock_fd)
+            evict_batches()
+
+    run(evict, guard=False, parse=False)
