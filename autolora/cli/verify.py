@@ -14,7 +14,7 @@ from autolora.wording import counted
 if TYPE_CHECKING:
     from autolora.integrity.verification import Finding
 
-MAX_LINES, MAX_NAMES = 20, 3
+MAX_LINES, MAX_NAMES = 10, 3
 """findings of one command that are listed; files that are named if there are more"""
 
 

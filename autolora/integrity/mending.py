@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from autolora.errors import MissingArtifact
-from autolora.index.served import commit_of, copies_folder, former_digest, served_path
+from autolora.index.served import copies_folder, served_path
 from autolora.integrity.content import ContentReader
 from autolora.integrity.dvc_records import dvc_setting, folder_md5, read_records, sizes_in_remote
 from autolora.integrity.expected import ExpectedFile
-from autolora.integrity.index_sources import working_digest
 from autolora.integrity.verification import (
     EMPTY_MD5,
     EXTRA,
@@ -87,7 +86,7 @@ class _Mender:
             fetch = _command("python -m flows.evict", (Path(output.path).name for output in outputs))
             return send if group == "send" else _join(fetch, _run_again(POOL), add, send)
         if group == "copy":
-            return _command("rm -rf", (path for row in findings for path in self._copies(row)))
+            return _command("rm -rf", (_copy(self._root, row) for row in findings))
         if group == "alone":
             return ""
         whole = [output.path for output in outputs if output.stage not in (None, POOL) and output.in_cache]
@@ -108,7 +107,10 @@ class _Mender:
             return POOL if finding.kind in SUFFIXES else "alone"
         if output.stage == POOL and open_folder(self._root).exists():
             return "resume"
-        if file.object and (not self._is_lost(file) or file.oid in self._held):
+        is_cached = file.object is not None and not self._is_lost(file)
+        if (
+            is_cached or (file.oid if file.object else output.md5) in self._held
+        ):  # without an object, its list is lost
             return "dvc"
         return "store" if file.object and self._is_in_tree(file) else output.stage or POOL
 
@@ -148,17 +150,12 @@ class _Mender:
             return "dvc pull"
         return _command("dvc checkout" if is_cached else "dvc pull", targets)
 
-    def _copies(self, finding: Finding) -> list[str]:
-        """Return what is removed so that a search makes a copy of the index again, or reads the working index."""
-        copies, served = (
-            name_of(self._root, path) for path in (copies_folder(self._root), served_path(self._root))
-        )
-        if finding.path == served:
-            return [served]
-        digest = Path(finding.path).relative_to(copies).parts[0]
-        is_needed = digest == former_digest(self._root) and digest != working_digest(self._root)
-        is_lost = is_needed and commit_of(self._root, digest) is None
-        return [f"{copies}/{digest}", *([served] if is_lost else [])]
+
+def _copy(root: Path, finding: Finding) -> str:
+    """Return what is removed: a copy, which the next search makes again, or the name of a served one that is lost."""
+    copies, path = copies_folder(root), root / finding.path
+    copy = copies / path.relative_to(copies).parts[0] if copies in path.parents else served_path(root)
+    return name_of(root, copy if copy.exists() else served_path(root))
 
 
 def _held_by_remote(root: Path, files: Sequence[ExpectedFile]) -> set[str]:

@@ -246,7 +246,7 @@ class _Check:
         if not problem:
             return []
         if file.path is None and file.output:
-            detail = f"the files of {file.output.path} are not checked until it is repaired"
+            detail = f"the files of {file.output.path} are checked once it is mended"
         return [
             Finding(
                 path=name_of(self._root, path),

@@ -30,4 +30,9 @@ def rewrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-FAULTS: dict[Callable[[Path], None], str] = {flip_bit: DAMAGED, truncate: DAMAGED, empty: EMPTY, Path.unlink: MISSING}
+FAULTS: dict[Callable[[Path], None], str] = {
+    flip_bit: DAMAGED,
+    truncate: DAMAGED,
+    empty: EMPTY,
+    Path.unlink: MISSING,
+}
