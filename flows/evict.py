@@ -15,8 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from autolora.errors import DiskFull
-from autolora.integrity.dvc_records import Output, object_path, read_list, read_records, sizes_in_remote
+from autolora.errors import AutoLoraError, DiskFull
+from autolora.integrity.dvc_records import (
+    Output,
+    object_path,
+    read_list,
+    read_lists,
+    read_records,
+    sizes_in_remote,
+)
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
@@ -24,7 +31,7 @@ from autolora.storage.git import blob_hash, committed_blobs
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
 from autolora.wording import counted
-from flows import dvc
+from flows import dvc, dvc_process
 from flows.stage import ROOT, print_and_log, run
 
 
@@ -70,26 +77,26 @@ def finish_evictions() -> None:
         shutil.rmtree(folder)
 
 
-def bring_back(names: Sequence[str]) -> None:
-    """Fetch what the remote has of evicted batches, which are here then, without the files that it has lost."""
-    from dvc.api import DVCFileSystem  # type: ignore[import-untyped]  # here, because importing DVC takes a second
+def bring_back(names: Sequence[str], lock_fd: int | None) -> None:
+    """Pull the files that the remote has of evicted batches, which are here then, without those that it has lost.
 
-    from flows.fetch import fetch
-
+    Raises AutoLoraError if a pull fails or a name is unknown, MissingArtifact if the remote cannot be asked.
+    """
     finish_evictions()
-    system = DVCFileSystem(subrepos=False)
+    outputs = {
+        Path(output.path).name: output for output in read_records(ROOT).outputs if output.stage is None
+    }
     for name in names:
-        folder, arriving = batches_folder(ROOT) / name, _leaving_folder() / name
-        if folder.exists():
-            continue
-        files = system.find(folder.relative_to(ROOT).as_posix())
-        targets = {path: arriving.joinpath(*Path(path).parts[-2:]) for path in files}
-        lost = fetch(system, targets, lost_ok=True)
-        arriving.mkdir(parents=True, exist_ok=True)
-        arriving.rename(folder)
-        print_and_log(
-            f"[evict] batch {name} is here again, without {counted(lost, 'file')} that the remote has lost"
-        )
+        if (output := outputs.get(name)) is None:
+            raise AutoLoraError(
+                f"DVC has no version of a batch {name}: give the name that `autolora verify` prints"
+            )
+        files = read_lists(ROOT, [output.md5]).get(output.md5, {})
+        held = sizes_in_remote(ROOT, files.values())
+        left = [f"{output.path}/{path}" for path, md5 in files.items() if held.get(md5)]
+        for start in range(0, len(left), dvc.TARGETS_PER_COMMAND):
+            dvc_process.run(["pull", *left[start : start + dvc.TARGETS_PER_COMMAND]], lock_fd)
+        (ROOT / output.path).mkdir(exist_ok=True)
 
 
 def _batches_here() -> Iterator[tuple[str, Output]]:
@@ -194,7 +201,7 @@ if __name__ == "__main__":
         with exclusive_lock(ROOT) as lock_fd:
             dvc.repair_files()
             if given.names:
-                return bring_back(given.names)
+                return bring_back(given.names, lock_fd)
             dvc.add_batches(lock_fd)
             dvc.push(lock_fd)
             evict_batches()

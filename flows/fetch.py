@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -24,29 +23,12 @@ CONNECTIONS = 8
 
 
 def main() -> None:
-    """Fetch the files in standard input."""
-    fetch(DVCFileSystem(subrepos=False), {name: Path(path) for name, path in json.load(sys.stdin).items()})
-
-
-def fetch(system: DVCFileSystem, files: Mapping[str, Path], lost_ok: bool = False) -> int:
-    """Write each file under its path, whole or not at all, and return the number of those that were not.
-
-    lost_ok: leave out what the remote lacks or has with another content, which else raises FileNotFoundError or
-    ValueError.
-    """
+    """Write each file under its path, whole or not at all; raises ValueError if the remote has another content."""
+    files: dict[str, str] = json.load(sys.stdin)
+    system = DVCFileSystem(subrepos=False)
     expected = {name: system.info(name)["md5"] for name in files}
-
-    def fetch_one(name: str) -> bool:
-        try:
-            _fetch(system, name, expected[name], files[name])
-        except (FileNotFoundError, ValueError):
-            if not lost_ok:
-                raise
-            return False
-        return True
-
     with ThreadPoolExecutor(CONNECTIONS) as executor:
-        return [*executor.map(fetch_one, files)].count(False)
+        list(executor.map(lambda name: _fetch(system, name, expected[name], Path(files[name])), files))
 
 
 def _fetch(system: DVCFileSystem, name: str, md5: str, target: Path) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from autolora.errors import MissingArtifact
 from autolora.index.served import copies_folder, served_path
-from autolora.integrity.content import ContentReader
-from autolora.integrity.dvc_records import dvc_setting, folder_md5, read_records, sizes_in_remote
-from autolora.integrity.expected import ExpectedFile
+from autolora.integrity.dvc_records import dvc_setting, read_records, sizes_in_remote
+from autolora.integrity.expected import ExpectedFile, md5_of_folder
 from autolora.integrity.verification import (
     EMPTY_MD5,
     EXTRA,
@@ -23,7 +22,6 @@ from autolora.integrity.verification import (
 from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.stages import STAGES
 from autolora.storage.git import committed_blobs, read_committed
-from autolora.storage.hashes import hash_files
 
 POOL = "pool"
 ORDER = ("git", "dvc", "store", "resume", "crawl", *STAGES, "fetch", "send", "copy", "alone")
@@ -123,7 +121,7 @@ class _Mender:
         if file.path:
             return name_of(self._root, file.path) not in self._bad
         folder = self._root / (file.output.path if file.output else "")
-        return file.output is not None and _folder_md5(folder) == file.output.md5
+        return file.output is not None and md5_of_folder(folder) == file.output.md5
 
     def _pull(self, groups: Groups) -> str:
         """Return the command by which DVC restores files: outputs as a whole, or single files if it lacks others.
@@ -190,10 +188,6 @@ def _is_in_git(root: Path, finding: Finding) -> bool:
         return True
     content = read_committed(root, "HEAD", finding.path).encode()
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
-
-
-def _folder_md5(folder: Path) -> str:
-    return folder_md5(hash_files(folder, ContentReader().md5))
 
 
 def _stage_of(finding: Finding) -> str | None:

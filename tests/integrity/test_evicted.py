@@ -88,8 +88,7 @@ def test_a_batch_of_which_the_remote_has_lost_files_comes_back_without_them(
     )
     line = f"missing  {batch}/weights/{lost}.safetensors (evicted here, and DVC's remote lacks it)"
     assert f"{line}\n    {command}\n" in CliRunner().invoke(app, ["verify"]).output
-    done = evicted.run(*command.partition(" && ")[0].split())
-    assert f"batch {name} is here again, without 1 file that the remote has lost" in done
+    evicted.run(*command.partition(" && ")[0].split())
     path = batches.file_path(root, "weights", lost)
     assert (root / batch).exists() and not path.exists()
     others = {other for other in members if members[other] == name} - {lost}
@@ -131,7 +130,7 @@ def test_a_fetch_that_fails_leaves_the_batch_evicted(evicted: VersionedRepositor
     objects[1].unlink()
     objects[1].mkdir()  # cannot be fetched
     before = evicted_batches(root)
-    with pytest.raises(AssertionError, match="Is a directory"):
+    with pytest.raises(AssertionError, match="failed to transfer"):
         evicted.run("python", "-m", "flows.evict", members[lost])
     assert evicted_batches(root) == before
 
