@@ -1,8 +1,8 @@
 """`autolora takedown --prove`: what is left of everything that was taken down, and where.
 
 One pass over every file of the working tree, every object of DVC's cache and remotes, and every object of git searches
-for hashes, names and captions; data files of tables are decompressed. Weights are also found under another name, by
-their size and sha256. Weights, images and captions are content; all else is a name.
+for hashes and names; data files of tables are decompressed. Weights are also found under another name, by their size
+and sha256. Weights, images, and the rows of their captions are content; all else is a name.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -27,19 +27,17 @@ from autolora.integrity.dvc_records import LOADER
 from autolora.releases.tags import PREFIX
 from autolora.storage.byte_search import ByteSearch
 from autolora.storage.git import committed_blobs, list_tags
-from autolora.storage.hashes import canonical_json, hash_value
+from autolora.storage.hashes import canonical_json
 from autolora.storage.tables import read_texts
 from autolora.wording import counted
 from flows.dvc_objects import EMPTY_MD5, ObjectStore, open_stores
 from flows.stage import ROOT
 
 TREE, GIT = "the working tree", "git's history"
-CAPTIONS, IMAGE = "data/captions/captions.jsonl", b'"image":"'
-"""path of the captions, and what the sha256 of the image follows in each line"""
 CAPTION_FILES = ("data/captions/", "data/dataset/captions.lance/", "data/dataset/prompts.lance/")
 """files in which a row with the hash of an image has its caption"""
 MIN_BYTES = 8
-"""of a name or caption that is searched for: shorter ones occur by chance"""
+"""of a name that is searched for: shorter ones occur by chance"""
 LANCE = b"LANC"
 """end of a data file of a table"""
 MAX_TAGS = 3
@@ -63,12 +61,11 @@ class Finding:
 
 
 class Wanted:
-    """What identifies the files and images that were taken down, and their captions."""
+    """What identifies the files and images that were taken down."""
 
     def __init__(self, rows: Sequence[Takedown]) -> None:
         self.sha256 = {row.sha256 for row in rows if row.sha256}
         self.md5 = {md5 for row in rows for md5 in row.md5}
-        self.images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
         own = {(row.hub, row.id) for row in rows if row.kind == "weights" and row.hub}
         listings = catalog.read_all_or_empty(ROOT)
         listed = [item for item in listings if (item.hub, item.id) in own]
@@ -82,33 +79,12 @@ class Wanted:
         ids = {f"{hub}:{id}" for hub, id in own} | {id for _, id in own if "/" in id}
         self.words = {text.encode() for text in urls | ids | (files - self.shared) if len(text) >= MIN_BYTES}
         rows_of = {canonical_json({"hub": hub, "id": id})[1:-1].encode() for hub, id in own}
-        self.patterns = {text.encode() for text in self.sha256 | self.md5} | rows_of
-        self.captions: set[bytes] = set()
-
-    def learn_captions(self, versions: Iterable[bytes]) -> None:
-        """Remember the captions of the images; without those that another caption or a prompt of the catalog contains.
-
-        versions: of the file of all captions.
-        """
-        images, shared = {image.encode() for image in self.images}, set[bytes]()
-        texts: dict[bytes, bytes] = {}  # as JSON escapes it -> as it is
-        for content in versions:
-            lines: dict[bool, list[bytes]] = {True: [], False: []}
-            for line in content.splitlines():
-                lines[line.partition(IMAGE)[2][:64] in images].append(line)
-            found = {json.loads(line)["text"] for line in lines[True]}
-            own = {json.dumps(text, ensure_ascii=False)[1:-1].encode(): text.encode() for text in found}
-            texts |= {escaped: text for escaped, text in own.items() if len(text) >= MIN_BYTES}
-            shared |= ByteSearch(texts).in_bytes(b"\n".join(lines[False]))
-        for path in catalog.catalog_files(ROOT):
-            shared |= ByteSearch(texts).in_bytes(path.read_bytes())
-        own_texts = [(escaped, text) for escaped, text in texts.items() if escaped not in shared]
-        self.captions = {form for forms in own_texts for form in forms}
-        self.patterns |= {hash_value(text.decode()).encode() for _, text in own_texts}  # names of ENCODED
+        self.hashes = {text.encode() for text in self.sha256}
+        self.patterns = self.hashes | {text.encode() for text in self.md5} | rows_of
 
     def search(self) -> ByteSearch:
         """Return the search for all of it."""
-        return ByteSearch(self.patterns | self.captions, self.words)
+        return ByteSearch(self.patterns, self.words)
 
 
 @dataclass(slots=True)
@@ -158,7 +134,6 @@ class Proof:
         self._versions = self._read_versions()
         self._sizes = [store.sizes() for store in self.stores]
         self.wanted = Wanted(rows)
-        self.wanted.learn_captions(self._caption_files())
         self._search = self.wanted.search()
         self._found: dict[tuple[str, str], Finding] = {}
 
@@ -184,14 +159,6 @@ class Proof:
         for oid, _, content in _git_objects([*records]):
             versions.add(records[oid], content.decode(errors="replace"), self.stores, tags[oid])
         return versions
-
-    def _caption_files(self) -> Iterator[bytes]:
-        """Yield all versions of the captions."""
-        if self.wanted.images:
-            yield (ROOT / CAPTIONS).read_bytes() if (ROOT / CAPTIONS).exists() else b""
-            for md5, path in self._versions.paths.items():
-                if path == CAPTIONS:
-                    yield next((content for store in self.stores if (content := store.read(md5))), b"")
 
     def _search_tree(self) -> None:
         """Search the working tree, without what is searched otherwise, and without environments of Python."""
@@ -256,14 +223,10 @@ class Proof:
         self, place: str, name: str, path: str, found: Collection[bytes], is_copy: bool, needed_by: str = ""
     ) -> None:
         if found or is_copy:
-            kind = "content" if is_copy or self._has_content(path, found) else "name"
+            is_caption = path.startswith(CAPTION_FILES) and not self.wanted.hashes.isdisjoint(found)
+            kind = "content" if is_copy or is_caption else "name"
             row = Finding(kind=kind, place=place, name=name, path=path, needed_by=needed_by)
             self._found.setdefault((place, name), row)
-
-    def _has_content(self, path: str, found: Collection[bytes]) -> bool:
-        """Return whether captions are among what was found: by their texts, or by the image in a file of captions."""
-        images = {image.encode() for image in self.wanted.images}
-        return bool(self.wanted.captions & {*found} or (images & {*found} and path.startswith(CAPTION_FILES)))
 
 
 def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
@@ -289,8 +252,7 @@ def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
 def describe(proof: Proof, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the lines of the proof: what is left by kind, place and folder, and what needs it."""
     wanted = proof.wanted
-    names, captions = len(wanted.patterns | wanted.words), len(wanted.captions)
-    yield f"searched for {counted(names, 'name', 'names')} and {counted(captions, 'caption', 'captions')}"
+    yield f"searched for {counted(len(wanted.patterns | wanted.words), 'name')}"
     for name in sorted(wanted.shared):
         yield f"not searched for, because other adapters have it too: the file name {name}"
     groups: defaultdict[tuple[str, str, str, str], list[Finding]] = defaultdict(list)

@@ -23,7 +23,7 @@ from autolora.pool.batches import SUFFIXES, open_folder
 from autolora.stages import STAGES
 from autolora.storage.git import committed_blobs, read_committed
 
-POOL = "pool"
+POOL, SEND = "pool", "python -m flows.dvc"
 ORDER = ("git", "dvc", "store", "resume", "crawl", *STAGES, "fetch", "send", "copy", "alone")
 """what mends a finding, in this order: the last commit; an object in DVC's cache or remote; the intact file, of which
 DVC stores the object again; the interrupted stage; a stage that runs again; what is left of an evicted batch; DVC's
@@ -58,8 +58,8 @@ class _Mender:
             groups[self._group_of(finding)].append(finding)
         for stage in groups.keys() & {*STAGES} - {POOL}:
             for group in ("dvc", "store"):
-                groups[stage] += [row for row in groups[group] if _stage_of(row) == stage]
-                groups[group] = [row for row in groups[group] if _stage_of(row) != stage]
+                groups[stage] += [row for row in groups[group] if row.output and row.output.stage == stage]
+                groups[group] = [row for row in groups[group] if not (row.output and row.output.stage == stage)]
         return groups
 
     def command(self, group: str, groups: Groups) -> str:
@@ -68,31 +68,32 @@ class _Mender:
         Damaged files and objects are removed first: a stage could not read them, and DVC takes what exists for intact.
         """
         findings = groups[group]
-        outputs = {row.file.output for row in findings if row.file and row.file.output}
+        outputs = {row.output for row in findings if row.output}
         add = _command("dvc add", (output.path for output in outputs if output.stage is None))
-        if group == "git":
-            return _command("git checkout HEAD --", (row.path for row in findings))
-        if group == "dvc":
-            return _join(_remove(findings), self._pull(groups))
-        if group == "store":
-            commit = _command("dvc commit", (output.stage for output in outputs if output.stage))
-            return _join(_remove(findings), add, commit)
-        if group == "resume":
-            return "dvc repro"
-        if group in ("fetch", "send"):
-            send = "python -m flows.dvc"
-            fetch = _command("python -m flows.evict", (Path(output.path).name for output in outputs))
-            return send if group == "send" else _join(fetch, _run_again(POOL), add, send)
-        if group == "copy":
-            return _command("rm -rf", (_copy(self._root, row) for row in findings))
-        if group == "alone":
-            return ""
+        match group:
+            case "alone":
+                return ""
+            case "git":
+                return _command("git checkout HEAD --", (row.path for row in findings))
+            case "dvc":
+                return _join(_remove(findings), self._pull(groups))
+            case "store":
+                commit = _command("dvc commit", (output.stage for output in outputs if output.stage))
+                return _join(_remove(findings), add, commit)
+            case "resume":
+                return "dvc repro"
+            case "fetch":
+                fetch = _command("python -m flows.evict", (Path(output.path).name for output in outputs))
+                return _join(fetch, _run_again(POOL), add, SEND)
+            case "send":
+                return SEND
+            case "copy":
+                return _command("rm -rf", (_copy(self._root, row) for row in findings))
         whole = [output.path for output in outputs if output.stage not in (None, POOL) and output.in_cache]
         return _join(_remove(findings, whole), _run_again(group), add)
 
     def _group_of(self, finding: Finding) -> str:
-        file, path = finding.file, self._root / finding.path
-        output = file.output if file else None
+        file, output, path = finding.file, finding.output, self._root / finding.path
         if finding.problem == EXTRA:
             return "alone"
         if finding.kind == REMOTE_ONLY:
@@ -105,10 +106,8 @@ class _Mender:
             return POOL if finding.kind in SUFFIXES else "alone"
         if output.stage == POOL and open_folder(self._root).exists():
             return "resume"
-        is_cached = file.object is not None and not self._is_lost(file)
-        if (
-            is_cached or (file.oid if file.object else output.md5) in self._held
-        ):  # without an object, its list is lost
+        oid = file.oid if file.object else output.md5  # of a file without an object the list is lost
+        if oid in self._held or (file.object and not self._is_lost(file)):
             return "dvc"
         return "store" if file.object and self._is_in_tree(file) else output.stage or POOL
 
@@ -120,33 +119,24 @@ class _Mender:
         """Return whether the working tree has the content of an object: a file, or all files of a list."""
         if file.path:
             return name_of(self._root, file.path) not in self._bad
-        folder = self._root / (file.output.path if file.output else "")
-        return file.output is not None and md5_of_folder(folder) == file.output.md5
+        return file.output is not None and md5_of_folder(self._root / file.output.path) == file.output.md5
 
     def _pull(self, groups: Groups) -> str:
         """Return the command by which DVC restores files: outputs as a whole, or single files if it lacks others.
 
         DVC removes an output of which it cannot restore a file.
         """
-        rows = [row.file for row in groups["dvc"] if row.file and row.file.output]
-        is_cached = not any(map(self._is_lost, rows))
-        lacking = {
-            row.file.output
-            for rows in groups.values()
-            if rows is not groups["dvc"]
-            for row in rows
-            if row.file
-        }
+        files = [row.file for row in groups["dvc"] if row.file]
+        others = {row.output for group in groups if group != "dvc" for row in groups[group]}
         targets = {
-            name_of(self._root, file.path) if file.path and file.output in lacking else file.output.target
-            for file in rows
+            name_of(self._root, file.path) if file.path and file.output in others else file.output.target
+            for file in files
             if file.output
         }
-        if not is_cached and targets == {
-            row.target for row in read_records(self._root).outputs if row.in_cache
-        }:
-            return "dvc pull"
-        return _command("dvc checkout" if is_cached else "dvc pull", targets)
+        if not any(map(self._is_lost, files)):
+            return _command("dvc checkout", targets)
+        every = {output.target for output in read_records(self._root).outputs if output.in_cache}
+        return "dvc pull" if targets == every else _command("dvc pull", targets)
 
 
 def _copy(root: Path, finding: Finding) -> str:
@@ -179,19 +169,13 @@ def _is_held(file: ExpectedFile, size: int | None) -> bool:
 
 def _is_in_git(root: Path, finding: Finding) -> bool:
     """Return whether git tracks a file, and the committed one has the recorded hash or none is recorded."""
-    file = finding.file
-    if finding.kind != RECORDS and not (file and file.output and not file.output.in_cache):
+    in_git = finding.kind == RECORDS or (finding.output is not None and not finding.output.in_cache)
+    if not in_git or not committed_blobs(root, finding.path):
         return False
-    if not committed_blobs(root, finding.path):
-        return False
-    if file is None:
+    if finding.file is None:
         return True
     content = read_committed(root, "HEAD", finding.path).encode()
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5
-
-
-def _stage_of(finding: Finding) -> str | None:
-    return finding.file.output.stage if finding.file and finding.file.output else None
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == finding.file.md5
 
 
 def _run_again(stage: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from autolora.errors import MissingArtifact
 from autolora.integrity.content import ContentReader
-from autolora.integrity.dvc_records import sizes_in_remote
+from autolora.integrity.dvc_records import Output, sizes_in_remote
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
 from autolora.params import load
 from autolora.progress import Progress
@@ -49,6 +49,11 @@ class Finding:
     linked_object: str | None = None
     """the object in DVC's cache that is the same file on disk, or missing too"""
     file: ExpectedFile | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def output(self) -> Output | None:
+        """The output of DVC that the file belongs to."""
+        return self.file.output if self.file else None
 
     def to_row(self) -> dict[str, str | None]:
         """Return the finding's JSON form."""
