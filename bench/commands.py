@@ -46,7 +46,6 @@ CASES: dict[str, tuple[str, ...]] = {
     "versions": ("versions",),
     "release": ("release",),
     "verify": ("verify",),
-    "repair": ("repair",),
     "report": ("report",),
     "import_encoder": ("import", "encoder", "params.yaml"),
     "import_gates": ("import", "gates", "params.yaml"),

@@ -196,7 +196,7 @@ def _check_evicted(lists: Set[str]) -> None:
             f"DVC's default remote lacks {len(lost)} of {len(wanted)} objects of evicted batches, e.g. {min(lost)}, "
             "and nothing was sent: mount it or correct its settings; if it is another remote than before, copy the "
             "objects of the former one into it, or name the former one again (`dvc remote default NAME`); then run "
-            "`python -m flows.dvc`; if it is the right one and has lost them: `autolora repair`"
+            "`python -m flows.dvc`; if it is the right one and has lost them: `autolora verify` names the command"
         )
     if lacking:
         _send(lacking)
@@ -211,8 +211,8 @@ def _send(md5s: Collection[str]) -> None:
     if damaged:
         raise AutoLoraError(
             f"{counted(len(damaged), 'object')} of DVC's cache, e.g. {damaged[0]}, which the remote lacks or has with "
-            "another size, is damaged here, and nothing was sent: run `autolora repair`, which finds an intact one or "
-            "says how to make it, then `python -m flows.dvc`"
+            "another size, is damaged here, and nothing was sent: run `autolora verify`, which names the command that "
+            "mends it, then `python -m flows.dvc`"
         )
     from flows.dvc_objects import send_objects  # here, because importing DVC takes a second
 

@@ -3,18 +3,27 @@
 A refresh evicts after each push; `python -m flows.evict` does it by hand. A batch leaves only if DVC's default remote
 has each of its objects with the size of the file here. Its folder is first moved to data/pool/evicting/, from which a
 run completes what a killed one has left; so a batch is either here as a whole, or evicted. The list of its files stays
-in DVC's cache.
+in DVC's cache. `python -m flows.evict BATCH…` brings back what is left of batches of which the remote has lost files:
+`dvc pull` restores a batch as a whole or not at all.
 """
 
+import argparse
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from autolora.errors import DiskFull
-from autolora.integrity.dvc_records import Output, object_path, read_list, read_records, sizes_in_remote
+from autolora.errors import AutoLoraError, DiskFull
+from autolora.integrity.dvc_records import (
+    Output,
+    object_path,
+    read_list,
+    read_lists,
+    read_records,
+    sizes_in_remote,
+)
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
@@ -22,7 +31,7 @@ from autolora.storage.git import blob_hash, committed_blobs
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
 from autolora.wording import counted
-from flows import dvc
+from flows import dvc, dvc_process
 from flows.stage import ROOT, print_and_log, run
 
 
@@ -66,6 +75,28 @@ def finish_evictions() -> None:
         _remove_objects(names)
     for folder in folders:
         shutil.rmtree(folder)
+
+
+def bring_back(names: Sequence[str], lock_fd: int | None) -> None:
+    """Pull the files that the remote has of evicted batches, which are here then, without those that it has lost.
+
+    Raises AutoLoraError if a pull fails or a name is unknown, MissingArtifact if the remote cannot be asked.
+    """
+    finish_evictions()
+    outputs = {
+        Path(output.path).name: output for output in read_records(ROOT).outputs if output.stage is None
+    }
+    for name in names:
+        if (output := outputs.get(name)) is None:
+            raise AutoLoraError(
+                f"DVC has no version of a batch {name}: give the name that `autolora verify` prints"
+            )
+        files = read_lists(ROOT, [output.md5]).get(output.md5, {})
+        held = sizes_in_remote(ROOT, files.values())
+        left = [f"{output.path}/{path}" for path, md5 in files.items() if held.get(md5)]
+        for start in range(0, len(left), dvc.TARGETS_PER_COMMAND):
+            dvc_process.run(["pull", *left[start : start + dvc.TARGETS_PER_COMMAND]], lock_fd)
+        (ROOT / output.path).mkdir(exist_ok=True)
 
 
 def _batches_here() -> Iterator[tuple[str, Output]]:
@@ -156,14 +187,23 @@ def _leaving_folder() -> Path:
     return pool.folder(ROOT) / "evicting"
 
 
-def evict() -> None:
-    """Give new batches to DVC, push, and evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
-    with exclusive_lock(ROOT) as lock_fd:
-        dvc.repair_files()
-        dvc.add_batches(lock_fd)
-        dvc.push(lock_fd)
-        evict_batches()
-
-
 if __name__ == "__main__":
-    run(evict, guard=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.evict", description="Evict batches, or bring some back."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="BATCH", help="brought back; none: evict beyond the limit"
+    )
+    given = parser.parse_args()
+
+    def evict() -> None:
+        """Give new batches to DVC, push, and evict the batches beyond storage.keep_local_gb that DVC's remote holds."""
+        with exclusive_lock(ROOT) as lock_fd:
+            dvc.repair_files()
+            if given.names:
+                return bring_back(given.names, lock_fd)
+            dvc.add_batches(lock_fd)
+            dvc.push(lock_fd)
+            evict_batches()
+
+    run(evict, guard=False, parse=False)

@@ -1,9 +1,8 @@
-"""`autolora takedown --prove`: what is left of everything that was taken down, where, and what removes it.
+"""`autolora takedown --prove`: what is left of everything that was taken down, and where.
 
 One pass over every file of the working tree, every object of DVC's cache and remotes, and every object of git searches
-for hashes, names and captions; data files of tables are decompressed. Weights are also found under another name, by
-their size and sha256. Weights, images and captions are content; what was computed from them, such as vectors, is
-derived; all else is a name.
+for hashes and names; data files of tables are decompressed. Weights are also found under another name, by their size
+and sha256. Weights, images, and the rows of their captions are content; all else is a name.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -27,65 +26,22 @@ from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.integrity.dvc_records import LOADER
 from autolora.releases.tags import PREFIX
 from autolora.storage.byte_search import ByteSearch
-from autolora.storage.git import list_tags, read_revisions
-from autolora.storage.hashes import canonical_json, hash_value
+from autolora.storage.git import committed_blobs, list_tags
+from autolora.storage.hashes import canonical_json
 from autolora.storage.tables import read_texts
 from autolora.wording import counted
 from flows.dvc_objects import EMPTY_MD5, ObjectStore, open_stores
 from flows.stage import ROOT
 
 TREE, GIT = "the working tree", "git's history"
-KINDS = ("content", "derived", "name")
-CAPTIONS, IMAGE = "data/captions/captions.jsonl", b'"image":"'
-"""path of the captions, and what the sha256 of the image follows in each line"""
 CAPTION_FILES = ("data/captions/", "data/dataset/captions.lance/", "data/dataset/prompts.lance/")
 """files in which a row with the hash of an image has its caption"""
-LOCK = "data/training.jsonl"
 MIN_BYTES = 8
-"""of a name or caption that is searched for: shorter ones occur by chance"""
+"""of a name that is searched for: shorter ones occur by chance"""
 LANCE = b"LANC"
 """end of a data file of a table"""
-REWRITE = (
-    "stays in the commits, unless they are rewritten: `git filter-repo --replace-text FILE --replace-message FILE`, "
-    "with one name per line in FILE"
-)
-APPLY = "`autolora takedown --apply`"
-NEEDED = "stays: DVC can pull older releases only while it lists the emptied files"
-REBUILD = "`rm -rf data/dataset data/index`, then `dvc repro --force --single-item dataset index`"
-ADVICE = (
-    ("data/takedowns.jsonl", "name", "stays: the list keeps it out"),
-    ("data/catalog", "name", "stays: the record of the withdrawal"),
-    ("data/gate.jsonl", "name", "stays: the history of the gate"),
-    ("data/training.jsonl", "name", "leaves the lock once `dataset.train_until` moves"),
-    ("data/encoder", "derived", "trained on it: trained without it once `dataset.train_until` moves"),
-    ("data/fusion", "derived", "trained on it: trained without it once `dataset.train_until` moves"),
-    (
-        "data/pool/sketches",
-        "derived",
-        "a random projection: change `pool.sketch_size`, then `autolora refresh`",
-    ),
-    ("data/pool/open/sketches", "derived", "a random projection: `autolora takedown --apply`"),
-    ("data/pool/batches", "name", NEEDED),
-    ("data/pool", "name", "stays: the record of what the pool has read"),
-    ("data/refresh.json", "name", "stays until a later refresh with changes"),
-    (
-        "data/index",
-        "derived",
-        f"`autolora refresh` takes out its row; files of the table keep it until {REBUILD}",
-    ),
-    ("cache/index", "derived", "left out whenever it is opened; the copy: `autolora prune`"),
-    ("data/dataset", "name", f"`autolora refresh` takes it out; files of the table keep it until {REBUILD}"),
-    ("data", "name", "`autolora refresh` takes it out"),
-    ("digests", "name", "`autolora refresh` takes it out"),
-    ("metrics", "name", "`autolora refresh` takes it out"),
-    ("reports", "name", "`autolora refresh` writes it again"),
-    ("cache/fusion_texts", "derived", "an encoded caption: delete it"),
-    ("cache", "name", "`autolora refresh` writes it again; otherwise delete it"),
-    (".dvc", "name", "a record of DVC: delete .dvc/tmp"),
-    ("images", "name", "an image that was generated with it: delete it"),
-    ("", "name", "edit or delete it"),
-)
-"""beginning of a path, what its file has of an adapter at least, and what removes it; the first that fits"""
+MAX_TAGS = 3
+"""releases that a line names"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,24 +49,23 @@ class Finding:
     """One file or object in which something is left."""
 
     kind: str
-    """one of KINDS"""
+    """content or name"""
     place: str
-    """e.g. TREE; the name of a store; a folder"""
+    """TREE, GIT, or the name of a store"""
     name: str
     """path in the place; of an object its md5, or in git its hash"""
     path: str
     """of the file of the project that it is a version of; empty if that is unknown"""
-    advice: str
-    """what removes it, or why it stays"""
+    needed_by: str
+    """of an object: what lists it, the working tree or releases"""
 
 
 class Wanted:
-    """What identifies the files and images that were taken down, and their captions."""
+    """What identifies the files and images that were taken down."""
 
     def __init__(self, rows: Sequence[Takedown]) -> None:
         self.sha256 = {row.sha256 for row in rows if row.sha256}
         self.md5 = {md5 for row in rows for md5 in row.md5}
-        self.images = {row.sha256 for row in rows if row.kind == "rendering" and row.sha256}
         own = {(row.hub, row.id) for row in rows if row.kind == "weights" and row.hub}
         listings = catalog.read_all_or_empty(ROOT)
         listed = [item for item in listings if (item.hub, item.id) in own]
@@ -124,33 +79,12 @@ class Wanted:
         ids = {f"{hub}:{id}" for hub, id in own} | {id for _, id in own if "/" in id}
         self.words = {text.encode() for text in urls | ids | (files - self.shared) if len(text) >= MIN_BYTES}
         rows_of = {canonical_json({"hub": hub, "id": id})[1:-1].encode() for hub, id in own}
-        self.patterns = {text.encode() for text in self.sha256 | self.md5} | rows_of
-        self.captions: set[bytes] = set()
-
-    def learn_captions(self, versions: Iterable[bytes]) -> None:
-        """Remember the captions of the images; without those that another caption or a prompt of the catalog contains.
-
-        versions: of the file of all captions.
-        """
-        images, shared = {image.encode() for image in self.images}, set[bytes]()
-        texts: dict[bytes, bytes] = {}  # as JSON escapes it -> as it is
-        for content in versions:
-            lines: dict[bool, list[bytes]] = {True: [], False: []}
-            for line in content.splitlines():
-                lines[line.partition(IMAGE)[2][:64] in images].append(line)
-            found = {json.loads(line)["text"] for line in lines[True]}
-            own = {json.dumps(text, ensure_ascii=False)[1:-1].encode(): text.encode() for text in found}
-            texts |= {escaped: text for escaped, text in own.items() if len(text) >= MIN_BYTES}
-            shared |= ByteSearch(texts).in_bytes(b"\n".join(lines[False]))
-        for path in catalog.catalog_files(ROOT):
-            shared |= ByteSearch(texts).in_bytes(path.read_bytes())
-        own_texts = [(escaped, text) for escaped, text in texts.items() if escaped not in shared]
-        self.captions = {form for forms in own_texts for form in forms}
-        self.patterns |= {hash_value(text.decode()).encode() for _, text in own_texts}  # names of ENCODED
+        self.hashes = {text.encode() for text in self.sha256}
+        self.patterns = self.hashes | {text.encode() for text in self.md5} | rows_of
 
     def search(self) -> ByteSearch:
         """Return the search for all of it."""
-        return ByteSearch(self.patterns | self.captions, self.words)
+        return ByteSearch(self.patterns, self.words)
 
 
 @dataclass(slots=True)
@@ -159,22 +93,18 @@ class Versions:
 
     paths: dict[str, str] = field(default_factory=dict)
     """md5 of an object -> path of the file, or folder, that it is a version of"""
-    current: set[str] = field(default_factory=set)
-    """md5 of the objects of the working tree"""
     files: dict[str, set[str]] = field(default_factory=dict)
     """md5 of a folder's object -> md5 of its files"""
-    trainings: set[tuple[str, str, str]] = field(default_factory=set)
-    """md5 of a training lock; path and md5 of an output that was trained by it"""
-    tags: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """md5 -> releases that list it"""
+    users: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """md5 -> TREE and the releases that list it"""
 
-    def add(
-        self, name: str, text: str, stores: Sequence[ObjectStore], is_current: bool, tag: str = ""
-    ) -> None:
-        """Add what one version of dvc.lock, or of a .dvc file, lists. name: its path."""
+    def add(self, name: str, text: str, stores: Sequence[ObjectStore], tags: Collection[str] | None) -> None:
+        """Add what one version of dvc.lock, or of a .dvc file, lists.
+
+        name: its path. tags: releases with this version; None for the version of the working tree.
+        """
         try:
-            content = yaml.load(text, LOADER)
-            outs = [*_outputs(name, content, self.trainings)]
+            outs = [*_outputs(name, yaml.load(text, LOADER))]
         except (yaml.YAMLError, LookupError, TypeError, AttributeError):
             return  # a half-written version
         for path, md5 in outs:
@@ -184,93 +114,78 @@ class Versions:
                 for row in _list(md5, stores):
                     self.files[md5].add(row["md5"])
                     self.paths.setdefault(row["md5"], f"{path}/{row['relpath']}")
-            members = {md5, *self.files.get(md5, ())}
-            self.current |= members if is_current else set()
-            for member in members if tag else ():
-                self.tags[member].add(tag)
+            for member in (md5, *self.files.get(md5, ())):
+                self.users[member] |= {TREE} if tags is None else {*tags}
+
+    def needed_by(self, md5: str) -> str:
+        """Return what lists an object: the working tree, releases, or nothing of these."""
+        users = self.users[md5]
+        tags = sorted(users - {TREE})
+        listed = [f"{tags[0]} … {tags[-1]} ({len(tags)})"] if len(tags) > MAX_TAGS else tags
+        return ", ".join([*({TREE} & users), *listed]) or "no release"
 
 
 class Proof:
     """The search, as far as it has come."""
 
-    def __init__(self, rows: Sequence[Takedown], folders: Sequence[Path] = ()) -> None:
-        """folders: outside the project, which are searched too."""
+    def __init__(self, rows: Sequence[Takedown]) -> None:
         self.stores, self.problems = open_stores()
         self._git = _git_paths()
         self._versions = self._read_versions()
         self._sizes = [store.sizes() for store in self.stores]
-        self._folders = folders
         self.wanted = Wanted(rows)
-        self.wanted.learn_captions(self._caption_files())
         self._search = self.wanted.search()
-        self._locks: set[str] = set()
-        """md5 of the training locks that name it"""
         self._found: dict[tuple[str, str], Finding] = {}
 
     def findings(self) -> list[Finding]:
         """Return all that is left, content first."""
-        self._search_tree(ROOT, TREE)
-        for folder in self._folders:
-            self._search_tree(folder, str(folder))
+        self._search_tree()
         self._search_git()
         self._search_stores()
-        self._name_trained()
-        return sorted(self._found.values(), key=lambda item: (KINDS.index(item.kind), item.place, item.path))
+        return sorted(self._found.values(), key=lambda item: (item.kind, item.place, item.path))
 
     def _read_versions(self) -> Versions:
         versions = Versions()
         working = [ROOT / "dvc.lock", *(ROOT / "data" / "pool").glob("*/*.dvc")]
         for path in filter(Path.exists, working):
-            versions.add(str(path.relative_to(ROOT)), path.read_text(), self.stores, is_current=True)
-        tagged = list_tags(ROOT, PREFIX)
-        texts = read_revisions(ROOT, [*tagged.values()], "dvc.lock")
-        for tag, commit in tagged.items():
-            versions.add("dvc.lock", texts.get(commit, ""), self.stores, is_current=False, tag=tag)
+            versions.add(str(path.relative_to(ROOT)), path.read_text(), self.stores, tags=None)
+        tags: defaultdict[str, set[str]] = defaultdict(set)
+        for tag, commit in list_tags(ROOT, PREFIX).items():
+            for oid in committed_blobs(ROOT, "dvc.lock", "data/pool", rev=commit).values():
+                tags[oid].add(tag)
         records = {
             oid: name for oid, name in self._git.items() if name == "dvc.lock" or name.endswith(".dvc")
         }
         for oid, _, content in _git_objects([*records]):
-            versions.add(records[oid], content.decode(errors="replace"), self.stores, is_current=False)
+            versions.add(records[oid], content.decode(errors="replace"), self.stores, tags[oid])
         return versions
 
-    def _caption_files(self) -> Iterator[bytes]:
-        """Yield all versions of the captions."""
-        if self.wanted.images:
-            yield (ROOT / CAPTIONS).read_bytes() if (ROOT / CAPTIONS).exists() else b""
-            for md5, path in self._versions.paths.items():
-                if path == CAPTIONS:
-                    yield next((content for store in self.stores if (content := store.read(md5))), b"")
-
-    def _search_tree(self, root: Path, place: str) -> None:
-        """Search the files of a folder, without what is searched otherwise, and without environments of Python."""
-        searched = {(root / ".git" / "objects"), *(store.folder for store in self.stores if store.folder)}
-        for top, folders, files in os.walk(root):
+    def _search_tree(self) -> None:
+        """Search the working tree, without what is searched otherwise, and without environments of Python."""
+        searched = {(ROOT / ".git" / "objects"), *(store.folder for store in self.stores if store.folder)}
+        for top, folders, files in os.walk(ROOT):
             folders[:] = [
                 name for name in folders if Path(top, name) not in searched and not name.startswith(".venv")
             ]
             for path in (Path(top, name) for name in files):
                 if path.is_file() and not path.is_symlink():
                     with suppress(FileNotFoundError):  # a page that is running may remove files of cache/
-                        self._search_file(path, path.relative_to(root).as_posix(), place)
+                        self._search_file(path, path.relative_to(ROOT).as_posix())
 
-    def _search_file(self, path: Path, name: str, place: str) -> None:
-        """Search one file. name: its path in the place."""
+    def _search_file(self, path: Path, name: str) -> None:
+        """Search one file. name: its path in the project."""
         size = path.stat().st_size
         with path.open("rb") as stream:
             found, is_copy = self._look(stream, size, name)
         found |= self._search.in_bytes(name.encode())
         is_named = path.name.partition(".")[0] in self.wanted.sha256 and size > 0
         is_copy |= is_named and "sketches" not in path.parts
-        if name == LOCK and found & self.wanted.patterns:
-            self._locks.add(_md5(path.read_bytes()))
-        self._add(GIT if name.startswith(".git/") else place, name, name, found, is_copy)
+        self._add(GIT if name.startswith(".git/") else TREE, name, name, found, is_copy)
 
     def _search_git(self) -> None:
         for oid, kind, content in _git_objects():
             path = self._git.get(oid, "") if kind == "blob" else f"a {kind}"
             found, is_copy = self._look(io.BytesIO(content), len(content), path)
-            if path == LOCK and found & self.wanted.patterns:
-                self._locks.add(_md5(content))
             self._add(GIT, oid, path, found, is_copy)
 
     def _search_stores(self) -> None:
@@ -287,19 +202,7 @@ class Proof:
                     texts, is_same = self._look(stream, size, path)
                 found, is_copy = found | texts, is_copy or is_same
             for store in holders:
-                self._add(store.name, md5, path, found, is_copy and size > 0)
-
-    def _name_trained(self) -> None:
-        """Add the models that were trained by a lock that names it."""
-        for lock, path, md5 in self._versions.trainings:
-            if lock not in self._locks:
-                continue
-            if md5 in self._versions.current and (ROOT / path).exists():
-                self._add(TREE, path, path, {b"trained"}, is_copy=False)
-            for member in self._versions.files.get(md5, {md5}):
-                for store, sizes in zip(self.stores, self._sizes, strict=True):
-                    if sizes.get(member):
-                        self._add(store.name, member, f"{path}/", {b"trained"}, is_copy=False)
+                self._add(store.name, md5, path, found, is_copy and size > 0, self._versions.needed_by(md5))
 
     def _look(self, stream: BinaryIO, size: int, path: str) -> tuple[set[bytes], bool]:
         """Return what a file contains, and whether it is a file that was taken down. path: as in Finding."""
@@ -313,33 +216,17 @@ class Proof:
         is_copy = False
         if size in self.wanted.sizes:
             stream.seek(0)
-            is_copy = _sha256(stream) in self.wanted.sha256
+            is_copy = hashlib.file_digest(stream, "sha256").hexdigest() in self.wanted.sha256
         return found, is_copy
 
-    def _add(self, place: str, name: str, path: str, found: Collection[bytes], is_copy: bool) -> None:
+    def _add(
+        self, place: str, name: str, path: str, found: Collection[bytes], is_copy: bool, needed_by: str = ""
+    ) -> None:
         if found or is_copy:
-            kind, advice = _judge(place, path, self._has_content(path, found) or is_copy)
-            if place in {store.name for store in self.stores}:
-                advice = self._advice_on_object(name, kind, advice)
-            elif place not in (TREE, GIT):
-                advice = "publish it again (`autolora publish index`), or delete it"
-            self._found.setdefault(
-                (place, name), Finding(kind=kind, place=place, name=name, path=path, advice=advice)
-            )
-
-    def _has_content(self, path: str, found: Collection[bytes]) -> bool:
-        """Return whether captions are among what was found: by their texts, or by the image in a file of captions."""
-        images = {image.encode() for image in self.wanted.images}
-        return bool(self.wanted.captions & {*found} or (images & {*found} and path.startswith(CAPTION_FILES)))
-
-    def _advice_on_object(self, md5: str, kind: str, advice: str) -> str:
-        if md5 in self.wanted.md5 or advice == NEEDED:
-            return APPLY if kind == "content" else NEEDED
-        if md5 in self._versions.current:
-            return f"of the working tree: {advice}"
-        tags = sorted(self._versions.tags[md5])
-        needed = f", once the tags that need it are deleted ({', '.join(tags)})" if tags else ""
-        return f"of a former state: `autolora prune`{needed}"
+            is_caption = path.startswith(CAPTION_FILES) and not self.wanted.hashes.isdisjoint(found)
+            kind = "content" if is_copy or is_caption else "name"
+            row = Finding(kind=kind, place=place, name=name, path=path, needed_by=needed_by)
+            self._found.setdefault((place, name), row)
 
 
 def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
@@ -363,19 +250,18 @@ def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
 
 
 def describe(proof: Proof, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the lines of the proof: what is left by kind, place and folder, and what removes it."""
+    """Yield the lines of the proof: what is left by kind, place and folder, and what needs it."""
     wanted = proof.wanted
-    names, captions = len(wanted.patterns | wanted.words), len(wanted.captions)
-    yield f"searched for {counted(names, 'name', 'names')} and {counted(captions, 'caption', 'captions')}"
+    yield f"searched for {counted(len(wanted.patterns | wanted.words), 'name')}"
     for name in sorted(wanted.shared):
         yield f"not searched for, because other adapters have it too: the file name {name}"
     groups: defaultdict[tuple[str, str, str, str], list[Finding]] = defaultdict(list)
     for found in findings:
         area = "/".join(PurePath(found.path).parts[:2]) or "no revision lists it"
-        groups[found.kind, found.place, area, found.advice].append(found)
-    for (kind, place, area, advice), group in groups.items():
+        groups[found.kind, found.place, area, found.needed_by].append(found)
+    for (kind, place, area, needed_by), group in groups.items():
         example = f"{group[0].name}{f' and {len(group) - 1} more' if len(group) > 1 else ''}"
-        yield f"{kind} in {place}, {area} ({example}): {advice}"
+        yield f"{kind} in {place}, {area} ({example}){f': of {needed_by}' if needed_by else ''}"
 
 
 def check(proof: Proof, findings: Sequence[Finding]) -> None:
@@ -386,19 +272,9 @@ def check(proof: Proof, findings: Sequence[Finding]) -> None:
         )
     if left := [found for found in findings if found.kind == "content"]:
         raise AutoLoraError(
-            f"content is left in {counted(len(left), 'file or object', 'files and objects')}: follow the lines that "
-            "begin with `content`, then prove again"
+            f"content is left in {counted(len(left), 'file or object', 'files and objects')}: remove what the lines "
+            "that begin with `content` name (docs/howto/takedown.md says how), then prove again"
         )
-
-
-def _judge(place: str, path: str, has_content: bool) -> tuple[str, str]:
-    """Return kind and advice of what was found in a version of a file of the project."""
-    least, advice = next((kind, advice) for start, kind, advice in ADVICE if path.startswith(start))
-    if place == GIT:
-        least, advice = "name", REWRITE
-    elif has_content and path.startswith(("data/pool", "cache/web_images", "cache/fetched")):
-        advice = APPLY
-    return "content" if has_content else least, advice
 
 
 def _is_named(row: Takedown, name: str) -> bool:
@@ -412,20 +288,14 @@ def _is_member(path: str) -> bool:
     return parts[:3] == ("data", "pool", "batches") and parts[-2:-1] in (("weights",), ("renderings",))
 
 
-def _outputs(
-    name: str, content: Mapping[str, Any], trainings: set[tuple[str, str, str]]
-) -> Iterator[tuple[str, str]]:
-    """Yield path and md5 of what a dvc.lock or .dvc file lists; add what was trained to `trainings`."""
-    if name != "dvc.lock":
-        for out in content["outs"]:
-            yield (PurePath(name).parent / out["path"]).as_posix(), out["md5"]
-        return
-    for stage, entry in content["stages"].items():
-        locks = [dep["md5"] for dep in entry.get("deps", ()) if dep["path"] == LOCK]
-        for out in entry["outs"]:
-            yield out["path"], out["md5"]
-            if stage in ("encoder", "fusion") and out["path"].startswith("data/"):
-                trainings |= {(lock, out["path"], out["md5"]) for lock in locks}
+def _outputs(name: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield path and md5 of what a dvc.lock or .dvc file lists."""
+    if name == "dvc.lock":
+        yield from (
+            (out["path"], out["md5"]) for entry in content["stages"].values() for out in entry["outs"]
+        )
+    else:
+        yield from (((PurePath(name).parent / out["path"]).as_posix(), out["md5"]) for out in content["outs"])
 
 
 def _list(md5: str, stores: Sequence[ObjectStore]) -> list[dict[str, str]]:
@@ -466,14 +336,3 @@ def _git_objects(oids: Sequence[str] | None = None) -> Iterator[tuple[str, str, 
                 oid, kind, size = header.decode().split()
                 yield oid, kind, process.stdout.read(int(size))
                 process.stdout.read(1)
-
-
-def _sha256(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

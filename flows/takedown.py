@@ -292,11 +292,11 @@ def judge_served(reason: str) -> None:
     )
 
 
-def prove(names: Sequence[str], folders: Sequence[Path]) -> None:
+def prove(names: Sequence[str]) -> None:
     """Print what is left of what was taken down; raises AutoLoraError if content is."""
     listed = takedowns.read(ROOT)
     complete = listed.with_rows(orphaned_images(ROOT, listed, today()))
-    made = proof.Proof(proof.choose(complete.rows, names), folders)
+    made = proof.Proof(proof.choose(complete.rows, names))
     findings = made.findings()
     for line in proof.describe(made, findings):
         _print(line)
@@ -313,8 +313,6 @@ if __name__ == "__main__":
     parser.add_argument("--reason", help="why: stored in data/takedowns.jsonl and shown in reports")
     parser.add_argument("--apply", action="store_true", help="erase; without it, nothing is changed")
     parser.add_argument("--prove", action="store_true", help="print what is left of them, and where")
-    parser.add_argument("--in", dest="folders", type=Path, action="append", default=[], metavar="FOLDER",
-        help="with --prove: another folder to search, as a published index")  # fmt: skip
     arguments = parser.parse_args()
     if arguments.names and not arguments.prove and not (arguments.reason or "").strip():
         parser.error("--reason is required with a NAME")
@@ -323,7 +321,7 @@ if __name__ == "__main__":
         """Take down the named files, or complete all listed takedowns."""
         with exclusive_lock(ROOT):
             if arguments.prove:
-                prove(arguments.names, arguments.folders)
+                prove(arguments.names)
                 return
             if arguments.apply:
                 dvc.repair_files()

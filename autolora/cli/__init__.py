@@ -18,12 +18,12 @@ from autolora.cli.inspect import inspect
 from autolora.cli.options import Json
 from autolora.cli.plan import plan
 from autolora.cli.publish import publish_encoder, publish_gates, publish_index
-from autolora.cli.repair import repair, verify
 from autolora.cli.report import report
 from autolora.cli.search import search
 from autolora.cli.serve import serve
 from autolora.cli.show import show
 from autolora.cli.status import status
+from autolora.cli.verify import verify
 from autolora.cli.versions import diff, lift, promote, rollback, versions
 from autolora.cli.vllm import vllm
 from autolora.extras import Extra
@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index, init),
     "Operation": (
-        refresh, retrain, crawl, takedown, prune, status, doctor, plan, report, evaluate, verify, repair, vllm,
+        refresh, retrain, crawl, takedown, prune, status, doctor, plan, report, evaluate, verify, vllm,
     ),
 }  # fmt: skip
 """by heading of the help, and in its order"""

@@ -55,10 +55,6 @@ def takedown(
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Erase; without it, nothing is changed.")] = False,
     prove: Annotated[bool, typer.Option("--prove", help="Print what is left of them, and where.")] = False,
-    folders: Annotated[
-        list[Path] | None,
-        typer.Option("--in", metavar="FOLDER", help="With --prove: another folder, as a published index."),
-    ] = None,
 ) -> None:
     """Erase the weights and images of adapters from the pool, DVC's cache and all remotes, and keep them out."""
     if names and not prove and not (reason or "").strip():
@@ -66,7 +62,6 @@ def takedown(
             "say why (--reason TEXT): takedowns are listed with it", param_hint="--reason"
         )
     given = [] if reason is None else [f"--reason={reason}"]
-    given += [f"--in={folder}" for folder in folders or ()]
     flags = [flag for flag, is_given in (("--apply", apply), ("--prove", prove)) if is_given]
     become_flow("takedown", *given, *flags, "--", *(names or []))
 

@@ -35,8 +35,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NAMED = 3
 """tensors that an error names"""
 RESTORE = (
-    "restore the gates (`autolora repair --apply`), or write them again (`dvc repro --force --single-item fusion`, or "
-    "`autolora import gates`)"
+    "restore the gates (`autolora verify` names the command), or write them again (`dvc repro --force --single-item "
+    "fusion`, or `autolora import gates`)"
 )
 WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
 """name of a tensor that a gate of every form has, and that is as wide as its slot"""
@@ -97,8 +97,8 @@ def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
     """Return variant, digest of the base model's slots, and tensors of the gates in a folder; errors as `load`."""
     if not (path / CONFIG).exists() and not (path / WEIGHTS).exists():
         raise MissingArtifact(
-            f"no trained gates in {path}: run `dvc repro fusion`, restore them if they were trained (`autolora repair "
-            "--apply`), or use the method `direct`"
+            f"no trained gates in {path}: run `dvc repro fusion`, restore them if they were trained (`autolora verify` "
+            "names the command), or use the method `direct`"
         )
     config: Any = _parse(path / CONFIG, json.loads)
     tensors = _parse(path / WEIGHTS, load_tensors)

@@ -186,8 +186,8 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
                 raise
             if not is_copy(path):
                 raise MissingArtifact(
-                    f"{path} is not a copy of the index: it has no {COLUMNS_FILE}; run `autolora repair --apply`, or "
-                    "delete it"
+                    f"{path} is not a copy of the index: it has no {COLUMNS_FILE}; run `autolora verify`, "
+                    "which names the command that mends it, or delete it"
                 ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

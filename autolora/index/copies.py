@@ -311,7 +311,8 @@ def read_hashes(folder: Path) -> Mapping[str, str] | None:
 
 def _unreadable(folder: Path, reason: object) -> MissingArtifact:
     return MissingArtifact(
-        f"the copy {folder} of the index cannot be read ({reason}): run `autolora repair --apply`, or delete it"
+        f"the copy {folder} of the index cannot be read ({reason}): run `autolora verify`, which names "
+        "the command that mends it, or delete it"
     )
 
 

@@ -88,94 +88,72 @@ class Expectation:
     unasked: list[str] = field(default_factory=list)
     """why the files of evicted batches are not known; empty if they are"""
 
-    def add(self, other: "Expectation") -> None:
-        """Add what another part of the repository should hold."""
-        self.files.extend(other.files)
-        self.folders.extend(other.folders)
-        self.unreadable.update(other.unreadable)
-        self.unversioned.extend(other.unversioned)
-        self.remote_only.extend(other.remote_only)
-        self.unasked.extend(other.unasked)
-
 
 def expect_all(root: Path) -> Expectation:
     """Return all that should be on disk. Raises MissingArtifact if DVC does not work in this repository."""
     records = read_records(root)
-    expectation = Expectation(unreadable=dict(records.unreadable))
+    found = Expectation(unreadable=dict(records.unreadable))
     taken_down = read_taken_down(root)
     if taken_down.is_list_damaged:
-        expectation.unreadable[str(takedowns_path(root).relative_to(root))] = "damaged"
+        found.unreadable[str(takedowns_path(root).relative_to(root))] = "damaged"
     try:
         read_decisions(root)
     except (MismatchError, MissingArtifact):
-        expectation.unreadable[str(GATE)] = "damaged"
-    for part in (
-        _expect_batches(root, records, taken_down),
-        _expect_packs(root, records),
-        *(_expect_output(root, output) for output in records.outputs if output.stage),
-        _expect_copies(root),
-    ):
-        expectation.add(part)
-    expectation.files.extend(_taken_down_objects(root, taken_down, expectation.files))
-    return expectation
+        found.unreadable[str(GATE)] = "damaged"
+    _expect_batches(root, found, records, taken_down)
+    _expect_packs(root, found, records)
+    for output in records.outputs:
+        if output.stage:
+            _expect_output(root, found, output.stage, output)
+    _expect_copies(root, found)
+    known = {file.object for file in found.files if file.is_taken_down}
+    for md5 in sorted(taken_down.md5):  # of other versions
+        if (path := object_path(root, md5)) not in known:
+            found.files.append(ExpectedFile(kind="takedowns", object=path, md5=md5, is_taken_down=True))
+    return found
 
 
-def _taken_down_objects(
-    root: Path, taken_down: TakenDown, files: Iterable[ExpectedFile]
-) -> list[ExpectedFile]:
-    """Return the objects that were taken down and belong to no file of this version."""
-    known = {file.object for file in files if file.is_taken_down}
-    objects = {md5: object_path(root, md5) for md5 in sorted(taken_down.md5)}
-    return [
-        ExpectedFile(kind="takedowns", object=path, md5=md5, is_taken_down=True)
-        for md5, path in objects.items()
-        if path not in known
-    ]
-
-
-def _expect_batches(root: Path, records: Records, taken_down: TakenDown) -> Expectation:
-    """Return the files of all batches: those of batches.jsonl, and those that DVC has a version of."""
-    expectation = Expectation()
+def _expect_batches(root: Path, found: Expectation, records: Records, taken_down: TakenDown) -> None:
+    """Add the files of all batches: those of batches.jsonl, and those that DVC has a version of."""
     members: defaultdict[str, set[str]] = defaultdict(set)
     for kind, files in _members(root).items():
         for sha256, batch in files.items():
             members[batch].add(f"{kind}/{sha256}{batches.SUFFIXES[kind]}")
     outputs = _added_outputs(root, records, batches.batches_folder(root))
     evicted = {name: outputs[name] for name in evicted_batches(root) if name in outputs}
-    expectation.add(_expect_evicted(root, evicted, taken_down))
-    for name in sorted({*members, *outputs, *batches.batch_names(root)} - evicted.keys()):
-        expectation.add(_expect_batch(root, name, members[name], outputs.get(name), taken_down))
-    return expectation
-
-
-def _expect_evicted(root: Path, outputs: Mapping[str, Output], taken_down: TakenDown) -> Expectation:
-    """Return the files of evicted batches, of which this machine needs none. outputs: name of the batch -> output."""
     try:
-        lists = read_lists(root, [output.md5 for output in outputs.values()])
+        lists = read_lists(root, [output.md5 for output in evicted.values()])
     except MissingArtifact as error:
-        return Expectation(unasked=[str(error)])
-    files = []
-    for output in outputs.values():
-        files += _list_files(root, output)
-        files += _files_of_batch(root, root / output.path, output, lists.get(output.md5, {}), taken_down)
-    return Expectation(remote_only=files)
+        found.unasked.append(str(error))
+    else:
+        for output in evicted.values():
+            found.remote_only.extend(_list_files(root, output))
+            files_of = _files_of_batch(
+                root, root / output.path, output, lists.get(output.md5, {}), taken_down
+            )
+            found.remote_only.extend(files_of)
+    for name in sorted({*members, *outputs, *batches.batch_names(root)} - evicted.keys()):
+        _expect_batch(root, found, name, members[name], outputs.get(name), taken_down)
 
 
 def _expect_batch(
-    root: Path, name: str, members: Iterable[str], output: Output | None, taken_down: TakenDown
-) -> Expectation:
-    """Return the files of one batch. A batch that neither list describes holds what its folder holds."""
+    root: Path,
+    found: Expectation,
+    name: str,
+    members: Iterable[str],
+    output: Output | None,
+    taken_down: TakenDown,
+) -> None:
+    """Add the files of one batch. A batch that neither list describes holds what its folder holds."""
     folder = batches.batches_folder(root) / name
     listed = _list_of(root, output)
     names = {*members, *(listed or ())} or set(_names_in(folder))
-    expectation = Expectation(
-        files=_list_files(root, output), folders=[ExpectedFolder("batches", folder, frozenset(names))]
-    )
+    found.folders.append(ExpectedFolder("batches", folder, frozenset(names)))
     if output is None:
-        expectation.unversioned.append(str(folder.relative_to(root)))
+        found.unversioned.append(str(folder.relative_to(root)))
     files = {name: (listed or {}).get(name) for name in sorted(names)}
-    expectation.files.extend(_files_of_batch(root, folder, output, files, taken_down))
-    return expectation
+    found.files.extend(_list_files(root, output))
+    found.files.extend(_files_of_batch(root, folder, output, files, taken_down))
 
 
 def _files_of_batch(
@@ -195,81 +173,71 @@ def _files_of_batch(
         )
 
 
-def _expect_packs(root: Path, records: Records) -> Expectation:
-    """Return the sketch packs. One that DVC has no version of has no recorded hash and cannot be verified."""
+def _expect_packs(root: Path, found: Expectation, records: Records) -> None:
+    """Add the sketch packs. One that DVC has no version of has no recorded hash and cannot be verified."""
     folder = sketch_packs.packs_folder(root)
     outputs = _added_outputs(root, records, folder)
-    expectation = Expectation()
     for name in sketch_packs.pack_names(root):
         if name not in outputs:
-            expectation.unversioned.append(str((folder / name).relative_to(root)))
-    expectation.files.extend(_file_of(root, "sketches", output) for output in outputs.values())
-    return expectation
+            found.unversioned.append(str((folder / name).relative_to(root)))
+    found.files.extend(_file_of(root, "sketches", output) for output in outputs.values())
 
 
-def _expect_output(root: Path, output: Output) -> Expectation:
-    """Return the files of one output of a stage."""
-    assert output.stage is not None
+def _expect_output(root: Path, found: Expectation, stage: str, output: Output) -> None:
+    """Add the files of one output of a stage."""
+    folder, listed = root / output.path, None
     if not output.is_folder:
-        return Expectation(files=[_file_of(root, output.stage, output)])
-    if not output.in_cache:
-        return _expect_git_folder(root, output.stage, output)
-    listed = _list_of(root, output)
-    expectation = Expectation(files=_list_files(root, output))
+        found.files.append(_file_of(root, stage, output))
+    elif output.in_cache:
+        found.files.extend(_list_files(root, output))
+        listed = _list_of(root, output)
+    elif (listed := _committed_list(root, output)) is None and md5_of_folder(folder) != output.md5:
+        found.unreadable[output.path] = "damaged"
     if listed is not None:
-        expectation.folders.append(ExpectedFolder(output.stage, root / output.path, frozenset(listed)))
-        expectation.files.extend(
-            ExpectedFile(
-                kind=output.stage,
-                path=root / output.path / name,
-                object=object_path(root, md5),
-                md5=md5,
-                output=output,
-            )
-            for name, md5 in listed.items()
-        )
-    return expectation
+        found.folders.append(ExpectedFolder(stage, folder, frozenset(listed)))
+        for name, md5 in listed.items():
+            cached = object_path(root, md5) if output.in_cache else None
+            row = ExpectedFile(kind=stage, path=folder / name, object=cached, md5=md5, output=output)
+            found.files.append(row)
 
 
-def _expect_git_folder(root: Path, stage: str, output: Output) -> Expectation:
-    """Return the files of a folder that git stores, as in the last commit if that has what DVC has recorded.
+def _committed_list(root: Path, output: Output) -> dict[str, str] | None:
+    """Return path -> md5 of the files of a folder that git stores, if the last commit has what DVC has recorded.
 
-    Otherwise nothing tells the hash of each file, and a folder with another hash is damaged as a whole.
+    Otherwise nothing tells the hash of each file.
     """
-    folder, names = root / output.path, committed_blobs(root, output.path)
+    texts = {name: read_committed(root, "HEAD", name) for name in committed_blobs(root, output.path)}
     committed = {
         str(Path(name).relative_to(output.path)): hashlib.md5(
-            read_committed(root, "HEAD", name).encode(), usedforsecurity=False
+            text.encode(), usedforsecurity=False
         ).hexdigest()
-        for name in names
+        for name, text in texts.items()
     }
-    if folder_md5(committed) != output.md5:
-        is_intact = folder_md5(hash_files(folder, ContentReader().md5)) == output.md5
-        return Expectation(unreadable={} if is_intact else {output.path: "damaged"})
-    files = [
-        ExpectedFile(kind=stage, path=folder / name, md5=md5, output=output)
-        for name, md5 in committed.items()
-    ]
-    return Expectation(files=files, folders=[ExpectedFolder(stage, folder, frozenset(committed))])
+    return committed if folder_md5(committed) == output.md5 else None
 
 
-def _expect_copies(root: Path) -> Expectation:
-    """Return the files of the copies of the index that searches read."""
-    expectation = Expectation()
-    released = _released_digest(root)
-    if released == "":
-        expectation.unreadable[str(served_path(root).relative_to(root))] = "damaged"
+def md5_of_folder(folder: Path) -> str:
+    """Return the md5 that DVC would record of a folder."""
+    return folder_md5(hash_files(folder, ContentReader().md5))
+
+
+def _expect_copies(root: Path, found: Expectation) -> None:
+    """Add the files of the copies of the index that searches read."""
+    try:
+        released = served_digest(root)
+    except MissingArtifact:
+        released = None
+        found.unreadable[str(served_path(root).relative_to(root))] = "damaged"
     for folder in _copies(root, released):
         hashes = read_hashes(folder)
         if hashes is None:
             problem = "damaged" if (folder / HASHES).exists() else "missing"
-            expectation.unreadable[str((folder / HASHES).relative_to(root))] = problem
+            found.unreadable[str((folder / HASHES).relative_to(root))] = problem
             continue
-        expectation.folders.append(ExpectedFolder("copies", folder, frozenset({*hashes, HASHES})))
-        expectation.files.extend(
+        found.folders.append(ExpectedFolder("copies", folder, frozenset({*hashes, HASHES})))
+        found.files.extend(
             ExpectedFile(kind="copies", path=folder / name, sha256=sha256) for name, sha256 in hashes.items()
         )
-    return expectation
 
 
 def _copies(root: Path, released: str | None) -> list[Path]:
@@ -278,14 +246,6 @@ def _copies(root: Path, released: str | None) -> list[Path]:
     if released and released not in {working_digest(root), *(row.index for row in readable_revisions(root))}:
         names.add(released)
     return [copy_path(root, name) for name in sorted(names)]
-
-
-def _released_digest(root: Path) -> str | None:
-    """Return the digest in cache/served; None if the file does not exist, empty if it is damaged."""
-    try:
-        return served_digest(root)
-    except MissingArtifact:
-        return ""
 
 
 def _members(root: Path) -> batches.Members:

@@ -14,7 +14,7 @@ from typing import Any
 
 from autolora.errors import MissingArtifact
 from autolora.integrity.content import ContentReader
-from autolora.integrity.dvc_records import sizes_in_remote
+from autolora.integrity.dvc_records import Output, sizes_in_remote
 from autolora.integrity.expected import Expectation, ExpectedFile, expect_all
 from autolora.params import load
 from autolora.progress import Progress
@@ -23,15 +23,13 @@ from autolora.storage.inputs import changed_inputs
 
 MISSING, DAMAGED, EMPTY, EXTRA = "missing", "damaged", "empty", "extra"
 """the problems: no file; wrong bytes; no bytes; a file that no version contains, or the content of a taken-down file"""
-UNKNOWN = "unknown"
-"""that of evicted files, in a repair, if the remote cannot be asked"""
 OBJECTS, RECORDS, REMOTE_ONLY = "objects", "records", "evicted"
 """kinds of findings besides those of ExpectedFile: objects in DVC's cache, files that record versions, and files of
 evicted batches, which DVC's remote must have"""
 NOT_ERASED = "taken down, but not empty: run `autolora takedown --apply` on a branch that lists the takedown"
 NOT_THE_REMOTE = (
     "DVC's remote has nothing of any evicted batch: mount it, or correct its settings; if it has lost all, set "
-    "storage.keep_local_gb to null and run `autolora repair`"
+    "storage.keep_local_gb to null and verify again"
 )
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
@@ -51,6 +49,11 @@ class Finding:
     linked_object: str | None = None
     """the object in DVC's cache that is the same file on disk, or missing too"""
     file: ExpectedFile | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def output(self) -> Output | None:
+        """The output of DVC that the file belongs to."""
+        return self.file.output if self.file else None
 
     def to_row(self) -> dict[str, str | None]:
         """Return the finding's JSON form."""
@@ -100,21 +103,14 @@ class Report:
         }
 
 
-def verify(
-    root: Path,
-    *,
-    sample: int | None = None,
-    seed: int = 0,
-    reader: ContentReader | None = None,
-) -> Report:
+def verify(root: Path, *, sample: int | None = None, seed: int = 0) -> Report:
     """Return all files that are missing, damaged, empty or extra; writes nothing.
 
     sample: number of random files whose content is read, chosen by `seed`; None: all. Missing, empty and extra files
-    are found in any case. reader: remembers hashes of unchanged files between calls.
+    are found in any case.
     Raises MissingArtifact if DVC does not work in this repository, ParamsError if params.yaml is not valid.
     """
-    started, reader = time.perf_counter(), reader or ContentReader()
-    bytes_before = reader.bytes_read
+    started, reader = time.perf_counter(), ContentReader()
     expectation = expect_all(root)
     chosen = _choose(expectation.files, sample, seed)
     check = _Check(root, reader, {id(file) for file in chosen})
@@ -128,7 +124,7 @@ def verify(
     return Report(
         files=dict(Counter(file.kind for file in expectation.files)),
         read=len(chosen),
-        bytes=reader.bytes_read - bytes_before,
+        bytes=reader.bytes_read,
         seconds=time.perf_counter() - started,
         findings=_without_repetition(findings),
         unversioned=tuple(expectation.unversioned),
@@ -138,40 +134,9 @@ def verify(
     )
 
 
-def not_pulled(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """Return output of DVC -> its missing files, of the outputs whose object DVC's cache lacks too.
-
-    Those that DVC's remote has lost are not among them.
-    """
-    lacking = {
-        finding.file.output.path
-        for finding in findings
-        if finding.problem == MISSING
-        and finding.kind != REMOTE_ONLY
-        and finding.file
-        and finding.file.output
-        and _has_no_object(finding.file)
-    }
-    files: dict[str, list[Finding]] = {}
-    for finding in findings:
-        parents = {finding.path, *map(str, Path(finding.path).parents)}
-        named = {finding.file.output.path} if finding.file and finding.file.output else set()
-        for output in sorted(lacking & (parents | named)) if finding.problem == MISSING else ():
-            files.setdefault(output, []).append(finding)
-    return files
-
-
-def lost_in_remote(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """Return evicted batch -> its files that DVC's remote lacks, or has empty; the batch as DVC's path of it."""
-    files: dict[str, list[Finding]] = {}
-    for finding in findings:
-        if finding.kind == REMOTE_ONLY and finding.problem != EXTRA and finding.file and finding.file.output:
-            files.setdefault(finding.file.output.path, []).append(finding)
-    return files
-
-
-def _has_no_object(file: ExpectedFile) -> bool:
-    return file.object is not None and not file.object.exists()
+def name_of(root: Path, path: Path) -> str:
+    """Return a path in the form that findings have: relative to the root if it lies in it."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def _choose(files: Sequence[ExpectedFile], sample: int | None, seed: int) -> Sequence[ExpectedFile]:
@@ -205,7 +170,7 @@ class _Check:
             for path in _files_below(folder.path):
                 if str(path.relative_to(folder.path)) not in folder.names:
                     yield Finding(
-                        path=self._name(path),
+                        path=name_of(self._root, path),
                         kind=folder.kind,
                         problem=EXTRA,
                         expected="",
@@ -215,13 +180,13 @@ class _Check:
     def files(self, files: Sequence[ExpectedFile]) -> list[Finding]:
         """Return the findings of all files, which several threads read."""
         total = sum(_size(file) for file in files if id(file) in self._read)
-        start, findings, num_files = self._reader.bytes_read, list[Finding](), 0
+        findings, num_files = list[Finding](), 0
         progress = Progress(
             "verify",
             math.ceil(total / MB),
             "MB",
             detail=lambda: f"{num_files:,} files",
-            count=lambda: (self._reader.bytes_read - start) // MB,
+            count=lambda: self._reader.bytes_read // MB,
         )
         with progress, ThreadPoolExecutor(max_workers=os.cpu_count()) as executor:
             for found in executor.map(self._file, files):
@@ -246,7 +211,7 @@ class _Check:
             elif size is None or (size == 0 and file.md5 != EMPTY_MD5):
                 problem = MISSING if size is None else EMPTY
             if problem:
-                name, expected = self._name(file.shown_path), f"md5:{file.md5}"
+                name, expected = name_of(self._root, file.shown_path), f"md5:{file.md5}"
                 detail = NOT_ERASED if problem == EXTRA else "evicted here, and DVC's remote lacks it"
                 findings.append(
                     Finding(
@@ -286,15 +251,15 @@ class _Check:
         if not problem:
             return []
         if file.path is None and file.output:
-            detail = f"the files of {file.output.path} are not checked until it is repaired"
+            detail = f"the files of {file.output.path} are checked once it is mended"
         return [
             Finding(
-                path=self._name(path),
+                path=name_of(self._root, path),
                 kind=kind,
                 problem=problem,
                 expected=f"{algorithm}:{expected}" if expected else "",
                 detail=detail,
-                linked_object=self._name(linked) if linked else None,
+                linked_object=name_of(self._root, linked) if linked else None,
                 file=file,
             )
         ]
@@ -317,9 +282,6 @@ class _Check:
             return ("", "") if file.is_taken_down else (MISSING, "")
         except OSError as error:
             return DAMAGED, f"it cannot be read ({error.strerror})"
-
-    def _name(self, path: Path) -> str:
-        return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else str(path)
 
 
 def _is_named_by_content(file: ExpectedFile) -> bool:

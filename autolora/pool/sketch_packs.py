@@ -262,7 +262,8 @@ def read_adapters(path: Path) -> tuple[str, ...]:
             return tuple(json.loads(pack.metadata()["sha256"]))
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise MissingArtifact(
-            f"{path} is damaged ({error}): restore it with `autolora repair`, or delete it and {rerun('pool')}"
+            f"{path} is damaged ({error}): `autolora verify` names the command that restores it; or delete it and "
+            f"{rerun('pool')}"
         ) from error
 
 
@@ -276,6 +277,6 @@ def current_recipe(root: Path) -> str | None:
 
 def _unreadable(path: Path, sha256: str, reason: object) -> MissingArtifact:
     return MissingArtifact(
-        f"{path} cannot be read ({reason}): the sketch of {sha256} is missing or damaged; run `autolora repair`, "
-        f"or {rerun('pool')}"
+        f"{path} cannot be read ({reason}): the sketch of {sha256} is missing or damaged; `autolora verify` names "
+        f"the command that restores it; or {rerun('pool')}"
     )

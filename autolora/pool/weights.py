@@ -12,9 +12,7 @@ from autolora.params import PoolParams
 from autolora.pool import store as pool
 from autolora.storage.hashes import hash_file
 
-RESTORE = (
-    "run `autolora repair --apply`, which restores it if DVC has it, and else prints the command that does"
-)
+RESTORE = "run `autolora verify`, which names the command that restores it"
 
 
 def load_lora(
@@ -31,7 +29,7 @@ def load_lora(
             f"{os.readlink(path)} was moved or deleted since it was indexed: run `autolora index`, and search again"
         )
     if not path.exists():
-        raise MissingArtifact(f"{path} does not exist: {RESTORE}; `autolora verify` names all missing files")
+        raise MissingArtifact(f"{path} does not exist: {RESTORE}")
     if not pool.has_weights(root, sha256):
         raise MissingArtifact(
             f"{path} is empty: the file was taken down (data/takedowns.jsonl), or is damaged; in that case {RESTORE}"

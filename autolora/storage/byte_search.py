@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import BinaryIO
 
 from ahocorasick_rs import BytesAhoCorasick
 
 BLOCK = 1 << 20
 """bytes that are searched at once"""
-PNG = b"\x89PNG\r\n\x1a\n"
 WORD = re.compile(rb"[\w-]")
 
 
@@ -24,15 +23,13 @@ class ByteSearch:
         self._overlap = 1 + max(map(len, self._patterns), default=0)
 
     def in_stream(self, stream: BinaryIO) -> set[bytes]:
-        """Return the patterns in a file; tensors, and the pixels of a PNG, can hold none and are not read."""
-        found: set[bytes] = set()
-        for start, end in _text_parts(stream):
-            tail = b""
-            stream.seek(start)
-            while block := stream.read(min(BLOCK, end - start)):
-                start += len(block)
-                found |= self.in_bytes(tail + block, is_first=not tail, is_last=start == end)
-                tail = (tail + block)[-self._overlap :]
+        """Return the patterns in a file; tensors can hold none and are not read."""
+        found, tail, start, end = set[bytes](), b"", 0, _text_end(stream)
+        stream.seek(0)
+        while block := stream.read(min(BLOCK, end - start)):
+            start += len(block)
+            found |= self.in_bytes(tail + block, is_first=not tail, is_last=start == end)
+            tail = (tail + block)[-self._overlap :]
         return found
 
     def in_bytes(self, content: bytes, is_first: bool = True, is_last: bool = True) -> set[bytes]:
@@ -47,18 +44,14 @@ class ByteSearch:
         return found
 
 
-def _text_parts(stream: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a file that can hold text."""
+def _text_end(stream: BinaryIO) -> int:
+    """Return where the part of a file ends that can hold text: of safetensors the header, else the file."""
     size = stream.seek(0, 2)
     stream.seek(0)
     head = stream.read(9)
     header_end = 8 + int.from_bytes(head[:8], "little")
-    if head[8:] == b"{" and header_end <= size and _is_header(stream, header_end):
-        yield 0, header_end
-    elif head[:8] == PNG:
-        yield from _png_parts(stream, size)
-    else:
-        yield 0, size
+    is_header = head[8:] == b"{" and header_end <= size and _is_header(stream, header_end)
+    return header_end if is_header else size
 
 
 def _is_header(stream: BinaryIO, end: int) -> bool:
@@ -69,19 +62,3 @@ def _is_header(stream: BinaryIO, end: int) -> bool:
         return all(name == "__metadata__" or "data_offsets" in tensor for name, tensor in header.items())
     except (ValueError, TypeError, AttributeError):
         return False
-
-
-def _png_parts(stream: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges between the pixels of a PNG; from the first chunk that is not valid, all that follows."""
-    start = place = len(PNG)
-    while place + 12 <= size:
-        stream.seek(place)
-        header = stream.read(8)
-        length, kind = int.from_bytes(header[:4], "big"), header[4:]
-        if kind == b"IEND" or place + 12 + length > size:
-            break
-        place += 12 + length
-        if kind == b"IDAT":
-            yield start, place - 12 - length
-            start = place
-    yield start, size

@@ -18,14 +18,14 @@ RETRY_S = 0.2
 
 @contextmanager
 def exclusive_lock(root: Path) -> Iterator[int]:
-    """Hold the repository's lock and yield its file descriptor: for a refresh, a repair and `autolora index`.
+    """Hold the repository's lock and yield its file descriptor: for a refresh and `autolora index`.
 
     DVC inherits it, so a DVC process that survives its refresh holds the lock until it ends.
     Raises AutoLoraError if another process holds the lock, or the repository cannot be written.
     """
     path = root / LOCK
     message = (
-        f"another process is changing {root}: a refresh, a repair, `autolora index`, or DVC processes of a "
+        f"another process is changing {root}: a refresh, `autolora index`, or DVC processes of a "
         "killed refresh (`pgrep -af dvc`); wait until it has ended, then run again"
     )
     with _hold(path, message) as descriptor:

@@ -55,5 +55,6 @@ def downsize(image: Image.Image, max_side: int) -> Image.Image:
 
 def _damaged(path: Path, error: Exception) -> ImageFailed:
     return ImageFailed(
-        f"the image {path} is missing or damaged since its download ({error}): restore it with `autolora repair`"
+        f"the image {path} is missing or damaged since its download ({error}): `autolora verify` names the "
+        "command that restores it"
     )

@@ -119,7 +119,7 @@ def test_a_command_names_the_extra_that_it_needs(
 
 def test_every_command_is_tried() -> None:
     commands = {function.__name__ for functions in COMMANDS.values() for function in functions}
-    commands -= {"verify", "repair"}  # they read what DVC has, and here that is nothing
+    commands -= {"verify"}  # it reads what DVC has, and here that is nothing
     commands -= {"doctor"}  # names what is not installed (tests/doctor)
     commands |= {f"{name} {kind}" for name, (_, kinds) in KINDS.items() for kind in kinds}
     tried = [shlex.split(command) for command in (*CORE, *NEEDED)]

@@ -39,7 +39,7 @@ def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
         (["crawl", "--dry-run"], ["--dry-run"]),
         (["takedown", "a", "b", "--reason", "-x", "--apply"], ["--reason=-x", "--apply", "--", "a", "b"]),
         (["takedown", "--apply"], ["--apply", "--"]),
-        (["takedown", "--prove", "a", "--in", "p"], ["--in=p", "--prove", "--", "a"]),
+        (["takedown", "--prove", "a"], ["--prove", "--", "a"]),
         (["prune"], ["--days=30"]),
         (
             ["prune", "--keep", "9", "--days", "0", "--remote", "--apply"],

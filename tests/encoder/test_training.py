@@ -114,7 +114,7 @@ def test_every_preset_trains_and_embeds_with_both_probes(
 ) -> None:
     params = encoder_params(preset, probe=probe, steps=4)
     if probe == "full":
-        with pytest.raises(MissingArtifact, match="autolora repair --apply"):
+        with pytest.raises(MissingArtifact, match="autolora verify"):
             write_encoder(copied, text_encoder, params)
         write_weights(copied, trained[1])
     first = write_encoder(copied, text_encoder, params)

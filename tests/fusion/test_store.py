@@ -126,7 +126,7 @@ def test_all_damage_names_the_file_and_the_repair(
     damage(folder / name)
     with pytest.raises(
         MissingArtifact,
-        match=rf"{name} cannot be read \(.+\): restore the gates \(`autolora repair --apply`\)",
+        match=rf"{name} cannot be read \(.+\): restore the gates \(`autolora verify` names the command\)",
     ) as caught:
         store.load(slots(CONFIG), folder)
     assert "Error(" not in str(caught.value)
@@ -140,7 +140,7 @@ def test_a_config_that_is_not_an_object_is_of_another_version(folder: Path) -> N
 
 def test_gates_that_were_never_trained_or_are_lost_name_both_remedies(tmp_path: Path) -> None:
     with pytest.raises(
-        MissingArtifact, match=r"no trained gates in .*`dvc repro fusion`, .*`autolora repair --ap"
+        MissingArtifact, match=r"no trained gates in .*`dvc repro fusion`, .*`autolora verify"
     ):
         store.load(slots(CONFIG), tmp_path)
 

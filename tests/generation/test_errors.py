@@ -41,7 +41,7 @@ def test_an_adapter_with_other_finite_values_is_an_error(generator: Generator, h
     try:
         path.write_bytes(content[:-8] + bytes(8))
         changed = hash_file(path)
-        with pytest.raises(MissingArtifact, match=f"its sha256 is {changed}, expected {path.stem}.*repair"):
+        with pytest.raises(MissingArtifact, match=f"its sha256 is {changed}, expected {path.stem}.*verify"):
             generate(generator, PROMPT, hits, method="direct", seed=0, params=PARAMS)
     finally:
         path.write_bytes(content)

@@ -42,7 +42,8 @@ def test_a_folder_without_the_columns_of_a_copy_is_an_error_and_is_not_replaced(
     (copy_path(root, digest) / "columns.arrow").unlink()
     before = file_states(root / "cache")
     with pytest.raises(
-        MissingArtifact, match=r"has no columns\.arrow; run `autolora repair --apply`, or delete it"
+        MissingArtifact,
+        match=r"has no columns\.arrow; run `autolora verify`, which names the command that mends it, or delete it",
     ):
         open_index(root)
     assert file_states(root / "cache") == before
@@ -74,7 +75,7 @@ def test_a_damaged_copy_is_an_error(root: Path, name: str) -> None:
     path = copy_path(root, content_digest(root)) / name
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(MissingArtifact, match="autolora repair"):
+    with pytest.raises(MissingArtifact, match="autolora verify"):
         open_index(root)
 
 

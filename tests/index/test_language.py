@@ -239,7 +239,7 @@ def test_a_copy_needs_all_files_of_its_language(taught: Path) -> None:
     digest = open_index(taught).digest
     copy = copy_path(taught, digest)
     (copy / "captions_vectors.npy").rename(copy / "elsewhere")
-    with pytest.raises(MissingArtifact, match=r"captions_vectors\.npy.*autolora repair"):
+    with pytest.raises(MissingArtifact, match=r"captions_vectors\.npy.*autolora verify"):
         open_copy(copy, digest)
     (copy / "language.safetensors").unlink()
     index = open_copy(copy, digest)  # as one that has learned none

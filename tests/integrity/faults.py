@@ -1,6 +1,7 @@
 """Faults of files on disk, each with the problem that a verification names."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from autolora.integrity.verification import DAMAGED, EMPTY, MISSING
@@ -29,4 +30,9 @@ def rewrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-FAULTS = {flip_bit: DAMAGED, truncate: DAMAGED, empty: EMPTY, Path.unlink: MISSING}
+FAULTS: dict[Callable[[Path], None], str] = {
+    flip_bit: DAMAGED,
+    truncate: DAMAGED,
+    empty: EMPTY,
+    Path.unlink: MISSING,
+}

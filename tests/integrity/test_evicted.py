@@ -1,4 +1,4 @@
-"""Verification and repair of batches that lie in DVC's remote only."""
+"""Verification and mending of batches that lie in DVC's remote only."""
 
 import shutil
 from dataclasses import replace
@@ -8,9 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autolora.cli import app
-from autolora.integrity.advice import BRING_BACK, SEND
 from autolora.integrity.content import ContentReader
-from autolora.integrity.repair import commands
 from autolora.integrity.verification import EMPTY, EXTRA, MISSING, NOT_THE_REMOTE
 from autolora.params import load
 from autolora.pool import batches
@@ -57,7 +55,6 @@ def in_store(repository: VersionedRepository, path: Path, store: str | Path) -> 
 def test_evicted_batches_are_not_missing(evicted: VersionedRepository) -> None:
     report = evicted.verify()
     assert (report.findings, report.unasked) == ((), "") and report.remote_only
-    assert evicted.plan() == []
     shutil.rmtree(evicted.root / ".dvc/cache")  # the lists too, as in a clone
     assert evicted.verify().remote_only == report.remote_only
     assert not [row for row in evicted.verify().findings if row.path.startswith("data/pool/batches/")]
@@ -74,7 +71,6 @@ def test_what_the_remote_lacks_is_found(evicted: VersionedRepository) -> None:
     objects[2].unlink()
     problems = {Path(row.path).stem: row.problem for row in evicted.verify().findings}
     assert problems == {sha256: EMPTY, taken_down: EXTRA, lost: MISSING}
-    assert [row.source for row in evicted.plan()] == [None] * 3
 
 
 def test_a_batch_of_which_the_remote_has_lost_files_comes_back_without_them(
@@ -83,19 +79,23 @@ def test_a_batch_of_which_the_remote_has_lost_files_comes_back_without_them(
     root, members = evicted.root, batches.members(evicted.root)["weights"]
     lost = min(members)
     in_store(evicted, local_path(root, "weights", lost), evicted.remote).unlink()
-    batch = f"data/pool/batches/{members[lost]}"
+    name = members[lost]
+    batch = f"data/pool/batches/{name}"
     monkeypatch.chdir(root)
-    text = CliRunner().invoke(app, ["verify"]).output
-    assert f"missing  1 file of the evicted batch {batch}, which DVC's remote lacks" in text
-    assert [row.reason for row in evicted.plan()] == [BRING_BACK]
-    repairs = {row.finding.path: row for row in evicted.repair()}
+    command = (
+        f"python -m flows.evict {name} && dvc repro --force --single-item pool && dvc add {batch} && "
+        "python -m flows.dvc"
+    )
+    line = f"missing  {batch}/weights/{lost}.safetensors (evicted here, and DVC's remote lacks it)"
+    assert f"{line}\n    {command}\n" in CliRunner().invoke(app, ["verify"]).output
+    evicted.run(*command.partition(" && ")[0].split())
     path = batches.file_path(root, "weights", lost)
-    assert repairs.keys() == {batch, str(path.relative_to(root))}
-    download, send = commands([*repairs.values()])
-    assert "--single-item pool" in download and send == "python -m flows.dvc"
     assert (root / batch).exists() and not path.exists()
-    others = {name for name in members if members[name] == members[lost]} - {lost}
+    others = {other for other in members if members[other] == name} - {lost}
     assert others and others <= batches.present_files(root, "weights")
+    assert evicted.commands() and batch in evicted.commands()[0]
+    evicted.run_commands()
+    assert evicted.verify().findings == () and hash_file(path) == lost
 
 
 @pytest.mark.parametrize("is_mounted", [False, True])
@@ -105,22 +105,20 @@ def test_a_remote_without_anything_is_taken_for_another_one(
     away = evicted.remote.rename(evicted.remote.with_name("away"))
     if is_mounted:
         evicted.remote.mkdir()
-    before = evicted_batches(evicted.root)
     reason = NOT_THE_REMOTE if is_mounted else "does not exist: mount it"
-    assert reason in evicted.verify().unasked and evicted.verify().findings == ()
-    (row,) = evicted.repair()
-    assert reason in row.reason and evicted_batches(evicted.root) == before
+    report = evicted.verify()
+    assert reason in report.unasked and report.findings == ()
     shutil.rmtree(evicted.remote, ignore_errors=True)
     away.rename(evicted.remote)
-    assert evicted.plan() == []
+    assert evicted.verify().findings == ()
 
 
-def test_lists_that_only_the_remote_has_lost_bring_nothing_back(evicted: VersionedRepository) -> None:
+def test_lists_that_only_the_remote_has_lost_are_sent_again(evicted: VersionedRepository) -> None:
     for path in evicted.remote.rglob("*.dir"):
         path.unlink()
-    repairs = evicted.repair()
-    assert {row.finding.path[-4:] for row in repairs} == {".dir"} and evicted_batches(evicted.root)
-    assert commands(repairs) == [SEND]
+    mended = evicted.mend()
+    assert [*mended] == ["python -m flows.dvc"] and evicted_batches(evicted.root)
+    assert {row.path[-4:] for rows in mended.values() for row in rows} == {".dir"}
 
 
 def test_a_fetch_that_fails_leaves_the_batch_evicted(evicted: VersionedRepository) -> None:
@@ -131,15 +129,10 @@ def test_a_fetch_that_fails_leaves_the_batch_evicted(evicted: VersionedRepositor
     objects[0].unlink()
     objects[1].unlink()
     objects[1].mkdir()  # cannot be fetched
-    before, cached = evicted_batches(root), files_in(root / ".dvc/cache/files")
-    reasons = {row.finding.path: row.reason for row in evicted.repair()}
-    reason = reasons[f"data/pool/batches/{members[lost]}"]
-    assert "it stays in the remote" in reason and "failed to transfer" in reason
-    assert (evicted_batches(root), files_in(root / ".dvc/cache/files")) == (before, cached)
-
-
-def files_in(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file()}
+    before = evicted_batches(root)
+    with pytest.raises(AssertionError, match="failed to transfer"):
+        evicted.run("python", "-m", "flows.evict", members[lost])
+    assert evicted_batches(root) == before
 
 
 def test_a_batch_that_was_lost_before_its_push_is_sent_from_the_cache(
@@ -153,7 +146,7 @@ def test_a_batch_that_was_lost_before_its_push_is_sent_from_the_cache(
     shutil.rmtree(next(path for path in (repository.root / "data/pool/batches").iterdir() if path.is_dir()))
     assert {row.problem for row in repository.verify().findings} == {MISSING}
     (repository.root / "flows").symlink_to(Path(__file__).parents[2] / "flows")
-    repository.run_commands_of(repository.repair())
+    repository.run_commands()
     assert repository.verify().findings == ()
     name = next(iter(evicted_batches(repository.root)))
     members = batches.members(repository.root)["weights"]
@@ -165,8 +158,6 @@ def test_a_remote_that_is_away_is_said(evicted: VersionedRepository) -> None:
     (evicted.root / ".dvc/config.local").unlink()
     report = evicted.verify()
     assert report.findings == () and "`dvc remote` failed" in report.unasked
-    (row,) = evicted.plan()
-    assert row.reason == report.unasked and not row.source
 
 
 def test_the_pool_downloads_no_evicted_file_again(evicted: VersionedRepository) -> None:

@@ -17,7 +17,6 @@ from autolora.cli import app
 from autolora.errors import MissingArtifact
 from autolora.index.served import open_index
 from autolora.integrity.content import ContentReader
-from autolora.integrity.repair import commands
 from autolora.integrity.verification import DAMAGED, EMPTY, EXTRA, MISSING, NOT_ERASED
 from autolora.releases.checks import GATE
 from autolora.storage.files import MB
@@ -165,21 +164,22 @@ def test_a_clone_without_data_is_one_line_with_the_command(
     missing = repository.file("data/pool/sketches/*.safetensors")
     missing.unlink()
     assert missing.name in verify_by_command(repository.root, monkeypatch)[0]
+    repository.add_remote()
     repository.remove_cache()
     shutil.rmtree(repository.root / "data")
     repository.run("git", "checkout", "HEAD", "--", "data")
-    (line,) = [line for line in verify_by_command(repository.root, monkeypatch) if "cache/index" not in line]
-    assert re.match(
-        r"missing  \d+ files of \d+ outputs that DVC's cache lacks too \(.*\): run `dvc pull`", line
+    line, command = (
+        line for line in verify_by_command(repository.root, monkeypatch) if "cache/index" not in line
     )
+    assert re.match(r"missing  \d+ files, e\.g\. \.dvc/cache/.*, .*, .*", line) and command == "    dvc pull"
 
 
 def verify_by_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the lines of findings that `autolora verify` prints."""
+    """Return the lines of findings that `autolora verify` prints, and the commands that mend them."""
     monkeypatch.chdir(root)
     result = CliRunner().invoke(app, ["verify"])
     assert result.exit_code == 1, result.output
-    return [line for line in result.stdout.splitlines() if line.startswith((MISSING, DAMAGED, EXTRA))]
+    return [line for line in result.stdout.splitlines() if line.startswith((MISSING, DAMAGED, EXTRA, "    "))]
 
 
 def test_extra_files_are_found(repository: VersionedRepository) -> None:
@@ -206,7 +206,7 @@ def test_a_catalog_that_is_newer_than_the_last_commit_is_checked_as_a_whole(
     flip_bit(repository.file("data/catalog/*.jsonl"))
     (finding,) = repository.verify().findings
     assert (finding.path, finding.problem) == ("data/catalog", DAMAGED)
-    assert commands(repository.plan()) == ["git checkout HEAD -- data/catalog"]
+    assert repository.commands() == ["git checkout HEAD -- data/catalog"]
 
 
 @pytest.mark.parametrize("content", ["", "outs:\n- md5: 12", "{", None])

@@ -16,9 +16,8 @@ from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.index.served import release
 from autolora.index.store import content_digest
-from autolora.integrity.repair import Repair, commands, plan_repair
-from autolora.integrity.repair import repair as repair_all
-from autolora.integrity.verification import Report, verify
+from autolora.integrity.mending import mend
+from autolora.integrity.verification import Finding, Report, verify
 from autolora.params import load
 from autolora.pool.recipe import ReadRecipe
 from autolora.storage.hashes import hash_file
@@ -59,16 +58,18 @@ class VersionedRepository:
     def verify(self, **options: Any) -> Report:
         return verify(self.root, **options)
 
-    def plan(self) -> list[Repair]:
-        return plan_repair(self.root)
+    def mend(self) -> dict[str, Sequence[Finding]]:
+        """Return command -> what it mends."""
+        return mend(self.root, self.verify().findings)
 
-    def repair(self) -> list[Repair]:
-        return repair_all(self.root)
+    def commands(self) -> list[str]:
+        return [*filter(None, self.mend())]
 
-    def run_commands_of(self, repairs: Sequence[Repair]) -> None:
-        """Run the commands that repairs print, as a shell does."""
-        for command in commands(repairs):
-            self.run("bash", "-c", command)
+    def run_commands(self) -> None:
+        """Run the commands that `autolora verify` prints, as a shell does; lists and records make others known."""
+        for _ in range(3):
+            for command in self.commands():
+                self.run("bash", "-c", command)
 
     def run(self, *command: str) -> str:
         return run(self.root, *command)

@@ -113,7 +113,7 @@ def test_a_missing_sketch_and_a_damaged_pack_say_what_to_do(tmp_path: Path) -> N
     adapters = put(tmp_path, "a")
     close(tmp_path, adapters)
     with pytest.raises(
-        MissingArtifact, match=f"the sketch of {'b' * 64} is missing or damaged; run `autolora repair`"
+        MissingArtifact, match=f"the sketch of {'b' * 64} is missing or damaged; `autolora verify`"
     ):
         sketch_packs.load_sketch(tmp_path, "b" * 64)
     path = sketch_packs.packs_folder(tmp_path) / f"2026-01-05-{OLD}.safetensors"

@@ -42,7 +42,7 @@ def test_an_intact_file_of_another_base_model_is_not_called_damaged(tmp_path: Pa
 @pytest.mark.parametrize("check_hash", [True, False])
 def test_a_damaged_file_can_be_repaired(tmp_path: Path, path: Path, check_hash: bool) -> None:
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(MissingArtifact, match=r"is damaged .*: run `autolora repair --apply`"):
+    with pytest.raises(MissingArtifact, match=r"is damaged .*: run `autolora verify`"):
         load(tmp_path, path, check_hash=check_hash)
 
 
@@ -55,7 +55,7 @@ def test_flipped_bytes_are_noticed_unless_a_training_reads(tmp_path: Path, path:
 
 def test_a_file_that_is_gone_can_be_repaired(tmp_path: Path, path: Path) -> None:
     path.unlink()
-    with pytest.raises(MissingArtifact, match=r"does not exist: run `autolora repair --apply`.*verify`"):
+    with pytest.raises(MissingArtifact, match=r"does not exist: run `autolora verify`"):
         load(tmp_path, path)
 
 

@@ -62,7 +62,7 @@ def test_a_damaged_copy_of_the_index_is_named_and_not_searched(own_root: Path, n
         replace(path, content)
         site = site_of(own_root)
         assert site.served.current is None
-        assert "cannot be read" in site.served.problem and "autolora repair" in site.served.problem
+        assert "cannot be read" in site.served.problem and "autolora verify" in site.served.problem
     replace(path, whole)
     site.follow()
     assert site.served.current is not None

@@ -61,7 +61,7 @@ def test_a_list_that_lacks_such_an_image_is_proven_incomplete_and_completed(
         take_down("bob/cat")
     assert repo.contents(root)[SHARED] == FULL
     with pytest.raises(AutoLoraError, match="content is left"):
-        takedown.prove([], [])
+        takedown.prove([])
     take_down()
     assert repo.contents(root)[SHARED] == 0 and ORPHANED in capsys.readouterr().out
 

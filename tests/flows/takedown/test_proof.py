@@ -1,7 +1,6 @@
-"""The proof lists what grep, git and Lance find in all stores: planted names, captions and bytes."""
+"""The proof lists what grep, git and Lance find in all stores: planted names and bytes."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
 from autolora.dataset import store as dataset
 from autolora.errors import AutoLoraError, MissingArtifact
-from autolora.records import Caption, ListedRendering
+from autolora.records import Caption
 from autolora.storage.files import write_rows
-from autolora.storage.hashes import canonical_json, hash_value
+from autolora.storage.hashes import hash_value
 from autolora.storage.tables import sync_table
 from flows import proof, takedown
 from flows.proof import GIT, TREE, Finding, Proof
@@ -28,10 +27,9 @@ pytestmark = pytest.mark.slow
 
 ID, FILE = "ann/marker-ink-4711", "marker_ink_4711.safetensors"
 TEXTS = ("a »marker heron« over an ink sea", "the marker heron")
-TRAINING = "data/training.jsonl"
 REDUCED = f"cache/thumbnails/{OWN}.pixels.webp"
 """a reduced image of a former version of AutoLoRA"""
-OUTPUTS = ("captions", "dataset", "encoder")
+OUTPUTS = ("captions", "dataset")
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +47,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "  crawl:\n    cmd: 'false'\n    outs:\n    - data/catalog: {cache: false, persist: true}\n"
         "  captions:\n    cmd: 'false'\n    outs:\n    - data/captions: {persist: true}\n"
         "  dataset:\n    cmd: 'false'\n    outs:\n    - data/dataset: {persist: true}\n"
-        f"    - {TRAINING}: {{cache: false, persist: true}}\n"
-        f"  encoder:\n    cmd: 'false'\n    deps:\n    - {TRAINING}\n    outs:\n    - data/encoder\n"
     )
     ignored = ("/cache/", "/images/", "/reports/", ".dvc/config.local", *map("/data/{}".format, OUTPUTS))
     (root / ".gitignore").write_text("".join(f"{name}\n" for name in ignored))
-    write_rows(root / TRAINING, [{"sha256": INK}])
-    (root / "data/encoder").mkdir()
-    (root / "data/encoder/model.safetensors").write_bytes(b"numbers")
     release(root, 1, [OWN, OTHER])
     write_rows(root / "metrics/evaluation.json", [{"worst": [f"huggingface:{ID}"]}])
     release(root, 2, [OWN, OTHER, hash_value("new")])
@@ -101,11 +94,10 @@ def findings(*names: str) -> list[Finding]:
 
 
 def places(found: Sequence[Finding]) -> dict[str, set[str]]:
-    """Return place -> names, without the models, which name nothing."""
+    """Return place -> names."""
     listed: dict[str, set[str]] = {}
     for item in found:
-        if not item.path.startswith("data/encoder"):
-            listed.setdefault(item.place, set()).add(item.name)
+        listed.setdefault(item.place, set()).add(item.name)
     return listed
 
 
@@ -113,8 +105,7 @@ def grepped(root: Path) -> dict[str, set[str]]:
     """Return place -> names by an independent search."""
     rows = [row.to_row() for row in takedowns.read(root).rows]
     texts, words = byte_grep.names_of(rows)
-    escaped = {json.dumps(text)[1:-1] for text in TEXTS}
-    wanted = byte_grep.pattern(texts | {*TEXTS} | escaped, words | {FILE})
+    wanted = byte_grep.pattern(texts, words | {FILE})
     cache, git = root / ".dvc/cache", root / ".git"
     loose = {f".git/{name}" for name in byte_grep.in_folder(git, wanted, [git / "objects"])}
     return {
@@ -138,13 +129,12 @@ def test_the_proof_lists_what_a_byte_search_finds(root: Path) -> None:
     assert (TREE, "data/captions/captions.jsonl") not in content
     assert any(path.startswith("data/dataset/captions.lance/data/") for _, path in content)
     assert not any("pool" in path for _, path in content) and (TREE, REDUCED) in content
-    advice = {(item.path, item.advice) for item in found if item.place == "remote second"}
-    for tag in ("release/2026-01-01", "release/2026-01-02"):
-        need = f"of a former state: `autolora prune`, once the tags that need it are deleted ({tag})"
-        assert ("data/captions/captions.jsonl", need) in advice
-    assert any(path == "data/encoder/" and "trained on it" in text for path, text in advice)
+    needed = {(item.path, item.needed_by) for item in found if item.place == "remote second"}
+    tags = ("release/2026-01-01", "release/2026-01-02")
+    assert needed >= {("data/captions/captions.jsonl", tag) for tag in tags}
+    assert ("data/captions/captions.jsonl", proof.TREE) not in needed
     with pytest.raises(AutoLoraError, match=r"content is left in \d+ files and objects"):
-        takedown.prove([ID], [])
+        takedown.prove([ID])
 
 
 def test_what_is_not_erased_is_content(root: Path, tmp_path: Path) -> None:
@@ -156,16 +146,12 @@ def test_what_is_not_erased_is_content(root: Path, tmp_path: Path) -> None:
     assert any(f"renderings/{OWN}" in path for _, path in found)
 
 
-def test_encoded_captions_are_found_and_erased(root: Path) -> None:
+def test_encoded_captions_are_erased(root: Path) -> None:
     texts = (*TEXTS, f"a caption of {OTHER[:9]}")
     paths = [encoded_path(root, text, "e" * 64) for text in texts]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"states")
-    rows = takedown.find_scope(root, [f"huggingface:{ID}"], "asked", repo.DAY).rows
-    takedowns.write(root, takedown.Erasure(takedowns.Takedowns(rows)).listed)
-    found = {item.name for item in findings() if item.kind == "derived" and item.place == TREE}
-    assert found >= {path.relative_to(root).as_posix() for path in paths[:2]}
     take_down(f"huggingface:{ID}")
     assert [path.exists() for path in paths] == [False, False, True]
 
@@ -179,33 +165,15 @@ def test_damaged_captions_do_not_stop_an_erasure(root: Path) -> None:
     assert not next(root.rglob(f"{INK}.safetensors")).stat().st_size
 
 
-def test_weights_under_another_name_are_found(root: Path, tmp_path: Path) -> None:
+def test_weights_under_another_name_are_found(root: Path) -> None:
     content = bytes(range(250)) * 4
     sha256 = hashlib.sha256(content).hexdigest()
     listings = catalog.read_all(root)
     catalog.write(root, [*listings, repo.listing("huggingface", "zoe/zebra", sha256)])
     take_down("huggingface:zoe/zebra")
-    (tmp_path / "published").mkdir()
-    for path in (root / "images/renamed.bin", tmp_path / "published/other.bin"):
-        path.write_bytes(content)
-    found = Proof(takedowns.read(root).rows, [tmp_path / "published"]).findings()
-    content_left = {(item.place, item.name) for item in found if item.kind == "content"}
-    assert content_left == {(TREE, "images/renamed.bin"), (str(tmp_path / "published"), "other.bin")}
-
-
-def test_a_caption_that_others_have_too_is_no_content(root: Path) -> None:
-    rendering = ListedRendering(url="u", sha256=None, prompt="the prompt: a prompted cat")
-    wanted = proof.Wanted(takedown.find_scope(root, [OWN], "asked", repo.DAY).rows)
-    catalog.write(root, [replace(item, renderings=(rendering,)) for item in catalog.read_all(root)[:1]])
-    row = {"length": "short", "prompt": "p", "vlm": "v"}
-    rows = [
-        row | {"image": OWN, "text": "a common cat"},
-        row | {"image": OWN, "text": "a prompted cat"},
-        row | {"image": OTHER, "text": "and a common cat"},
-        row | {"image": OWN, "text": 'a "rare" cat', "cut": True},
-    ]
-    wanted.learn_captions(["".join(canonical_json(row) + "\n" for row in rows).encode()])
-    assert wanted.captions == {b'a \\"rare\\" cat', b'a "rare" cat'}
+    (root / "images/renamed.bin").write_bytes(content)
+    content_left = {(item.place, item.name) for item in findings() if item.kind == "content"}
+    assert content_left == {(TREE, "images/renamed.bin")}
 
 
 def test_content_that_is_gone_ends_well_and_problems_do_not(
@@ -214,12 +182,12 @@ def test_content_that_is_gone_ends_well_and_problems_do_not(
     root = copied("plain")
     take_down("civitai:7")
     repo.commit(root, "takedown")
-    takedown.prove([], [])
+    takedown.prove([])
     output = capsys.readouterr().out
     assert "name in git's history, data/catalog (" in output and "content in" not in output
     assert "not searched for, because other adapters have it too: the file name lora.safetensors" in output
     with pytest.raises(MissingArtifact, match="has no 'bob/cat'"):
-        takedown.prove(["bob/cat"], [])
+        takedown.prove(["bob/cat"])
     repo.add_remote(root, "gone", "../gone")
     with pytest.raises(AutoLoraError, match="nothing is proven: remote gone"):
-        takedown.prove([], [])
+        takedown.prove([])
