@@ -1,13 +1,16 @@
 """The reliability diagram: how often what probabilities are stated for is right, as a figure."""
 
 import io
+from collections.abc import Iterator
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from autolora.metrics.retrieval import calibration_error, reliability_bins
 from autolora.storage.arrays import BoolArray, Float64Array
 
 INK, GRID, COLOR = "#333a45", "#d9dde3", "#2f74b5"
+BINS = 10
+"""of probabilities"""
 
 
 def draw_reliability(probabilities: Float64Array, right: BoolArray) -> bytes:
@@ -27,3 +30,18 @@ def draw_reliability(probabilities: Float64Array, right: BoolArray) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
+
+
+def reliability_bins(probabilities: Float64Array, right: BoolArray) -> Iterator[tuple[float, float, int]]:
+    """Yield (mean probability, share that is right, number) of each tenth of the range that has some."""
+    rows = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    for number in range(BINS):
+        chosen = rows == number
+        if chosen.any():
+            yield float(probabilities[chosen].mean()), float(right[chosen].mean()), int(chosen.sum())
+
+
+def calibration_error(probabilities: Float64Array, right: BoolArray) -> float:
+    """Return the expected calibration error: the mean of |probability - share that is right| over the bins."""
+    total = sum(count * abs(mean - share) for mean, share, count in reliability_bins(probabilities, right))
+    return total / max(len(probabilities), 1)

@@ -2,14 +2,14 @@
 
 The encoders of all presets are trained in the size that bench/encoders.py states, those with random weights from three
 seeds; so is a transformer with the text map of `best`, on sketches and on full weights. They are compared with each
-other and with the baselines of the stage `evaluation`, on its queries, in the whole index and in an index of the unseen
-adapters alone. Two more baselines: the mean image features of an adapter's renderings by the judge CLIP, and the number
-of downloads. R@1 is averaged over seeds, over the queries of each adapter, and over adapters; intervals resample
-adapters. Nothing in data/ is written.
+other and with baselines (bench/baselines.py), on the queries of the stage `evaluation`, in the whole index and in an
+index of the unseen adapters alone. Two more baselines: the mean image features of an adapter's renderings by the judge
+CLIP, and the number of downloads. R@1 is averaged over seeds, over the queries of each adapter, and over adapters;
+intervals resample adapters. Nothing in data/ is written.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,28 +21,26 @@ from autolora import models
 from autolora.catalog.store import read_active
 from autolora.errors import exit_on_error
 from autolora.evaluation.benchmark import read_renderings
-from autolora.metrics.benchmark import (
-    Benchmark,
-    EmbeddedCaption,
-    relevant_by_level,
-    sum_captions,
-    unseen_index,
-)
+from autolora.metrics.benchmark import EmbeddedCaption, sum_captions
 from autolora.metrics.bootstrap import cluster_means, estimate
 from autolora.metrics.clip import image_features, load_clip, text_features
-from autolora.metrics.comparison import chance_by_level, search
-from autolora.metrics.methods import (
-    BASELINES,
-    Scores,
-    caption_centroid_scores,
-    encoder_scores,
-    index_scores,
-)
+from autolora.metrics.comparison import ranks_by_level
+from autolora.metrics.methods import Scores, encoder_scores, hybrid_scores
 from autolora.metrics.retrieval import recall
 from autolora.metrics.summary import Headline, update
-from autolora.params import EvaluationParams, Params, load
-from autolora.pool import store as pool
+from autolora.params import EncoderParams, EvaluationParams, Params, load
+from autolora.pool import store as pool_store
 from autolora.storage.arrays import Float64Array
+from bench.baselines import (
+    BASELINES,
+    Method,
+    Pool,
+    caption_centroid_scores,
+    chance_by_level,
+    levels,
+    make_pool,
+    unseen_index,
+)
 from bench.encoders import VARIANTS, CachingTextEncoder, build_benchmark, encoder_params
 from bench.retrieval_figure import draw_retrieval
 from bench.timing import today
@@ -51,14 +49,13 @@ COMMAND = "python -m bench.retrieval"
 FIGURE = Path("docs", "images", "retrieval.png")
 SEEDS = (0, 1, 2)
 WHOLE, UNSEEN = "whole index", "unseen index"
-Methods = dict[str, tuple[Benchmark, Callable[[Benchmark], Scores]]]
-"""name -> the benchmark that the method is measured on, and the method"""
+Methods = dict[str, tuple[Pool, Method]]
+"""name -> the pool that the method is measured on, and the method"""
 Recalls = dict[str, dict[str, dict[str, Float64Array]]]
 """index -> level -> method -> R@1 of each query (Q,), nan if undefined"""
-
-
-OWN_BASELINES = ("plain caption centroid", "rendering centroid", "popularity")
-"""baselines that the stage `evaluation` does not measure"""
+OF_STAGE = ("hybrid", "encoder", "random")
+"""methods that the stage `evaluation` measures too, in the whole index at these levels:"""
+OF_STAGE_LEVELS = ("adapter", "theme")
 
 
 def main() -> None:
@@ -80,33 +77,46 @@ def compare(root: Path, params: Params, seeds: Sequence[int], steps: int | None 
     """Return index -> level -> method -> R@1: value, low, high, n, clusters, and the values of each seed."""
     models.set_threads(params.models)
     text_encoder = CachingTextEncoder(models.load_text_encoder(params.models))
-    best = build_benchmark(root, encoder_params(root, "best", {}, SEEDS[0], steps), params, text_encoder)
-    of_best: Methods = {"hybrid": (best, index_scores), "encoder": (best, encoder_scores)}
+
+    def build(section: EncoderParams) -> Pool:
+        return make_pool(root, build_benchmark(root, section, params, text_encoder))
+
+    best = build(encoder_params(root, "best", {}, SEEDS[0], steps))
+    of_best: Methods = {"hybrid": (best, by_captions_too), "encoder": (best, by_weights)}
     fixed = merge(measure(of_best | baselines(root, params, best)), measure_chance(best))
     by_seed = []
     for seed in seeds:
         methods: Methods = {}
         for name, variant in VARIANTS.items():
             section = encoder_params(root, variant.preset, variant.changes, seed, steps)
-            methods[name] = (build_benchmark(root, section, params, text_encoder), encoder_scores)
+            methods[name] = (build(section), by_weights)
         methods["plain caption centroid"] = (methods["paper"][0], caption_centroid_scores)
         by_seed.append(merge(fixed, measure(methods)))
     return estimate_all(by_seed, best, params.evaluation)
 
 
-def baselines(root: Path, params: Params, benchmark: Benchmark) -> Methods:
-    """Return the baselines of the stage `evaluation`, popularity, and the rendering centroid."""
+def by_weights(pool: Pool) -> Scores:
+    """Return the method `encoder` of the stage `evaluation`."""
+    return encoder_scores(pool.benchmark)
+
+
+def by_captions_too(pool: Pool) -> Scores:
+    """Return the method `hybrid` of the stage `evaluation`."""
+    return hybrid_scores(pool.benchmark)
+
+
+def baselines(root: Path, params: Params, pool: Pool) -> Methods:
+    """Return all baselines but the plain caption centroid."""
     downloads = read_downloads(root)
-    by_image = rendering_benchmark(root, params, benchmark)
-    return {name: (benchmark, scores) for name, scores in BASELINES.items()} | {
-        "popularity": (benchmark, lambda restricted: popularity_scores(restricted, downloads)),
-        "rendering centroid": (by_image, caption_centroid_scores),
+    return {name: (pool, scores) for name, scores in BASELINES.items()} | {
+        "popularity": (pool, lambda restricted: popularity_scores(restricted, downloads)),
+        "rendering centroid": (with_images(root, params, pool), caption_centroid_scores),
     }
 
 
 def read_downloads(root: Path) -> dict[str, int]:
     """Return adapter sha256 -> the largest number of downloads that a hub lists for it."""
-    rows = pool.adapters(root)
+    rows = pool_store.adapters(root)
     downloads: dict[str, int] = {}
     for listing in read_active(root):
         if row := rows.get(listing.key):
@@ -114,81 +124,78 @@ def read_downloads(root: Path) -> dict[str, int]:
     return downloads
 
 
-def popularity_scores(benchmark: Benchmark, downloads: Mapping[str, int]) -> Scores:
+def popularity_scores(pool: Pool, downloads: Mapping[str, int]) -> Scores:
     """Return the method that scores adapters by their downloads, whatever the query is."""
-    scores = np.array([downloads.get(sha256, 0) for sha256 in benchmark.adapters], dtype=np.float64)
-    return lambda rows: np.tile(scores, (len(benchmark.queries[rows]), 1))
+    adapters, queries = pool.benchmark.adapters, pool.benchmark.queries
+    scores = np.array([downloads.get(sha256, 0) for sha256 in adapters], dtype=np.float64)
+    return lambda rows: np.tile(scores, (len(queries[rows]), 1))
 
 
-def rendering_benchmark(root: Path, params: Params, benchmark: Benchmark) -> Benchmark:
-    """Return the benchmark with image features in place of captions, and text features of the queries, by the judge.
+def with_images(root: Path, params: Params, pool: Pool) -> Pool:
+    """Return the pool with image features in place of captions, and text features of the queries, by the judge.
 
     The score of the caption centroid is then that of the rendering centroid, without the described rendering.
     """
     clip = load_clip(models.resolve(params.judges.clip, params.judges.clip_revision), params.models.device)
-    renderings = read_renderings(root)
+    benchmark, renderings = pool.benchmark, read_renderings(root)
     owners = [(row, image) for row, sha256 in enumerate(benchmark.adapters) for image in renderings[sha256]]
-    images = [Image.open(pool.rendering_path(root, image)) for _, image in owners]
+    images = [Image.open(pool_store.rendering_path(root, image)) for _, image in owners]
     features = image_features(clip, images)
     embedded = (
         EmbeddedCaption(row, image, vector) for (row, image), vector in zip(owners, features, strict=True)
     )
     shape = (len(benchmark.adapters), features.shape[1])
     described = {query.image for query in benchmark.queries}
-    return replace(
+    by_image = replace(
         benchmark,
         captions=sum_captions(embedded, shape, described),
         query_vectors=text_features(clip, [query.text for query in benchmark.queries]),
     )
+    return replace(pool, benchmark=by_image)
 
 
 def measure(methods: Methods) -> Recalls:
     """Return R@1 of each query by index, level and method."""
     recalls: Recalls = {}
-    for name, (benchmark, make) in methods.items():
-        for index, restricted in indexes(benchmark).items():
-            relevant = relevant_by_level(restricted)
-            ranks = search(restricted, make(restricted), relevant).ranks
+    for name, (pool, make) in methods.items():
+        for index, restricted in indexes(pool).items():
+            ranks = ranks_by_level(restricted.benchmark, make(restricted), levels(restricted))
             for level, of_level in ranks.items():
                 recalls.setdefault(index, {}).setdefault(level, {})[name] = recall(of_level, 1)
     return recalls
 
 
-def measure_chance(benchmark: Benchmark) -> Recalls:
+def measure_chance(pool: Pool) -> Recalls:
     """Return the expectations of R@1 of each query by index, level and method."""
     return {
         index: {
             level: {name: metrics["R@1"] for name, metrics in tables.items()}
-            for level, tables in chance_by_level(
-                relevant_by_level(restricted), len(restricted.adapters), (1,)
-            ).items()
+            for level, tables in chance_by_level(restricted, (1,)).items()
         }
-        for index, restricted in indexes(benchmark).items()
+        for index, restricted in indexes(pool).items()
     }
 
 
-def indexes(benchmark: Benchmark) -> dict[str, Benchmark]:
-    """Return the benchmark of the whole index, and that of the unseen adapters alone."""
-    return {WHOLE: benchmark, UNSEEN: unseen_index(benchmark)}
+def indexes(pool: Pool) -> dict[str, Pool]:
+    """Return the pool of the whole index, and that of the unseen adapters alone."""
+    return {WHOLE: pool, UNSEEN: unseen_index(pool)}
 
 
 def merge(*parts: Recalls) -> Recalls:
     """Return the methods of all parts in one table per index and level."""
     merged: Recalls = {}
     for part in parts:
-        for index, levels in part.items():
-            for level, methods in levels.items():
+        for index, by_level in part.items():
+            for level, methods in by_level.items():
                 merged.setdefault(index, {}).setdefault(level, {}).update(methods)
     return merged
 
 
-def estimate_all(
-    by_seed: Sequence[Recalls], benchmark: Benchmark, params: EvaluationParams
-) -> dict[str, Any]:
+def estimate_all(by_seed: Sequence[Recalls], pool: Pool, params: EvaluationParams) -> dict[str, Any]:
     """Return index -> level -> method -> estimate of the mean over seeds, with the values of each seed."""
     tables: dict[str, Any] = {}
-    for index, restricted in indexes(benchmark).items():
-        clusters = np.array([query.adapters[0] for query in restricted.queries])
+    for index, restricted in indexes(pool).items():
+        clusters = np.array([query.adapters[0] for query in restricted.benchmark.queries])
         for level, methods in by_seed[0][index].items():
             for name in methods:
                 values = np.stack([recalls[index][level][name] for recalls in by_seed])
@@ -207,22 +214,29 @@ def headlines(tables: Mapping[str, Any]) -> list[Headline]:
 
     Their names are formed as there: retrieval.paper_theme_r_at_1_unseen, retrieval.paper_unseen_index_theme_…
     """
-    return [
-        Headline(
-            name=f"retrieval.{name} {prefix}{level} r_at_1 unseen".replace(" ", "_"),
-            preset=VARIANTS[name].preset if name in VARIANTS else None,
-            **{field: row[field] for field in ("value", "low", "high", "n")},
-        )
-        for index, prefix in ((WHOLE, ""), (UNSEEN, f"{UNSEEN} "))
-        for level, methods in tables[index].items()
-        for name, row in methods.items()
-        if name in VARIANTS or name in OWN_BASELINES
-    ]
+    presets = {name: variant.preset for name, variant in VARIANTS.items()} | dict.fromkeys(
+        OF_STAGE[:2], "best"
+    )
+    rows = []
+    for index, prefix in ((WHOLE, ""), (UNSEEN, f"{UNSEEN} ")):
+        for level, methods in tables[index].items():
+            for name, row in methods.items():
+                if index == WHOLE and name in OF_STAGE and level in OF_STAGE_LEVELS:
+                    continue
+                label = "weights" if name == "encoder" else name.lower()
+                rows.append(
+                    Headline(
+                        name=f"retrieval.{label} {prefix}{level} r_at_1 unseen".replace(" ", "_"),
+                        preset=presets.get(name),
+                        **{field: row[field] for field in ("value", "low", "high", "n")},
+                    )
+                )
+    return rows
 
 
 def to_markdown(tables: Mapping[str, Any]) -> str:
     """Return a table: a line per method, a column per index and level."""
-    columns = [(index, level) for index, levels in tables.items() for level in levels]
+    columns = [(index, level) for index, by_level in tables.items() for level in by_level]
     names = dict.fromkeys(name for index, level in columns for name in tables[index][level])
     lines = [f"| method | {' | '.join(f'{index}, {level}' for index, level in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")

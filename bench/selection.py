@@ -18,12 +18,11 @@ import numpy as np
 from autolora.errors import exit_on_error
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.judgments import read_judgments
-from autolora.metrics.retrieval import calibration_error
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
-from bench.reliability import draw_reliability
+from bench.reliability import calibration_error, draw_reliability
 from bench.selection_cases import Case, make_cases
 from bench.timing import today
 

@@ -11,9 +11,8 @@ from autolora.captions.store import CaptionRecipe, read_captions
 from autolora.dataset.families import Split
 from autolora.lora.fingerprint import WIDTH
 from autolora.records import Caption
-from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, read_rows
-from autolora.storage.tables import read_arrow, read_table, to_matrix
+from autolora.storage.tables import read_table
 
 SCHEMA = 6
 TRAINING_LOCK = "data/training.jsonl"
@@ -169,15 +168,6 @@ def prompts(root: Path) -> list[Prompt]:
         Prompt(**{name: row[name] for name in names}) for row in rows(root, "prompts", ("id", *names))
     ]
     return sorted(unsorted, key=lambda prompt: (prompt.adapter, prompt.image, prompt.length, prompt.text))
-
-
-def fingerprints(root: Path) -> tuple[tuple[str, ...], Float32Array]:
-    """Return the sha256 of all adapters (N,) and their fingerprints (N, WIDTH).
-
-    Raises MissingArtifact if the stage has not run.
-    """
-    table = read_arrow(folder(root), "adapters", ["sha256", "fingerprint"])
-    return tuple(table.column("sha256").to_pylist()), to_matrix(table.column("fingerprint"))
 
 
 def captions_by_image(root: Path) -> dict[str, tuple[Caption, ...]]:

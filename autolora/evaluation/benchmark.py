@@ -1,9 +1,7 @@
-"""The benchmark of an index: the queries of a split, and the texts and weights that methods compare them with."""
+"""The benchmark of an index: the queries of a split, and the captions and weights that they are compared with."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -13,53 +11,14 @@ from autolora.encoder import store as encoder_store
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
 from autolora.errors import MissingArtifact
 from autolora.index import store as index
-from autolora.matching.hybrid import MIN_LENGTH
-from autolora.metrics.benchmark import (
-    Anchors,
-    Benchmark,
-    CaptionSums,
-    EmbeddedCaption,
-    Query,
-    sum_captions,
-)
-from autolora.metrics.bm25 import count_words
-from autolora.storage.arrays import Float32Array, Float64Array
+from autolora.metrics.benchmark import Benchmark, EmbeddedCaption, Query, sum_captions
+from autolora.storage.arrays import Float32Array
 from autolora.storage.hashes import hash_value
 
 MAX_QUERIES = 5000
 """Each is compared with every adapter. The 95 % interval of a share of so many independent queries is ± .014 at most"""
 TEXTS_AT_ONCE = 8192
 """texts whose vectors are in memory at once; a multiple of models.TEXTS_PER_BATCH, so that batches are full"""
-COMPONENTS = 64
-"""principal components of the fingerprints"""
-MIN_COMPONENTS_LENGTH = 1e-12
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PrincipalComponents:
-    """The directions in which fingerprints vary most: adapters by their weights, without what is learned from texts."""
-
-    mean: Float32Array
-    """(w,)"""
-    axes: Float32Array
-    """(w, c), orthonormal"""
-
-    @classmethod
-    def of(cls, rows: Float32Array) -> Self:
-        """Return the COMPONENTS largest of rows (N, w); fewer if N - 1 or w is smaller."""
-        mean = rows.mean(axis=0)
-        centered = rows - mean
-        count = min(COMPONENTS, max(len(rows) - 1, 1), rows.shape[1])
-        _, vectors = np.linalg.eigh((centered.T @ centered).astype(np.float64))
-        return cls(mean, vectors[:, -count:].astype(np.float32))
-
-    def project(self, rows: Float32Array) -> Float64Array:
-        """Return unit rows (N, c): their inner products are cosines of components."""
-        projected = ((rows - self.mean) @ self.axes).astype(np.float64)
-        unit: Float64Array = projected / np.maximum(
-            np.linalg.norm(projected, axis=1, keepdims=True), MIN_COMPONENTS_LENGTH
-        )
-        return unit
 
 
 def build_benchmark(
@@ -90,49 +49,16 @@ def make_benchmark(
 ) -> Benchmark:
     """Return the benchmark of adapters (N,) with the vectors (N, d) that an encoder predicts from their weights."""
     adapters, vectors = index_rows
-    training = frozenset(row.sha256 for row in dataset.training_lock(root).in_split("train"))
-    captions = list_captions(root, adapters)
-    images, pool = {query.image for query in queries}, len(adapters)
-    sums = sum_captions(embed_captions(encoder, text_encoder, captions), (pool, encoder.config.width), images)
-    components = weight_components(root, adapters, training)
+    captions = embed_captions(encoder, text_encoder, list_captions(root, adapters))
+    images = {query.image for query in queries}
     return Benchmark(
         adapters=adapters,
         adapter_vectors=vectors,
-        captions=sums,
-        words={
-            "captions": count_words(captions, pool, images),
-            "metadata": count_words(list_metadata(root, adapters), pool, images),
-        },
-        components=components,
-        anchors=make_anchors(adapters, training, sums, components),
+        captions=sum_captions(captions, (len(adapters), encoder.config.width), images),
         queries=queries,
         query_vectors=embed_queries(encoder, text_encoder, queries),
         themes={sha256: themes[sha256] for sha256 in adapters if sha256 in themes},
         rule=caption_rule(encoder),
-        training=training,
-    )
-
-
-def weight_components(root: Path, adapters: Sequence[str], training: Collection[str]) -> Float64Array:
-    """Return the principal components (N, c) of the adapters' fingerprints, by those of the training adapters."""
-    names, fingerprints = dataset.fingerprints(root)
-    positions = {sha256: row for row, sha256 in enumerate(names)}
-    rows = fingerprints[[positions[sha256] for sha256 in adapters]]
-    del fingerprints  # hundreds of MB
-    in_training = np.array([sha256 in training for sha256 in adapters])
-    return PrincipalComponents.of(rows[in_training] if in_training.any() else rows).project(rows)
-
-
-def make_anchors(
-    adapters: Sequence[str], training: Collection[str], captions: CaptionSums, components: Float64Array
-) -> Anchors:
-    """Return the training adapters of an index that have captions."""
-    lengths = np.linalg.norm(captions.by_adapter, axis=1)
-    rows = [row for row, sha256 in enumerate(adapters) if sha256 in training and lengths[row] > MIN_LENGTH]
-    return Anchors(
-        tuple(adapters[row] for row in rows),
-        captions.by_adapter[rows] / lengths[rows, None],
-        components[rows],
     )
 
 
@@ -164,25 +90,6 @@ def list_captions(root: Path, adapters: Sequence[str]) -> list[tuple[int, str, s
         for position, sha256 in enumerate(adapters)
         for image in renderings[sha256]
         for caption in captions.get(image, ())
-    ]
-
-
-def list_metadata(root: Path, adapters: Sequence[str]) -> list[tuple[int, str, str]]:
-    """Return (position of the adapter, image sha256, text) of what the hub lists about adapters.
-
-    Id, file name and trigger words belong to no image, ""; the prompt of a rendering belongs to it.
-    """
-    positions = {sha256: position for position, sha256 in enumerate(adapters)}
-    texts = [
-        (positions[row["sha256"]], "", " ".join((row["id"], row["file"], *row["trigger_words"])))
-        for row in dataset.rows(root, "adapters", ("sha256", "id", "file", "trigger_words"))
-        if row["sha256"] in positions
-    ]
-    prompts = dataset.rows(root, "renderings", ("id", "adapter", "image", "prompt"))
-    return texts + [
-        (positions[row["adapter"]], row["image"], row["prompt"])
-        for row in prompts
-        if row["prompt"] and row["adapter"] in positions
     ]
 
 

@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from autolora.dataset.families import Split
-from autolora.encoder import store as encoder_store
-from autolora.encoder.model import TextEncoder, relevance_of
+from autolora.encoder.model import TextEncoder
 from autolora.evaluation.benchmark import build_benchmark, explain_no_query
-from autolora.evaluation.plots import write_plots
 from autolora.evaluation.store import metrics_path, report_path
-from autolora.index import store as index
-from autolora.metrics.benchmark import Benchmark, relevant_by_level
-from autolora.metrics.comparison import (
-    compare_in_unseen_index,
-    compare_methods,
-    index_health,
-    search_index,
-)
+from autolora.metrics.benchmark import Benchmark
+from autolora.metrics.comparison import compare_methods
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
@@ -31,12 +23,9 @@ from autolora.params import EvaluationParams
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest, write_digest
-from autolora.storage.tables import read_arrow
 
 SCHEMA = 3
 COMMAND = "python -m flows.evaluation"
-UNSEEN_INDEX = "unseen index"
-"""key of the tables of an index that holds only the adapters unseen in training"""
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +44,6 @@ def evaluate(
     benchmark = build_benchmark(root, text_encoder, themes, params.split)
     logger.info("%d queries, %d adapters", len(benchmark.queries), len(benchmark.adapters))
     inputs = {stage: read_digest(root, stage)["sha256"] for stage in ("dataset", "index")}
-    columns = read_arrow(index.folder(root), index.TABLE, ["sha256", "first_seen", "uses_captions"])
-    encoder = encoder_store.load_encoder(encoder_store.folder(root))
-    write_plots(root, benchmark, columns, relevance_of(encoder))
     unmeasured = "" if benchmark.queries else explain_no_query(root, benchmark.adapters, params.split)
     if unmeasured:
         logger.warning(unmeasured)
@@ -65,13 +51,9 @@ def evaluate(
 
 
 def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
-    """Return the numbers, rounded: tables by level, index health, counts."""
-    relevant = relevant_by_level(benchmark)
-    searches = search_index(benchmark, relevant, params.ks)
+    """Return the numbers, rounded: tables by level, and counts."""
     numbers = {
-        "levels": compare_methods(benchmark, searches, relevant, params),
-        UNSEEN_INDEX: compare_in_unseen_index(benchmark, params),
-        "health": index_health(benchmark, searches, params.ks),
+        "levels": compare_methods(benchmark, params),
         "indexed_adapters": len(benchmark.adapters),
         "queries": len(benchmark.queries),
         "queried_adapters": len({query.adapters[0] for query in benchmark.queries}),
@@ -81,24 +63,20 @@ def measure(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
 
 
 def headlines(measured: Mapping[str, Any], preset: str, split: Split) -> list[Headline]:
-    """Return the rows of metrics/details.json: R@1, if params ask for it, of each method at each level, in the whole
-    index and in that of unseen adapters.
+    """Return the rows of metrics/details.json: R@1, if params ask for it, of each method at each level.
 
     The method `encoder` is called weights: retrieval.weights_theme_r_at_1_unseen, retrieval.random_theme_r_at_1_unseen.
     Those of the validation split end in `validation` instead.
     """
-    suffix = _suffix(split)
-    tables = measured["levels"] | {
-        f"{UNSEEN_INDEX} {name}": level for name, level in measured[UNSEEN_INDEX].items()
-    }
+    suffix = "unseen" if split == "test" else split
     rows = []
-    for level, table in tables.items():
+    for level, table in measured["levels"].items():
         for method, metrics in table["methods"].items():
             if estimate := metrics.get("R@1"):
                 prefix = "weights" if method == "encoder" else method
-                name = f"{prefix} {level} r_at_1 {suffix}".lower().replace(" ", "_")
+                name = f"retrieval.{prefix}_{level}_r_at_1_{suffix}"
                 numbers = {field: estimate[field] for field in ("value", "low", "high", "n")}
-                rows.append(Headline(name=f"retrieval.{name}", preset=preset, **numbers))
+                rows.append(Headline(name=name, preset=preset, **numbers))
     return rows
 
 
@@ -125,8 +103,3 @@ def write(
     exact |= {"inputs": inputs, "themes": benchmark.themes, "params": asdict(params)}
     hashes = {name: hash_value(value) for name, value in exact.items()}
     return write_digest(root, "evaluation", hashes, SCHEMA)
-
-
-def _suffix(split: Split) -> str:
-    """Return the end of the names of a split's numbers."""
-    return "unseen" if split == "test" else split

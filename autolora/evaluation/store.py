@@ -1,9 +1,28 @@
-"""Paths and reader of the report part that the stage `evaluation` leaves on disk."""
+"""Paths and readers of the numbers that the stage `evaluation` leaves on disk."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autolora.storage.files import read_json
+
+METHODS = ("hybrid", "encoder")
+"""methods of searches; the first that was measured gives the recall of a release"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recall:
+    """The share of searches whose first hit is right."""
+
+    value: float
+    low: float
+    high: float
+    """ends of the 95 % interval"""
+    chance: float | None
+    queries: int
+    level: str
+    """theme: a hit of the requested theme is right; adapter: only the described adapter is"""
 
 
 def folder(root: Path) -> Path:
@@ -21,11 +40,23 @@ def metrics_path(root: Path) -> Path:
     return root / "metrics" / "evaluation.json"
 
 
-def plots_folder(root: Path) -> Path:
-    """Return the folder of the tables that `dvc plots` draws."""
-    return root / "metrics" / "plots"
-
-
 def read_report(root: Path) -> dict[str, Any] | None:
     """Return the content of report.json; None if the stage has not run yet."""
     return read_json(report_path(root))
+
+
+def recall_of(numbers: Mapping[str, Any], methods: Sequence[str] = METHODS) -> Recall | None:
+    """Return the recall in the numbers of an evaluation, by the first of the methods that was measured.
+
+    It is by theme if themes are judged, else by adapter; None if nothing was measured.
+    """
+    for level in ("theme", "adapter"):
+        rows = numbers.get("levels", {}).get(level, {}).get("methods", {})
+        for row in (rows[method]["R@1"] for method in methods if "R@1" in rows.get(method, {})):
+            return Recall(
+                **{field: row[field] for field in ("value", "low", "high")},
+                chance=rows.get("random", {}).get("R@1", {}).get("value"),
+                queries=row["n"],
+                level=level,
+            )
+    return None

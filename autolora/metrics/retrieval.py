@@ -1,21 +1,16 @@
-"""Retrieval metrics of scores: ranks, recall, reciprocal rank, exact chance, the health of an index, and the
-reliability of probabilities.
+"""Retrieval metrics of scores: ranks, recall, reciprocal rank, and exact chance.
 
 Scores come in blocks of queries (B, N), so that memory depends on the pool and not on the number of queries.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
+from autolora.storage.arrays import Float64Array, Int64Array
 
 BLOCK_BYTES = 1 << 26
 """size of a block of scores"""
-BINS = 10
-"""of probabilities, whose reliability is measured: how often what they are stated for is right"""
 
 Relevant = Sequence[Int64Array]
 """per query, the positions of its relevant items, each once"""
@@ -50,16 +45,6 @@ def ranks(scores: Float64Array, relevant: Relevant) -> Int64Array:
     at_least = np.count_nonzero(scores >= best[:, None], axis=1).astype(np.int64)
     rank: Int64Array = 1 + at_least - equal_relevant
     return rank
-
-
-def best_items(scores: NDArray[np.floating], k: int) -> Int64Array:
-    """Return the positions of each query's k best items, best first: (B, N) -> (B, k); of ties, the first is better."""
-    remaining, rows = scores.copy(), np.arange(len(scores))
-    best = np.empty((len(scores), k), dtype=np.int64)
-    for rank in range(k):
-        best[:, rank] = remaining.argmax(axis=1)
-        remaining[rows, best[:, rank]] = -np.inf
-    return best
 
 
 def recall(rank: Float64Array, k: int) -> Float64Array:
@@ -100,38 +85,6 @@ def chance_reciprocal(counts: Int64Array, pools: Int64Array) -> Float64Array:
     return _by_count(counts, pools, lambda chances: float((chances / np.arange(1, len(chances) + 1)).sum()))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Health:
-    """How evenly an index answers a set of queries."""
-
-    k: int
-    hubness: float
-    """skewness of the number of queries whose first k hold an item; 0 if all items have the same number"""
-    never_retrieved: float
-    """share of items that are among the first k of no query"""
-    most_retrieved_share: float
-    """share of queries whose first k hold the item that is there most often"""
-    score_gap: float
-    """mean difference of the best and the second best score"""
-
-
-def health(hits: Int64Array, scores: Float64Array, pool: int, k: int) -> Health:
-    """Return the k-occurrence statistics and the mean score gap of an index of `pool` items.
-
-    hits, scores: the best items of each query and their scores (Q, at least min(max(k, 2), pool)), best first.
-    """
-    counts = np.bincount(hits[:, :k].ravel(), minlength=pool).astype(np.float64)
-    deviation = counts.std()
-    skewness = float((((counts - counts.mean()) / deviation) ** 3).mean()) if deviation > 0 else 0.0
-    return Health(
-        k=k,
-        hubness=skewness,
-        never_retrieved=float((counts == 0).mean()),
-        most_retrieved_share=float(counts.max() / len(hits)),
-        score_gap=float((scores[:, 0] - scores[:, 1]).mean()) if pool > 1 else 0.0,
-    )
-
-
 def _by_count(
     counts: Int64Array, pools: Int64Array, measure: Callable[[Float64Array], float]
 ) -> Float64Array:
@@ -139,18 +92,3 @@ def _by_count(
     pairs = list(zip(pools.tolist(), counts.tolist(), strict=True))
     table = {pair: measure(chance_of_rank(*pair)) for pair in set(pairs)}
     return np.array([table[pair] for pair in pairs])
-
-
-def reliability_bins(probabilities: Float64Array, right: BoolArray) -> Iterator[tuple[float, float, int]]:
-    """Yield (mean probability, share that is right, number) of each tenth of the range that has some."""
-    rows = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-    for number in range(BINS):
-        chosen = rows == number
-        if chosen.any():
-            yield float(probabilities[chosen].mean()), float(right[chosen].mean()), int(chosen.sum())
-
-
-def calibration_error(probabilities: Float64Array, right: BoolArray) -> float:
-    """Return the expected calibration error: the mean of |probability - share that is right| over the bins."""
-    total = sum(count * abs(mean - share) for mean, share, count in reliability_bins(probabilities, right))
-    return total / max(len(probabilities), 1)

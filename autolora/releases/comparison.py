@@ -7,10 +7,10 @@ from pathlib import Path
 
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
+from autolora.evaluation.store import Recall, recall_of
 from autolora.index.copies import Index
 from autolora.index.served import open_index
 from autolora.params import Params
-from autolora.refresh.history import Recall, headline_recall
 from autolora.releases.queries import read_queries
 from autolora.search.retriever import Retriever
 from autolora.storage.git import read_committed
@@ -84,6 +84,6 @@ def _answers(root: Path, params: Params, index: Index, queries: Sequence[str]) -
 
 def _recall(root: Path, rev: str) -> Recall | None:
     try:
-        return headline_recall(json.loads(read_committed(root, rev, EVALUATION)))
+        return recall_of(json.loads(read_committed(root, rev, EVALUATION)))
     except MissingArtifact:
         return None

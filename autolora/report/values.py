@@ -18,15 +18,13 @@ from autolora.lora.remedies import REMEDIES
 from autolora.params import Params
 from autolora.pool.batches import batches_folder
 from autolora.records import Adapter, Listing
-from autolora.refresh.history import read_refresh, releases
+from autolora.refresh.history import read_refresh
 from autolora.refresh.last_refresh import read_last_refresh
 from autolora.refresh.outcomes import LABELS
 from autolora.refresh.waiting import read_waiting
 from autolora.releases.state import attention, notice, read_state
 from autolora.report.batches import describe_storage, storage_summary
-from autolora.report.headlines import headlines
 from autolora.report.measured import read_measured
-from autolora.report.trends import trends
 from autolora.stages import is_pipeline
 from autolora.storage.files import read_rows
 from autolora.wording import counted
@@ -62,9 +60,8 @@ def report_values(root: Path, params: Params | None) -> dict[str, Any]:
         "num_refused": len(refused),
         "names": {listing.key: qualified_name(listing) for listing in listings},
         "remedies": REMEDIES,
-        "tiles": headlines(measured),
-        "unmeasured": (measured.evaluation or {}).get("unmeasured"),
-        "trends": trends(releases(root)),
+        "numbers": measured.numbers,
+        "unmeasured": measured.unmeasured,
         "is_pipeline": is_pipeline(root),
         "batches": describe_storage(storage_summary(root)),
     }

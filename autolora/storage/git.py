@@ -101,15 +101,6 @@ def read_revisions(root: Path, revisions: Sequence[str], path: str) -> dict[str,
     return texts
 
 
-def revisions_with_any(root: Path, revisions: Sequence[str], path: str, texts: Sequence[str]) -> set[str]:
-    """Return the commits in which a file that matches `path`, a pathspec from `root`, contains one of the texts."""
-    if not (revisions and texts):
-        return set()
-    patterns = [argument for text in texts for argument in ("-e", text)]
-    found = _git(root, "grep", "-l", "-F", *patterns, *revisions, "--", path) or ""
-    return {line.partition(":")[0] for line in found.splitlines()}
-
-
 def tags(root: Path) -> dict[str, tuple[str, ...]]:
     """Return commit -> the names of its tags, for the commits that have some."""
     fields = "%(objectname) %(*objectname) %(refname:strip=2)"

@@ -15,7 +15,7 @@ from autolora.params import Params
 from autolora.web.errors import add_error_pages
 from autolora.web.guard import Access, Guard
 from autolora.web.rendering import COMPONENTS, STATIC
-from autolora.web.routes import api, files, health, images, pages, pool, uploads
+from autolora.web.routes import api, files, health, images, pages, uploads
 from autolora.web.site import Site, open_site
 
 FOLLOW_EVERY_S = 2.0
@@ -52,16 +52,8 @@ def create_app(root: Path, params: Params, access: Access, started: Callable[[],
         dependencies=[Depends(check_parameters)],
     )
     app.state.site = site
-    for router in (
-        pages.router,
-        files.router,
-        uploads.router,
-        images.router,
-        pool.router,
-        api.router,
-        health.router,
-    ):
-        app.include_router(router)
+    for routes in (pages, files, uploads, images, api, health):
+        app.include_router(routes.router)
     app.mount("/components", StaticFiles(directory=COMPONENTS), name="components")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_pages(app)

@@ -17,7 +17,7 @@ RESULTS = 24
 MAX_RESULTS = 240
 MAX_SELECTED = 8
 """adapters of one image"""
-NOT_FILTERS = {"q", "like", "file", "k", "adapter", "use", "seed", "before", "after"}
+NOT_FILTERS = {"q", "like", "file", "k", "adapter", "use", "seed"}
 """fields of a search or view that restrict nothing"""
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
@@ -130,10 +130,3 @@ class ImageView(View):
     """What the page that generates images starts with."""
 
     seed: Seed = 0
-
-
-class Comparison(Search):
-    """A search in two releases, each named by its commit; empty: the served index."""
-
-    before: Annotated[str, Field(pattern="^([0-9a-f]{40})?$")] = ""
-    after: Annotated[str, Field(pattern="^([0-9a-f]{40})?$")] = ""

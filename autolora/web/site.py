@@ -16,7 +16,6 @@ from autolora.web.gallery import Gallery, read_gallery
 from autolora.web.generation import ImageGeneration
 from autolora.web.jobs import Jobs
 from autolora.web.query import Search
-from autolora.web.releases import Releases
 from autolora.web.results import Results, search
 from autolora.web.served import OpenIndex, ServedIndex
 from autolora.web.thumbnails import Thumbnails, erased_images
@@ -37,7 +36,6 @@ class Site:
     file_encoder: FileEncoder
     captioner: Captioner
     jobs: Jobs
-    releases: Releases
     gallery: Gallery = field(default_factory=Gallery)
     gallery_index: OpenIndex | None = None
     """the index whose images the gallery holds"""
@@ -67,13 +65,13 @@ class Site:
                 logger.warning("the images cannot be read: %s", error)
             self.gallery_problem = str(error)
 
-    def search(self, wanted: Search, opened: OpenIndex | None = None) -> Results:
-        """Return the answer to a search, in the served index or another one.
+    def search(self, wanted: Search) -> Results:
+        """Return the answer to a search in the served index.
 
         Raises MissingArtifact if the adapter or the file that others should resemble is not known.
         """
         query: Float32Array | None = self.uploads.find(wanted.file).vector if wanted.file else None
-        return search(opened or self.opened(), self.gallery, self.params, wanted, query)
+        return search(self.opened(), self.gallery, self.params, wanted, query)
 
 
 def open_site(root: Path, params: Params) -> Site:
@@ -89,5 +87,4 @@ def open_site(root: Path, params: Params) -> Site:
         file_encoder=FileEncoder(root, params.pool),
         captioner=Captioner(root, params),
         jobs=Jobs(generation.generate, release=generation.release),
-        releases=Releases(root),
     )

@@ -12,8 +12,8 @@ from autolora.index.copies import Index
 from autolora.matching.language import PartSearch, count_words
 from autolora.matching.selection import Candidates, pursue
 from autolora.matching.words import split_words
-from autolora.metrics.bm25 import Bm25
 from autolora.params import RetrievalParams
+from bench.bm25 import Bm25
 from bench.language.encoders import Remembered
 from bench.language.pools import Captions, Pool
 from bench.language.prompts import Prompt

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from autolora import models
-from autolora.metrics.methods import caption_centroid_scores, encoder_scores
 from autolora.params import EvaluationParams
 from autolora.presets.encoder import ENCODER
 from bench import encoders, retrieval
+from bench.baselines import caption_centroid_scores, make_pool
 from tests.support import small_root
-from tests.support.synthetic_benchmark import synthetic_benchmark
+from tests.support.synthetic_benchmark import synthetic_pool
 
 PARAMS = EvaluationParams(split="test", ks=(1,), bootstrap=100, seed=0, themes=None)
 REPOSITORY = Path(__file__).parents[2]
@@ -37,6 +37,8 @@ def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
     for variant in encoders.VARIANTS.values():
         section = encoders.encoder_params(tmp_path, variant.preset, variant.changes, 0, steps=1)
         benchmark = encoders.build_benchmark(tmp_path, section, params, text_encoder)
+        pool = make_pool(tmp_path, benchmark)
+        assert pool.components.shape[0] == len(themes) and pool.anchors.adapters
         assert set(benchmark.adapters) == set(themes)
         assert np.linalg.norm(benchmark.adapter_vectors, axis=1) == pytest.approx(1, abs=1e-5)
         assert benchmark.rule is None
@@ -44,12 +46,12 @@ def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
 
 
 def test_popularity_ranks_by_downloads_in_every_index() -> None:
-    benchmark = synthetic_benchmark(training=(1, 4))
-    downloads = {sha256: row for row, sha256 in enumerate(benchmark.adapters) if row != 3}
+    pool = synthetic_pool(training=(1, 4))
+    downloads = {sha256: row for row, sha256 in enumerate(pool.benchmark.adapters) if row != 3}
     methods: retrieval.Methods = {
-        "popularity": (benchmark, lambda pool: retrieval.popularity_scores(pool, downloads))
+        "popularity": (pool, lambda restricted: retrieval.popularity_scores(restricted, downloads))
     }
-    scores = methods["popularity"][1](benchmark)(slice(1, 4))
+    scores = methods["popularity"][1](pool)(slice(1, 4))
     assert scores.tolist() == [[0, 1, 2, 0, 4, 5, 6, 7, 8, 9, 10, 11]] * 3
     recalls = retrieval.measure(methods)
     for index in (retrieval.WHOLE, retrieval.UNSEEN):
@@ -57,26 +59,43 @@ def test_popularity_ranks_by_downloads_in_every_index() -> None:
 
 
 def test_estimates_average_seeds_and_keep_their_values() -> None:
-    benchmark = synthetic_benchmark(training=(1, 4))
+    pool = synthetic_pool(training=(1, 4))
     constant = retrieval.merge(
-        retrieval.measure({"centroid": (benchmark, caption_centroid_scores)}),
-        retrieval.measure_chance(benchmark),
+        retrieval.measure(
+            {"centroid": (pool, caption_centroid_scores), "encoder": (pool, retrieval.by_weights)}
+        ),
+        retrieval.measure_chance(pool),
     )
+    vectors = pool.benchmark.adapter_vectors
     right, wrong = (
-        retrieval.measure({"paper": (replace(benchmark, adapter_vectors=vectors), encoder_scores)})
-        for vectors in (benchmark.adapter_vectors, -benchmark.adapter_vectors)
+        retrieval.measure(
+            {
+                "paper": (
+                    replace(pool, benchmark=replace(pool.benchmark, adapter_vectors=own)),
+                    retrieval.by_weights,
+                )
+            }
+        )
+        for own in (vectors, -vectors)
     )
     by_seed = [retrieval.merge(constant, part) for part in (right, wrong)]
-    tables = retrieval.estimate_all(by_seed, benchmark, PARAMS)
+    tables = retrieval.estimate_all(by_seed, pool, PARAMS)
     row = tables[retrieval.WHOLE]["theme"]["paper"]
     assert (row["seeds"], row["value"], row["n"], row["clusters"]) == ([1.0, 0.0], 0.5, 20, 5)
     chance = tables[retrieval.UNSEEN]["adapter"]["random within theme"]
     assert chance["value"] == pytest.approx((2 * 1 / 2 + 3 * 1 / 3) / 5)
     names = {row.name: row for row in retrieval.headlines(tables)}
-    assert {name.split("_theme")[0] for name in names if name.endswith("theme_r_at_1_unseen")} == {
-        "retrieval.paper", "retrieval.paper_named", "retrieval.paper_seen", "retrieval.paper_absent",
-        "retrieval.paper_unseen_index", "retrieval.paper_unseen_index_named",
-        "retrieval.paper_unseen_index_seen", "retrieval.paper_unseen_index_absent",
-    }  # fmt: skip
+    columns = [
+        f"{index}{level}"
+        for index in ("", "unseen_index_")
+        for level in ("adapter", "theme", "named_theme", "seen_theme", "absent_theme")
+    ]
+    of_stage = {f"{name}_{level}" for name in ("weights", "random") for level in ("adapter", "theme")}
+    expected = {
+        f"{name}_{column}" for name in ("paper", "centroid", "weights", "random") for column in columns
+    }
+    within = {f"random_within_theme_{index}adapter" for index in ("", "unseen_index_")}
+    assert set(names) == {f"retrieval.{name}_r_at_1_unseen" for name in (expected - of_stage) | within}
     assert names["retrieval.paper_unseen_index_theme_r_at_1_unseen"].preset == "paper"
-    assert retrieval.to_markdown(tables).count("\n| ") == 4
+    assert names["retrieval.weights_unseen_index_theme_r_at_1_unseen"].preset == "best"
+    assert retrieval.to_markdown(tables).count("\n| ") == 5

@@ -16,7 +16,7 @@ from autolora.generation.images import Generator
 from autolora.metrics.judges import Judges
 from autolora.metrics.judgments import read_judgments
 from autolora.metrics.summary import read_numbers
-from autolora.report.headlines import percent
+from autolora.report.measured import percent
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
 from tests.experiments.conftest import PARAMS, TODAY, Run

@@ -1,17 +1,19 @@
 """Blocks of queries give the numbers of all queries at once, ties included."""
 
-from itertools import product
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from autolora.matching.hybrid import CaptionRule
 from autolora.metrics import bootstrap, retrieval
 from autolora.metrics.benchmark import relevant_by_level
-from autolora.metrics.comparison import compare_methods, index_health, search, search_index
-from autolora.metrics.methods import BASELINES, encoder_scores
+from autolora.metrics.comparison import compare_methods, ranks_by_level
+from autolora.metrics.methods import Scores, encoder_scores
 from autolora.metrics.numbers import rounded
 from autolora.params import EvaluationParams
-from tests.support.synthetic_benchmark import synthetic_benchmark
+from bench.baselines import BASELINES
+from tests.support.synthetic_benchmark import synthetic_benchmark, synthetic_pool
 
 PARAMS = EvaluationParams(split="test", ks=(1, 3), bootstrap=50, seed=0, themes=None)
 
@@ -28,15 +30,12 @@ def tied_scores(seed: int, queries: int = 40, pool: int = 17) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_ranks_and_hits_with_ties_equal_those_of_a_dense_reference(seed: int) -> None:
+def test_ranks_with_ties_equal_those_of_a_dense_reference(seed: int) -> None:
     rng, scores = np.random.default_rng(seed), tied_scores(seed)
     mask = rng.random(scores.shape) < 0.2
     mask[:, 0] |= ~mask.any(axis=1)
     relevant = [rng.permutation(np.flatnonzero(row)) for row in mask]
     assert np.array_equal(retrieval.ranks(scores, relevant), dense_rank(scores, mask))
-    order = np.argsort(-scores, axis=1, kind="stable")
-    for k in (1, 3, 17):
-        assert np.array_equal(retrieval.best_items(scores, k), order[:, :k])
 
 
 def test_blocks_cover_every_query_once_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,38 +48,29 @@ def test_blocks_cover_every_query_once_within_the_limit(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("noise", [0.1, 0.3])
 def test_tables_do_not_depend_on_the_block(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = synthetic_benchmark(
-        noise=noise, is_captioned=lambda c: c.adapter not in (3, 4), training=(5, 6)
+        noise=noise, is_captioned=lambda c: c.adapter not in (3, 4), without_query=(5, 6)
     )
-    relevant = relevant_by_level(benchmark)
-
-    def numbers() -> object:
-        searches = search_index(benchmark, relevant, PARAMS.ks)
-        return (
-            index_health(benchmark, searches, PARAMS.ks),
-            compare_methods(benchmark, searches, relevant, PARAMS),
-        )
-
-    at_once = numbers()
+    rule = CaptionRule(np.zeros(benchmark.adapter_vectors.shape[1]), margin=0.0)
+    benchmark = replace(benchmark, rule=rule)
+    at_once = compare_methods(benchmark, PARAMS)
     monkeypatch.setattr(retrieval, "BLOCK_BYTES", 8 * 12 * 7)
     monkeypatch.setattr(bootstrap, "BLOCK_DRAWS", 13)
-    assert rounded(numbers()) == rounded(at_once)
+    assert rounded(compare_methods(benchmark, PARAMS)) == rounded(at_once)
 
 
-@pytest.mark.parametrize(("method", "noise"), [*product((encoder_scores, *BASELINES.values()), (0.3, 2.0))])
-def test_searches_equal_a_dense_reference(method: object, noise: float) -> None:
-    benchmark = synthetic_benchmark(noise=noise, training=(1, 4))
-    scores = method(benchmark)  # type: ignore[operator]
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+@pytest.mark.parametrize("name", ["encoder", *BASELINES])
+def test_ranks_equal_a_dense_reference(name: str, noise: float) -> None:
+    pool = synthetic_pool(noise=noise, training=(1, 4))
+    benchmark = pool.benchmark
+    scores: Scores = BASELINES[name](pool) if name in BASELINES else encoder_scores(benchmark)
     relevant, dense = relevant_by_level(benchmark), scores(slice(None))
-    searches = search(benchmark, scores, relevant, 5)
-    for level in ("adapter", "theme"):
-        positions = relevant[level]
+    ranks = ranks_by_level(benchmark, scores, relevant)
+    for level, positions in relevant.items():
         mask = np.zeros(dense.shape, dtype=bool)
         for row, items in zip(mask, positions, strict=True):
             row[items] = True
-        assert np.array_equal(searches.ranks[level], dense_rank(dense, mask))
-    order = np.argsort(-dense, axis=1, kind="stable")[:, :5]
-    assert np.array_equal(searches.hits, order)
-    assert np.array_equal(searches.scores, np.take_along_axis(dense, order, axis=1))
+        assert np.array_equal(ranks[level], dense_rank(dense, mask))
 
 
 def test_draws_in_blocks_are_those_of_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +95,6 @@ def test_query_without_relevant_items_or_scores_has_no_rank() -> None:
     benchmark = synthetic_benchmark(judged=False)
     undefined = np.array([0.0, np.nan, *[0.0] * 22])[:, None] + np.zeros((24, 12))
     relevant = [np.array([0])] * 23 + [np.empty(0, dtype=np.int64)]
-    ranks = search(benchmark, lambda rows: undefined[rows], {"adapter": relevant}).ranks["adapter"]
+    ranks = ranks_by_level(benchmark, lambda rows: undefined[rows], {"adapter": relevant})["adapter"]
     assert np.flatnonzero(np.isnan(ranks)).tolist() == [1, 23]
     assert (ranks[2:23] == 12).all()

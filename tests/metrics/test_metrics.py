@@ -57,21 +57,6 @@ def test_chance_of_one_relevant_item_is_k_over_n() -> None:
     )
 
 
-def test_item_that_answers_every_query_shows_as_a_hub() -> None:
-    scores = np.tile([0.9, 0.1, 0.0, -0.1], (6, 1))
-    health = health_of(scores)
-    assert (health.most_retrieved_share, health.never_retrieved) == (1.0, 0.75)
-    assert health.hubness > 1
-    assert health.score_gap == pytest.approx(0.8)
-    assert health_of(np.eye(4)).hubness == 0
-
-
-def health_of(scores: np.ndarray) -> retrieval.Health:
-    """Return the health of an index with these scores (Q, N) at k = 1."""
-    hits = retrieval.best_items(scores, 2)
-    return retrieval.health(hits, np.take_along_axis(scores, hits, axis=1), scores.shape[1], 1)
-
-
 def test_mean_is_over_clusters_not_over_values() -> None:
     values = np.array([1.0, 1.0, 1.0, 0.0])
     assert cluster_means(values, ["a", "a", "a", "b"]).tolist() == [1.0, 0.0]

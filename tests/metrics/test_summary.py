@@ -2,11 +2,18 @@
 
 import datetime
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import yaml
+
 from autolora.metrics.summary import DETAILS, SUMMARY, Headline, read_numbers, update
 
+ROOT = Path(__file__).parents[2]
 DAY = datetime.date(2026, 1, 1)
 LATER = datetime.date(2026, 2, 1)
 RECALL = Headline(
@@ -52,3 +59,18 @@ def test_repeated_measurement_with_equal_result_retains_the_date(tmp_path: Path)
 
 def test_there_are_no_numbers_before_the_first_measurement(tmp_path: Path) -> None:
     assert read_numbers(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_dvc_shows_the_summary(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    definition = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
+    assert definition["metrics"] == ["metrics/summary.json"] and "plots" not in definition
+    update(tmp_path, "measure", DAY, [replace(SECONDS, name="bench.cold_search_seconds", value=0.123)])
+    for command in (["init", "--no-scm", "--quiet"], ["metrics", "show"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *command], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert "bench.cold_search_seconds" in done.stdout and "0.123" in done.stdout

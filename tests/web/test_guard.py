@@ -99,7 +99,7 @@ def test_no_path_leads_to_a_file_that_is_not_of_the_page(url: str, root: Path, f
 
 
 def test_a_prompt_adds_no_element_to_the_page(client: httpx2.Client) -> None:
-    for path in ("/", "/generate", "/compare"):
+    for path in ("/", "/generate"):
         page = client.get(path, params={"q": HOSTILE}).text
         assert HOSTILE not in page and "&lt;script&gt;alert(1)" in page
 

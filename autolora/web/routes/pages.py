@@ -1,10 +1,11 @@
-"""Pages and parts of pages: search, and the details of an adapter."""
+"""Pages and parts of pages: search, the details of an adapter, and what a refresh brought."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
+from autolora.report.values import report_values
 from autolora.web.query import MAX_RESULTS, RESULTS, View
 from autolora.web.rendering import render
 from autolora.web.results import Card, cards_of
@@ -43,6 +44,14 @@ def show_adapter(request: Request, sha256: str, view: QueryView) -> HTMLResponse
     """Return the details of an adapter, and why a search has found it."""
     site: Site = request.app.state.site
     return render(request, "parts/adapter.html", view=view, **_details(site, view, sha256))
+
+
+@router.get("/pool")
+def show_pool(request: Request) -> HTMLResponse:
+    """Return what the report shows, without its images: the page of the search begins with those."""
+    site: Site = request.app.state.site
+    values = report_values(site.root, site.params)
+    return render(request, "pool.html", **values, newest=(), adapter_url="/?adapter=")
 
 
 def _results(site: Site, view: View) -> dict[str, Any]:

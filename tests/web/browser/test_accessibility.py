@@ -42,7 +42,7 @@ def test_the_keyboard_is_enough(browser: Browser, url: str) -> None:
     close(page)
 
 
-PATHS = ("", "?q=a+cat&nsfw=1", "generate?q=a+cat", "compare?q=a+cat", "pool", "?q=a+cat&max_rank=1")
+PATHS = ("", "?q=a+cat&nsfw=1", "generate?q=a+cat", "pool", "?q=a+cat&max_rank=1")
 
 
 @SCHEMES

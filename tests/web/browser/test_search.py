@@ -187,16 +187,3 @@ def test_an_image_of_another_program_is_searched_by(
     expect(page.locator("#details")).to_be_hidden()
     page.problems.clear()  # type: ignore[attr-defined]  # the browser reports the 404 and the 422 as errors
     close(page)
-
-
-def test_two_releases_stand_side_by_side(browser: Browser, url: str) -> None:
-    page = open_page(browser, f"{url}compare")
-    page.get_by_label("Prompt").fill("a cat")
-    page.get_by_role("button", name="Compare").click()
-    sides = page.locator(".sides section")
-    expect(sides).to_have_count(2)  # all() does not wait
-    before, after = sides.all()
-    expect(before).to_contain_text("8 adapters")
-    expect(after).to_contain_text("12 adapters")
-    expect(after.locator(".move-new").first).to_be_visible()
-    close(page)
