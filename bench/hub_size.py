@@ -83,7 +83,7 @@ def days_table(options: argparse.Namespace) -> str:
         (planned[1].hub_requests - planned[0].hub_requests, planned[1].seconds - planned[0].seconds),
     ]
     lines = [
-        f"{options.listed:,} listed models, newest: {options.newest:,}, a budget of {options.files:,} files per day, "
+        f"{options.listed:,} listed models, newest: {options.newest:,}, {options.files:,} new files per night, "
         f"{options.requests_per_s:g} requests per second, {options.new} new models per day; {name_processor()}\n",
         "| day | requests | planned | seconds | planned | active | queued | catalog, MB |",
         "|---|---|---|---|---|---|---|---|",
@@ -139,7 +139,7 @@ def read_options() -> argparse.Namespace:
         "--listed", type=int, help="measure the first crawls of a hub that lists so many models"
     )
     parser.add_argument("--newest", type=int, default=1000, help="crawl.newest of the first crawls; 0: null")
-    parser.add_argument("--files", type=int, default=200, help="crawl.budget.files of the first crawls")
+    parser.add_argument("--files", type=int, default=200, help="crawl.max_new_files of the first crawls")
     parser.add_argument("--requests-per-s", type=float, default=2.0, help="of the first crawls, to the hub")
     return parser.parse_args()
 

@@ -51,9 +51,9 @@ class CrawlResult:
 
 
 def measured_params(newest: int | None, files: int, requests_per_s: float) -> Params:
-    """Return the params of profiles/flux.1-dev.yaml with this `newest`, daily budget of files, and rate."""
+    """Return the params of profiles/flux.1-dev.yaml with this `newest`, crawl.max_new_files, and rate."""
     params = load(PROJECT / "profiles/flux.1-dev.yaml")
-    rules = replace(params.crawl, newest=newest, budget=replace(params.crawl.budget, files=files))
+    rules = replace(params.crawl, newest=newest, max_new_files=files, min_free_gb=None)
     return replace(params, crawl=rules, hubs=replace(params.hubs, requests_per_s=requests_per_s))
 
 

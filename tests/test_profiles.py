@@ -52,7 +52,7 @@ def test_a_judge_that_writes_the_captions_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_stage_fits_on_the_card_beside_the_server_and_a_first_run_into_its_time() -> None:
     plan = make_plan(PARAMS, None)
-    assert plan.workload.adapters == PARAMS.crawl.budget.files
+    assert plan.workload.adapters == PARAMS.crawl.max_new_files
     assert find_risks(plan, PARAMS, ROOT)[0].startswith(
         "fusion takes "
     )  # neither the card nor the time limit
@@ -66,8 +66,7 @@ def test_every_stage_fits_on_the_card_beside_the_server_and_a_first_run_into_its
 
 
 def test_the_first_day_has_an_end() -> None:
-    budget = PARAMS.crawl.budget
-    assert None not in (budget.files, budget.gb, budget.captions)
+    assert None not in (PARAMS.crawl.max_new_files, PARAMS.crawl.min_free_gb)
 
 
 @pytest.mark.slow

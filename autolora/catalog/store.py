@@ -100,25 +100,19 @@ def digest(root: Path) -> str:
     return hashed.hexdigest()
 
 
-def restorable(root: Path) -> list[str]:
-    """Return the paths, relative to the root, of the missing files that the last commit has."""
-    missing = [name for name in FILES if not (root / name).exists()]
-    if not missing or shutil.which("git") is None:
-        return []
-    committed = committed_blobs(root, FOLDER)
-    return [name for name in missing if name in committed]
-
-
 def restore(root: Path) -> bool:
     """Restore missing files of the catalog from the last commit; return whether there were some.
 
     As a dependency lock file does, the catalog fixes what the pool contains: `rm -rf data; dvc repro` reproduces the
     committed pool. A crawl queries the hubs only if the catalog is complete, or if git has no committed one.
     """
-    missing = restorable(root)
-    for name in missing:
+    missing = [name for name in FILES if not (root / name).exists()]
+    if not missing or shutil.which("git") is None:
+        return False
+    restorable = committed_blobs(root, FOLDER).keys() & {*missing}
+    for name in restorable:
         restore_committed(root, name)
-    return bool(missing)
+    return bool(restorable)
 
 
 def _read_file(path: Path) -> list[Listing]:

@@ -1,4 +1,4 @@
-"""`autolora init` and `autolora index`."""
+"""`autolora index`."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,38 +18,23 @@ from autolora.storage.files import raising_disk_full, write_atomic
 if TYPE_CHECKING:
     from autolora.local.indexing import IndexReport
 
-Encoder = Annotated[
-    str | None,
-    typer.Option(
-        "--encoder",
-        metavar="FOLDER|ID[@REVISION]",
-        help="Pretrained encoder, which reads weights: a folder, or an id on Hugging Face.",
-    ),
-]
 MAX_PROBLEMS = 10
 """that are printed"""
 MAX_NAMES = 3
 """files of one verdict that are named"""
 
 
-def init(
-    folder: Annotated[Path | None, typer.Option("--folder", help="Folder of your LoRA files.")] = None,
-    encoder: Encoder = None,
-) -> None:
-    """Write params.yaml, which makes the working directory a project for your own LoRA files."""
-    announce(f"new project in {Path.cwd()}")
-    from autolora.local.settings import new_project
-
-    path = new_project(Path.cwd(), folder, encoder)
-    _announce_device(path)
-    print(f"wrote {path}; next: `autolora index{'' if folder else ' FOLDER'}`")
-
-
 def index(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of your LoRA files; default that of params.yaml.")
     ] = None,
-    encoder: Encoder = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|ID[@REVISION]",
+            help="Pretrained encoder, which reads weights: a folder, or an id on Hugging Face.",
+        ),
+    ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="Train an encoder on the captions of these files' images.")
     ] = False,
@@ -57,7 +42,7 @@ def index(
     """Make the LoRA files in FOLDER searchable, where they are; without git or DVC.
 
     Without an encoder they are found by what is said about them: names, headers, sidecars and captions. Without a
-    project, one is written into the working directory, as `autolora init` does. Later runs read new files only.
+    project, one is written into the working directory. Later runs read new files only.
     """
     started = time.perf_counter()
     exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
@@ -70,9 +55,7 @@ def index(
     except (AutoLoraError, ModuleNotFoundError):
         if written:
             written.unlink(missing_ok=True)
-            announce(
-                f"removed {written}, because its first run failed; `autolora init` writes it for you to edit"
-            )
+            announce(f"removed {written}, because its first run failed")
         elif former and former != _read_params():
             write_atomic(former[0], former[1])
             announce(f"{former[0]} has again the values from before this command, because it failed")

@@ -29,7 +29,7 @@ def plan(
         typer.Option(
             "--adapters",
             min=1,
-            help="Number of adapters. Default: the catalog's, else what a day's budget admits.",
+            help="Number of adapters. Default: the catalog's, else what a night admits.",
         ),
     ] = None,
     images_per_adapter: Annotated[

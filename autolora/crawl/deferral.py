@@ -11,17 +11,16 @@ from autolora.records import Listing
 
 def defer_failed(
     listings: Iterable[Listing],
-    catalog_at_day_start: Iterable[Listing],
+    at_start: Iterable[Listing],
     failed: Mapping[str, FailedItem],
     today: date,
 ) -> tuple[list[Listing], dict[str, FailedItem]]:
     """Return the listings without deferred items, and the deferred items among the listed files and images by key.
 
     A deferred image is left out of its listing's renderings. A deferred version of a file is replaced by the version
-    that was active at the start of the day, marked stale; if there was none, the listing stays and the budget keeps
-    the file queued.
+    that was active at the start of the refresh, marked stale; if there was none, the listing stays and waits.
     """
-    active = [listing for listing in catalog_at_day_start if listing.is_active]
+    active = [listing for listing in at_start if listing.is_active]
     by_file = {(listing.hub, listing.id, listing.file): listing for listing in active}
     deferrable = _deferrable(failed, {key for listing in active for key in _keys(listing)}, today)
     deferred: dict[str, FailedItem] = {}

@@ -1,6 +1,6 @@
 """Completion of partial listings: the metadata missing from a hub's list is requested from each model's own page.
 
-A new model is requested only when the daily budget can admit it. Until then its listings stay as the list gave them.
+A new model is requested only when the crawl can admit it. Until then its listings stay as the list gave them.
 """
 
 from collections import Counter
@@ -8,9 +8,8 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from autolora.crawl.resume import Journal
 from autolora.errors import HubError
-from autolora.hubs import Hub, Model, limit_images, rejecting_rule
+from autolora.hubs import Hub, Model, rejecting_rule
 from autolora.hubs.validation import EARLIEST, parse_time
 from autolora.params import CrawlParams
 from autolora.progress import track
@@ -29,8 +28,7 @@ class Completion:
     known: Mapping[str, Mapping[str, Listing]]
     """model id -> URL -> earlier complete listing, whose metadata is not requested again"""
     urgent: Container[str]
-    """ids of models that are requested whether the budget admits them or not, since they are active"""
-    journal: Journal
+    """ids of models that are requested whether they are admitted or not, since they are active"""
     listings: dict[str, tuple[Listing, ...]] = field(default_factory=dict)
     """model id -> its listings that the rules admit, as far as they are known"""
     waiting: dict[str, Model] = field(default_factory=dict)
@@ -63,18 +61,11 @@ class Completion:
                 withdrawn=False,
             )
 
-    def request(self, listing: Listing) -> Listing:
-        """Return a partial listing completed by its hub; unchanged if that fails or the rules reject the file.
-
-        After MAX_CONSECUTIVE_FAILURES failures in a row no further model is requested.
-        """
-        if listing.id in self.waiting and self.failures_in_a_row < MAX_CONSECUTIVE_FAILURES:
-            self._complete(self.waiting.pop(listing.id), is_new=True)
-        for complete in self.listings.get(listing.id, ()):
-            is_same = complete.file == listing.file and not complete.is_partial
-            if is_same and rejecting_rule(complete, self.rules) is None:
-                return limit_images(complete, self.rules)
-        return listing
+    def request(self, ids: Iterable[str]) -> None:
+        """Complete the listings of waiting models; none after MAX_CONSECUTIVE_FAILURES failures in a row."""
+        for id in ids:
+            if id in self.waiting and self.failures_in_a_row < MAX_CONSECUTIVE_FAILURES:
+                self._complete(self.waiting.pop(id), is_new=True)
 
     def _add(self, model: Model) -> None:
         is_new = self._needs_request(model)
@@ -103,7 +94,6 @@ class Completion:
             return
         self.listings[model.id] = completed
         if is_new:
-            self.journal.add_completed(completed)
             self.failures_in_a_row = 0
 
     def _needs_request(self, model: Model) -> bool:

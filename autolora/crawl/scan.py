@@ -7,7 +7,6 @@ from enum import Enum, auto
 
 from autolora.crawl.details import Completion
 from autolora.crawl.pages import HubList, read_list
-from autolora.crawl.resume import Journal
 from autolora.crawl.watermarks import Watermark, rules_digest, scan_start
 from autolora.errors import HubError
 from autolora.hubs import Availability, Hub, Model, rejecting_rule
@@ -30,7 +29,7 @@ class HubScan:
     models: Mapping[str, Model]
     """listed models by id"""
     listings: tuple[Listing, ...]
-    """listings of the models that the rules admit; partial ones of the models that wait for the budget"""
+    """listings of the models that the rules admit; partial ones of the models that wait"""
     failed: Mapping[str, str]
     """id of a listed model that could not be completed -> reason"""
     unreadable: frozenset[str]
@@ -48,8 +47,6 @@ class HubScan:
     """the hub lists only a part of its models, so that a model may be available without being listed"""
     is_down: bool = False
     """the hub could not be scanned at all"""
-    finished_journal: Journal | None
-    """journal to be discarded when the catalog is written, unless a model failed; None if the list is not complete"""
 
     def with_completed(self, completion: Completion) -> "HubScan":
         """Return the scan with the listings and failures of a completion."""
@@ -89,7 +86,7 @@ def read_hub(
     """
     hub, rules = completion.hub, completion.rules
     since = scan_start(mark, rules, today)
-    hub_list = read_list(hub, rules, today, since, completion.journal)
+    hub_list = read_list(hub, rules, today, since)
     is_full = since is None and hub_list.is_complete
     num_known = sum(listing.status != "withdrawn" for listing in known)
     if is_full and num_known and not hub_list.models and rules.max_withdrawn_share < 1:
@@ -114,7 +111,6 @@ def read_hub(
         is_complete=hub_list.is_complete,
         is_full=is_full,
         is_truncated=hub_list.is_truncated,
-        finished_journal=completion.journal if hub_list.is_complete else None,
     )
     return scan.with_completed(completion)
 
@@ -124,7 +120,7 @@ def failed_scan(hub: str, mark: Watermark | None, rules: CrawlParams, error: Hub
     return HubScan(
         hub=hub, watermark=mark, rules_digest=rules_digest(rules), models={}, listings=(), failed={},
         unreadable=frozenset(), left_out={}, availability={}, problems=(str(error),), is_complete=False,
-        is_full=False, is_down=True, finished_journal=None,
+        is_full=False, is_down=True,
     )  # fmt: skip
 
 

@@ -19,9 +19,8 @@ OWN_FILES: Mapping[str, Any] = {
     "crawl.bases": [],  # the pool decides by the weights, and labels in sidecars are often wrong
     "crawl.max_nsfw_level": "blocked",  # own files are indexed whatever their rating; searches have filters
     "crawl.persons": True,
-    "crawl.budget.files": None,
-    "crawl.budget.gb": None,
-    "crawl.budget.captions": None,
+    "crawl.max_new_files": None,
+    "crawl.min_free_gb": None,
     "captions.engine": None,
     "evaluation.themes": None,
 }
@@ -110,4 +109,4 @@ def _represent_none(representer: Any, _: None) -> Any:
 def _with_title(text: str) -> str:
     """Return the text of a params file with the title of a project for own files instead of the template's."""
     body = text.split("\n\n", 1)[1]
-    return f"# Params of this project (`autolora init`): search one's own LoRA files.\n\n{body}"
+    return f"# Params of this project (`autolora index`): search one's own LoRA files.\n\n{body}"

@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 
-from autolora.crawl.budget import GB
 from autolora.evaluation.benchmark import MAX_QUERIES
 from autolora.planning import passes
 from autolora.planning.cost import NUMBER_BYTES, Setting, StageCost
 from autolora.planning.meta_models import weight_bytes
 from autolora.planning.tally import Tally
+from autolora.storage.files import GB
 from autolora.wording import counted
 
 MODELS_PER_PAGE = 100

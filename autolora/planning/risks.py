@@ -101,7 +101,7 @@ def _time(plan: Plan, limit: float) -> Iterator[str]:
     work, hours = plan.workload, plan.seconds / HOUR
     days = work.days
     if days > 1:
-        yield f"crawl.budget admits {work.per_day:,} adapters per day: {work.adapters:,} take {days} days"
+        yield f"crawl.max_new_files admits {work.per_day:,} adapters per night: {work.adapters:,} take {days} nights"
     if hours > limit * days:
         yield (
             f"all stages take {hours:.1f} h, but a refresh fails after {limit:g} h (refresh.timeout_h); the next one "

@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import fmean
 
 from autolora.catalog.store import read_all_or_empty
-from autolora.crawl.budget import CAPTIONS_PER_RENDERING, GB
 from autolora.errors import ParamsError
 from autolora.lora.slots import Slot
-from autolora.params import BudgetParams, Params
+from autolora.params import Params
 from autolora.pool import store as pool
 from autolora.records import Listing
 
@@ -30,7 +29,7 @@ class Workload:
     listed: int
     """models that the hubs list"""
     per_day: int
-    """adapters that a day's budget admits"""
+    """new adapters that a night admits"""
     images_per_adapter: float
     file_bytes: float
     """of an adapter's weights"""
@@ -50,7 +49,7 @@ class Workload:
 
     @property
     def days(self) -> int:
-        """The number of days until the budget has admitted all adapters, one crawl per day."""
+        """The number of nights until all adapters are admitted."""
         return math.ceil(self.adapters / self.per_day)
 
     @property
@@ -88,10 +87,10 @@ def make_workload(
         raise ParamsError(f"the number of images per adapter is {images_per_adapter}: give a finite number")
     known = read_all_or_empty(root) if root else []
     listings = [listing for listing in known if listing.is_active]
-    adapters = adapters or len(listings) or params.crawl.newest or params.crawl.budget.files
+    adapters = adapters or len(listings) or params.crawl.newest or params.crawl.max_new_files
     if not adapters:
         raise ParamsError(
-            "there is no catalog yet, and neither crawl.newest nor crawl.budget.files is set, so the number of "
+            "there is no catalog yet, and neither crawl.newest nor crawl.max_new_files is set, so the number of "
             "adapters is unknown: give it (`autolora plan --adapters 1000`)"
         )
     numbers = sum(slot.d_in + slot.d_out for slot in slots)
@@ -104,7 +103,7 @@ def make_workload(
     return Workload(
         adapters=adapters,
         listed=max(adapters, listed or len({(row.hub, row.id) for row in known})),
-        per_day=_per_day(params.crawl.budget, adapters, file_bytes, images),
+        per_day=min(adapters, (params.crawl.max_new_files or adapters) * len(params.crawl.hubs)),
         images_per_adapter=images,
         file_bytes=file_bytes,
         rank=max(1, round(file_bytes / numbers / VALUE_BYTES)),
@@ -113,16 +112,6 @@ def make_workload(
         train_share=1 - params.dataset.test_share - params.dataset.validation_share,
         from_catalog=bool(listings),
     )
-
-
-def _per_day(budget: BudgetParams, adapters: int, file_bytes: float, images: float) -> int:
-    """Return the number of adapters, at least 1, that a day's budget admits."""
-    limits = (
-        (budget.files, 1),
-        (budget.gb and budget.gb * GB, file_bytes),
-        (budget.captions, images * CAPTIONS_PER_RENDERING),
-    )
-    return max(1, min([adapters, *(int(limit / each) for limit, each in limits if limit and each)]))
 
 
 def _mean_size(listings: Sequence[Listing]) -> float:

@@ -1,4 +1,4 @@
-"""`autolora init` and `autolora index` as a new user sees them."""
+"""`autolora index` as a new user sees it."""
 
 import errno
 import os
@@ -22,6 +22,8 @@ from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
+from autolora.local.project import write_project
+from autolora.local.settings import new_project
 from autolora.pretrained.card import CardFacts
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
 from tests.support.limits import disk_of
@@ -94,7 +96,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_project(here: Path, folder: Pat
 
 
 def test_a_full_disk_in_a_later_run_is_a_sentence(here: Path, folder: Path) -> None:
-    run("init", "--folder", folder, "--encoder", ENCODER)
+    new_project(here, folder, str(ENCODER))
     with disk_of(100):
         result = run("index")
     assert result.code == 1 and result.err.splitlines()[-1].startswith(
@@ -107,7 +109,7 @@ def test_a_full_disk_in_a_later_run_is_a_sentence(here: Path, folder: Path) -> N
 def test_a_project_that_cannot_be_written_is_a_sentence(
     here: Path, folder: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("init", "--folder", folder, "--encoder", ENCODER)
+    new_project(here, folder, str(ENCODER))
     original = Path.mkdir
 
     def refusing(path: Path, *rest: Any, **options: Any) -> None:
@@ -154,16 +156,8 @@ def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pyte
     assert list((here / "inner").iterdir()) == []
 
 
-def test_init_writes_params_only(here: Path, folder: Path) -> None:
-    result = run("init", "--folder", folder, "--encoder", ENCODER)
-    assert (result.code, [path.name for path in here.iterdir()]) == (0, ["params.yaml"])
-    assert "next: `autolora index`" in result.out
-    assert "exists already" in run("init").err
-    assert "3 searchable" in run("index").out
-
-
 def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
-    assert "next: `autolora index FOLDER`" in run("init").out
+    write_project(here, {})
     assert "hubs.folder.path is null" in run("index").err
     result = run("index", folder, "--encoder", ENCODER)
     assert result.code == 0 and "set hubs.folder.path, encoder.from" in result.err

@@ -68,7 +68,7 @@ def test_a_plan_is_json(plan: Plan) -> None:
 
 def test_requests_follow_from_adapters_and_images(plan: Plan, params: Params) -> None:
     assert stage(plan, "crawl").hub_requests == 101  # one page, and the files of each model
-    few = replace(params.crawl, budget=replace(params.crawl.budget, files=10), full_scan_every_days=7)
+    few = replace(params.crawl, max_new_files=10, full_scan_every_days=7)
     days = data_stages.crawl(make_setting(replace(params, crawl=few), None, 100, 2, listed=1000))
     assert days.hub_requests == 100 + 2 * 10 + 8 * 2  # two full scans of 10 pages, and eight of two
     assert stage(plan, "pool").hub_requests == 300
@@ -85,7 +85,7 @@ def test_batches_that_are_evicted_need_no_disk_but_those_of_one_refresh_do(
     everything = stage(plan, "pool").disk
     kept = replace(params, storage=StorageParams(keep_local_gb=everything / 4 / 1e9))
     assert estimate(kept, "pool").disk == everything, "one refresh brings all"
-    daily = replace(kept, crawl=replace(kept.crawl, budget=replace(kept.crawl.budget, files=10)))
+    daily = replace(kept, crawl=replace(kept.crawl, max_new_files=10))
     assert everything / 4 < estimate(daily, "pool").disk < everything  # sketches stay
 
 

@@ -91,9 +91,9 @@ def test_a_plan_that_takes_longer_than_a_refresh_may() -> None:
     assert longest == "fusion takes 100% of the time: 8,000 steps"
 
 
-def test_a_budget_that_spreads_a_first_run_over_days() -> None:
+def test_a_first_run_that_takes_several_nights() -> None:
     assert risks(adapters=2500) == [
-        "crawl.budget admits 1,000 adapters per day: 2,500 take 3 days",
+        "crawl.max_new_files admits 1,000 adapters per night: 2,500 take 3 nights",
     ]
 
 

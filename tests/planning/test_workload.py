@@ -61,26 +61,16 @@ def test_numbers_are_those_of_the_catalog_unless_they_are_given(tmp_path: Path) 
     assert (given.adapters, given.images) == (7, round(10.5))
 
 
-def test_a_days_budget_is_the_number_of_adapters_of_a_first_run() -> None:
-    budget = replace(PARAMS.crawl.budget, files=250)
-    params = replace(PARAMS, crawl=replace(PARAMS.crawl, budget=budget))
+def test_the_new_files_of_a_night_are_the_adapters_of_a_first_run() -> None:
+    params = replace(PARAMS, crawl=replace(PARAMS.crawl, max_new_files=250))
     assert make_workload(params, SLOTS, 16, None, None, None).adapters == 250
 
 
-@pytest.mark.parametrize(
-    ("files", "gb", "captions", "per_day", "days"),
-    [(None, None, None, 100, 1), (250, None, None, 100, 1), (30, 1, None, 30, 4), (30, None, 300, 20, 5)],
-)
-def test_days_follow_from_the_smallest_limit_of_the_budget(
-    files: int | None, gb: float | None, captions: int | None, per_day: int, days: int
-) -> None:
-    budget = replace(PARAMS.crawl.budget, files=files, gb=gb, captions=captions)
-    params = replace(PARAMS, crawl=replace(PARAMS.crawl, budget=budget))
-    work = make_workload(params, SLOTS, 16, None, 100, 5)
+@pytest.mark.parametrize(("files", "per_day", "days"), [(None, 100, 1), (250, 100, 1), (15, 30, 4)])
+def test_nights_follow_from_the_new_files_of_two_hubs(files: int | None, per_day: int, days: int) -> None:
+    rules = replace(PARAMS.crawl, hubs=("huggingface", "civitai"), max_new_files=files)
+    work = make_workload(replace(PARAMS, crawl=rules), SLOTS, 16, None, 100, 5)
     assert (work.per_day, work.days, work.listed) == (per_day, days, 100)
-    by_size = replace(budget, files=None, gb=25.5 * work.file_bytes / 1e9, captions=None)
-    params = replace(PARAMS, crawl=replace(PARAMS.crawl, budget=by_size))
-    assert make_workload(params, SLOTS, 16, None, 100, 5, listed=7000).days == 4
 
 
 def test_an_unknown_number_of_adapters_is_an_error_that_names_the_option(params: Params) -> None:

@@ -1,4 +1,4 @@
-"""The summary of a crawl: lines that may need attention, reported once, and the table of a dry run."""
+"""The summary of a crawl: lines that may need attention, reported once."""
 
 import datetime
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ import pytest
 
 from autolora.catalog.failed_items import FailedItem, record
 from autolora.crawl import stage as crawl
-from autolora.crawl.budget import Cost
 from autolora.crawl.plan import CatalogPlan
-from autolora.params import BudgetParams, CrawlParams
-from autolora.refresh.crawl_summary import catalog_line, downloads_table, report_lines, table_text
+from autolora.params import CrawlParams
+from autolora.refresh.crawl_summary import catalog_line, keep_problems, read_problems, report_lines
 from tests.support.fake_hub import MIDNIGHT, FakeHub
 from tests.support.tiny_pool import RULES as ONE_HUB
 
@@ -32,7 +31,7 @@ def hubs() -> list[FakeHub]:
 
 def plan(root: Path, hubs: Sequence[FakeHub], rules: CrawlParams, today: datetime.date = DAY) -> CatalogPlan:
     """Scan the hubs and return the plan."""
-    scans = [crawl.scan_hub(root, hub, rules, today, write_journal=False) for hub in hubs]
+    scans = [crawl.scan_hub(root, hub, rules, today) for hub in hubs]
     return crawl.reconcile(root, scans, rules, today)
 
 
@@ -59,20 +58,16 @@ def test_hub_removed_from_the_parameters_is_reported_once(tmp_path: Path, hubs: 
     assert lines(tmp_path, hubs[:1], rules) == []
 
 
-def test_queued_files_are_counted_and_oversized_files_are_named(tmp_path: Path, hubs: list[FakeHub]) -> None:
-    hubs[0].put("eve/huge", 5, size=900_000)
-    rules = replace(RULES, budget=BudgetParams(files=3, gb=5e-4, captions=None))
-    assert lines(tmp_path, hubs, rules) == [
-        "queued for a later day: 2 files, 0.0009 GB",
-        "larger than the whole daily budget: huggingface:eve/huge/lora.safetensors",
-    ]
+def test_waiting_files_are_counted(tmp_path: Path, hubs: list[FakeHub]) -> None:
+    assert lines(tmp_path, hubs, replace(RULES, max_new_files=1)) == ["wait for a later night: 2 files"]
 
 
-def test_queued_files_of_unknown_size_are_counted(tmp_path: Path, hubs: list[FakeHub]) -> None:
-    rules = replace(RULES, budget=BudgetParams(files=1, gb=None, captions=None))
-    assert lines(tmp_path, hubs, rules) == [
-        "queued for a later day: 3 files, 0.0000 GB without 2 of unknown size"  # each hub requests one model
-    ]
+def test_a_full_disk_is_a_problem(tmp_path: Path, hubs: list[FakeHub]) -> None:
+    crawl_plan = plan(tmp_path, hubs, replace(RULES, min_free_gb=1e9))
+    keep_problems(tmp_path, crawl_plan)
+    (problem,) = read_problems(tmp_path)
+    assert problem == "no room for 4 new files: free some space, or lower crawl.min_free_gb in params.yaml"
+    assert report_lines(crawl_plan, RULES.hubs) == [problem, "wait for a later night: 4 files"]
 
 
 def test_deferred_download_is_named_with_the_day_of_the_next_attempt(
@@ -90,19 +85,8 @@ def test_deferred_download_is_named_with_the_day_of_the_next_attempt(
     assert lines(tmp_path, hubs, RULES) == [
         "deferred until 2026-01-02, download or reading failed: huggingface:eve/gone/lora.safetensors (answered 404)",
         "deferred until 2026-01-02, caption failed: huggingface:eve/gone: 1 image (https://hub/1.png: refused)",
-        "queued for a later day: 1 file, 0.0000 GB",
+        "wait for a later night: 1 file",
     ]
-
-
-def test_dry_run_table_shows_the_downloads_per_hub(tmp_path: Path, hubs: list[FakeHub]) -> None:
-    downloads = {"civitai": Cost(files=7, size=20_000_000, renderings=4)}
-    table = downloads_table(plan(tmp_path, hubs, RULES), downloads, RULES.hubs)
-    rows = {}
-    for line in table_text(table).splitlines():
-        if len(cells := line.split("│")) > 1:
-            rows[cells[1].strip()] = [cell.strip() for cell in cells[2:6]]
-    assert rows["civitai"] == ["7", "0.0200", "4", "12"]
-    assert rows["huggingface"] == ["0", "0.0000", "0", "0"]
 
 
 def test_catalog_line_counts_active_files_and_scanned_hubs(tmp_path: Path, hubs: list[FakeHub]) -> None:
