@@ -37,7 +37,7 @@ def crawl() -> None:
     summary.keep_problems(ROOT, plan)
     report(**summary.changed_files(plan), digest=catalog.digest(ROOT))
     print_line(summary.catalog_line(plan, time.perf_counter() - started))
-    for line in summary.report_lines(plan, values.crawl.hubs):
+    for line in (*summary.problem_lines(plan), *summary.taken_down_lines(plan)):
         print_line(line)
 
 

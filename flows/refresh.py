@@ -24,7 +24,7 @@ from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import added_folders, declared_outputs
-from autolora.local.project import set_values
+from autolora.local.project import train_until
 from autolora.pool.store import adapters
 from autolora.refresh.crawl_summary import read_problems
 from autolora.refresh.history import RefreshRecord, write_refresh
@@ -42,7 +42,6 @@ from autolora.releases.state import read_state
 from autolora.report import page
 from autolora.report.measured import read_digests
 from autolora.stages import AFTER_RELEASE
-from autolora.storage.files import write_atomic
 from autolora.storage.incremental import read_digest
 from autolora.storage.inputs import changed_inputs
 from autolora.storage.lock import exclusive_lock
@@ -121,15 +120,14 @@ def untrack_outputs() -> None:
         )
 
 
-def train_until(day: date) -> None:
+def set_training(day: date) -> None:
     """Write the day until which adapters are learned from to params.yaml. Raises ParamsError if it stands there."""
     if params().dataset.train_until == day:
         raise ParamsError(
             f"dataset.train_until is {day} already: give another day, or build what params.yaml says with "
             "`autolora refresh`"
         )
-    path = ROOT / "params.yaml"
-    write_atomic(path, set_values(path.read_text(), {"dataset.train_until": day.isoformat()}))
+    train_until(ROOT, day)
 
 
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
@@ -141,7 +139,7 @@ def refresh(train: date | None = None) -> None:
     """
     with exclusive_lock(ROOT) as lock_fd:
         if train:
-            train_until(train)
+            set_training(train)
         report(digest=former_digest(ROOT))
         try:
             with recorded():

@@ -11,7 +11,8 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.interrupt import exit_on_interrupt
-from autolora.local.project import PARAMS_FILE, find_project
+from autolora.local.project import PARAMS_FILE, find_project, train_until
+from autolora.params import load
 from autolora.stages import is_pipeline
 from autolora.storage.files import raising_disk_full, write_atomic
 
@@ -81,9 +82,8 @@ def _index_project(folder: Path | None, train: bool) -> "IndexReport":
 
     today = date.today()
     if train:
-        from autolora.local.settings import train_until
-
-        params = train_until(root, today)
+        train_until(root, today)
+        params = load(root / PARAMS_FILE)
     with raising_disk_full(root):
         return index_folder(root, params, today, train=train)
 
@@ -198,8 +198,6 @@ def _count(number: int, singular: str, plural: str | None = None) -> str:
 
 def _announce_device(path: Path) -> None:
     """Say on what the models of a new project run."""
-    from autolora.params import load
-
     device = load(path).models.device
     found = "no GPU that torch can use" if device == "cpu" else "a GPU"
     announce(f"models run on {device}, because this machine has {found} (models.device)")

@@ -3,7 +3,6 @@
 A new model is requested only when the crawl can admit it. Until then its listings stay as the list gave them.
 """
 
-from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -35,19 +34,14 @@ class Completion:
     """models that have not been requested, by id"""
     failed: dict[str, str] = field(default_factory=dict)
     """id of a model that could not be completed -> reason"""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """rule -> number of files that it rejects by the list"""
     failures_in_a_row: int = 0
 
     def add_listed(self, models: Collection[Model]) -> None:
         """Add listed models. What is known is completed; new models wait, unless they are urgent."""
         for model in track(models, f"crawl, hub {self.hub.name}", len(models), "models read"):
-            rejections = [rejecting_rule(listing, self.rules) for listing in model.partial_listings]
-            self.left_out.update(rule for rule in rejections if rule)
-            pairs = zip(model.partial_listings, rejections, strict=True)
-            admitted = tuple(listing for listing, rule in pairs if not rule)
-            if not model.withdrawn and admitted:
-                self._add(replace(model, partial_listings=admitted))
+            allowed = tuple(row for row in model.partial_listings if not rejecting_rule(row, self.rules))
+            if not model.withdrawn and allowed:
+                self._add(replace(model, partial_listings=allowed))
 
     def add_queued(self, queued: Iterable[Listing]) -> None:
         """Add the models of partial listings in the catalog's order, which the list does not show today."""

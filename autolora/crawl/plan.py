@@ -8,7 +8,7 @@ from datetime import date
 
 from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.store import position
-from autolora.catalog.takedowns import TAKEN_DOWN, Takedown, Takedowns
+from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.crawl.deferral import defer_failed, restore_images
 from autolora.crawl.reconcile import reconcile_hub
 from autolora.crawl.scan import HubScan
@@ -28,14 +28,10 @@ class CatalogPlan:
     scans: tuple[HubScan, ...]
     problems: Mapping[str, Sequence[str]]
     """hub -> problems of its scan and reconciliation"""
-    left_out: Mapping[str, Mapping[str, int]]
-    """hub -> rule -> number of files that it rejects"""
     listings: tuple[Listing, ...]
     """all listings of the next catalog, in its order"""
     without_room: int
     """number of new files that only crawl.min_free_gb keeps out"""
-    deferred: tuple[FailedItem, ...]
-    """failed items that are listed, and deferred today"""
     taken_down: tuple[tuple[Listing, Takedown], ...]
     """listings of files that were taken down, but are still listed"""
 
@@ -72,15 +68,11 @@ def make_plan(
         for listing in listings
         if listing.status != "withdrawn" and (takedown := takedowns.of_listing(listing))
     ]
-    allowed, left_out = _apply_rules([takedowns.apply(listing) for listing in listings], rules)
-    for listing, _ in taken_down:
-        left_out[listing.hub][TAKEN_DOWN] += 1
-    for scan in scans:
-        left_out[scan.hub].update(scan.left_out)
+    allowed = _apply_rules([takedowns.apply(listing) for listing in listings], rules)
     dated = _with_first_seen(allowed, before)
     available, deferred = defer_failed(dated, at_start, failed, today)
     available.sort(key=position)
-    files, without_room = _admit(available, before, at_start, rules, deferred.keys(), room, waiting)
+    files, without_room = _admit(available, before, at_start, rules, deferred, room, waiting)
     admitted = [_with_status(listing, listing.key in files) for listing in available]
     rejected = [takedowns.apply(listing) for listing in _keep_rejected(before, available)]
     complete = sorted([*admitted, *rejected], key=position)
@@ -89,33 +81,25 @@ def make_plan(
         before=before,
         scans=tuple(scans),
         problems={hub.hub: hub.problems for hub in reconciled},
-        left_out=left_out,
         listings=tuple(complete),
         without_room=without_room,
-        deferred=tuple(deferred.values()),
         taken_down=tuple(taken_down),
     )
 
 
-def _apply_rules(
-    listings: Iterable[Listing], rules: CrawlParams
-) -> tuple[list[Listing], defaultdict[str, Counter[str]]]:
-    """Return the allowed listings, each once, and hub -> rule -> number of rejected files; tombstones are unchanged."""
-    left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
+def _apply_rules(listings: Iterable[Listing], rules: CrawlParams) -> list[Listing]:
+    """Return the allowed listings, each once; tombstones are unchanged."""
     distinct = {(listing.hub, listing.id, listing.file, listing.url): listing for listing in listings}
     allowed: list[Listing] = []
     num_allowed: Counter[str] = Counter()
     for listing in sorted(distinct.values(), key=lambda listing: listing.updated or "", reverse=True):
-        rule = None if listing.status == "withdrawn" else rejecting_rule(listing, rules)
-        if listing.status != "withdrawn" and rule is None:
+        if listing.status == "withdrawn":
+            allowed.append(listing)
+        elif rejecting_rule(listing, rules) is None:
             num_allowed[listing.hub] += 1
-            is_beyond = rules.newest is not None and num_allowed[listing.hub] > rules.newest
-            rule = "newest" if is_beyond else None
-        if rule:
-            left_out[listing.hub][rule] += 1
-        else:
-            allowed.append(listing if listing.status == "withdrawn" else limit_images(listing, rules))
-    return allowed, left_out
+            if rules.newest is None or num_allowed[listing.hub] <= rules.newest:
+                allowed.append(limit_images(listing, rules))
+    return allowed
 
 
 def _keep_rejected(before: Iterable[Listing], allowed: Iterable[Listing]) -> list[Listing]:

