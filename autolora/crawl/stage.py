@@ -8,8 +8,9 @@ nothing is written before.
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from autolora.catalog import failed_items, takedowns
@@ -67,18 +68,14 @@ def _request_admitted(
 
     A file that the rules reject once its size is known makes room for another one, which needs another round.
     """
-    at_start, room = _catalog_at_start(root, before), _room(root, completion.rules)
-    failed, taken_down, rules = failed_items.read(root), takedowns.read(root), completion.rules
-    first = len(completion.waiting)
+    make, first = _planner(root, before, completion.rules, today), len(completion.waiting)
     with Progress(
         f"crawl, hub {scan.hub}", noun="models requested", count=lambda: first - len(completion.waiting)
     ):
         num_waiting = first + 1
         while 0 < len(completion.waiting) < num_waiting:
             num_waiting = len(completion.waiting)
-            plan = make_plan(
-                [scan], before, at_start, failed, rules, today, taken_down, room, completion.waiting
-            )
+            plan = make([scan], waiting=completion.waiting)
             completion.request(row.id for row in plan.listings if row.is_active and not row.complete)
             scan = scan.with_completed(completion)
     return scan
@@ -94,34 +91,28 @@ def reconcile(root: Path, scans: Sequence[HubScan], rules: CrawlParams, today: d
     if all(scan.is_down for scan in scans):
         problems = " | ".join(problem for scan in scans for problem in scan.problems)
         raise HubError(f"{problems} (the catalog was not changed)")
-    before = catalog.read_all_or_empty(root)
-    return make_plan(
-        scans,
-        before,
-        _catalog_at_start(root, before),
-        failed_items.read(root),
-        rules,
-        today,
-        takedowns.read(root),
-        _room(root, rules),
-    )
+    return _planner(root, catalog.read_all_or_empty(root), rules, today)(scans)
 
 
-def _catalog_at_start(root: Path, before: Sequence[Listing]) -> Sequence[Listing]:
-    """Return the catalog at the start of the refresh; by itself, a crawl starts from the current one.
+def _planner(
+    root: Path, before: Sequence[Listing], rules: CrawlParams, today: date
+) -> Callable[..., CatalogPlan]:
+    """Return `make_plan` with all that a repository knows. before: the current catalog.
 
-    A refresh that goes on with what a failed or refused one has begun starts where that one did, so that both together
-    admit the new files of one night.
+    A crawl outside of a refresh starts from the current catalog. A refresh that goes on with what a failed or refused
+    one has begun starts where that one did, so that both together admit the new files of one night.
     """
     baseline = read_baseline(root)
-    return baseline.listings if baseline else before
-
-
-def _room(root: Path, rules: CrawlParams) -> float:
-    """Return the bytes that new files may take."""
-    if rules.min_free_gb is None:
-        return math.inf
-    return shutil.disk_usage(root).free - rules.min_free_gb * GB
+    return partial(
+        make_plan,
+        before=before,
+        at_start=baseline.listings if baseline else before,
+        failed=failed_items.read(root),
+        rules=rules,
+        today=today,
+        takedowns=takedowns.read(root),
+        room=math.inf if rules.min_free_gb is None else shutil.disk_usage(root).free - rules.min_free_gb * GB,
+    )
 
 
 def write(root: Path, plan: CatalogPlan) -> None:
