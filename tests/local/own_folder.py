@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from autolora.local import reading
 from autolora.local.indexing import IndexReport, index_folder
-from autolora.local.project import PARAMS_FILE, set_values
-from autolora.local.project import train_until
+from autolora.local.project import PARAMS_FILE, set_values, train_until
 from autolora.params import load
 from autolora.search.retriever import open_retriever
 from autolora.show.facts import facts
