@@ -47,7 +47,6 @@ CASES: dict[str, tuple[str, ...]] = {
     "release": ("release",),
     "verify": ("verify",),
     "repair": ("repair",),
-    "report": ("report",),
     "import_encoder": ("import", "encoder", "params.yaml"),
     "import_gates": ("import", "gates", "params.yaml"),
     "publish_encoder": ("publish", "encoder", "cache/bench_encoder", "--license", "mit"),
