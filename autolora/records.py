@@ -117,8 +117,8 @@ class Listing:
     first_seen: datetime.date
     """the day on which a crawl first listed this file"""
     status: str = "listed"
-    """listed: active; missing: not in the last full scan of its hub, still active; queued: waits for the budget, a
-    download retry or a scan; withdrawn: a tombstone; rejected: excluded by a rule. The last three are not active"""
+    """listed: active; missing: not in the last full scan of its hub, still active; queued: waits for its turn,
+    a download retry or a scan; withdrawn: a tombstone; rejected: excluded by a rule. The last three are not active"""
     stale_since: datetime.date | None = None
     """the day since which the listing is retained from an earlier crawl; None: the last crawl confirmed it"""
     withdrawn: datetime.date | None = None

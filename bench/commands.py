@@ -46,7 +46,6 @@ CASES: dict[str, tuple[str, ...]] = {
     "versions": ("versions",),
     "release": ("release",),
     "verify": ("verify",),
-    "report": ("report",),
     "import_encoder": ("import", "encoder", "params.yaml"),
     "import_gates": ("import", "gates", "params.yaml"),
     "publish_encoder": ("publish", "encoder", "cache/bench_encoder", "--license", "mit"),

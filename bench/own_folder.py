@@ -29,6 +29,7 @@ from torch import Tensor
 from autolora.dataset.store import training_lock
 from autolora.errors import exit_on_error
 from autolora.local.project import PARAMS_FILE, set_values
+from autolora.local.settings import new_project
 from autolora.lora.slots import Slot, slots
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judgments import Judgment, read_judgments
@@ -146,8 +147,7 @@ def write_file(own: Path, number: int, file: OwnFile, *, is_described: bool) -> 
 
 def prepare_captions(project: Path, own: Path, encoder: Path) -> None:
     """Write a project that captions images with the playground's VLM, as its own params do."""
-    run(project, "init", "--folder", str(own), "--encoder", str(encoder))
-    path, params = project / PARAMS_FILE, load(ROOT / PARAMS_FILE)
+    path, params = new_project(project, own, str(encoder)), load(ROOT / PARAMS_FILE)
     values = {
         "models.vlm": str(ROOT / params.models.vlm),
         "models.vlm_revision": None,

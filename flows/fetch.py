@@ -4,7 +4,6 @@ Reads a JSON object from standard input: path in the project -> path to write. T
 search or an image need not wait for a refresh that holds DVC's lock.
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -16,6 +15,7 @@ from dvc.api import DVCFileSystem  # type: ignore[import-untyped]  # DVC has no 
 
 from autolora.pool.evicted import DISK_FULL
 from autolora.storage.files import DISK_FULL_ERRNOS
+from autolora.storage.hashes import hash_file
 
 BLOCK = 1 << 22
 """bytes per read"""
@@ -37,9 +37,7 @@ def _fetch(system: DVCFileSystem, name: str, md5: str, target: Path) -> None:
     try:
         with system.open(name, "rb") as source, temporary.open("wb") as stream:
             shutil.copyfileobj(source, stream, BLOCK)
-        with temporary.open("rb") as stream:
-            actual = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if actual != md5:
+        if (actual := hash_file(temporary, "md5")) != md5:
             raise ValueError(f"{name}: the remote has another content (md5 {actual}, expected {md5})")
         temporary.replace(target)
     finally:

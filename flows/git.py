@@ -64,7 +64,7 @@ def edited() -> list[str]:
 
 
 def _retrained() -> list[str]:
-    """Return params.yaml if its day of training alone has changed since the last commit, as `autolora retrain` does."""
+    """Return params.yaml if only its day of training has changed since the last commit (`autolora refresh --train`)."""
     try:
         before, now = read_committed(ROOT, "HEAD", PARAMS), (ROOT / PARAMS).read_text()
         day = load(ROOT / PARAMS).dataset.train_until.isoformat()

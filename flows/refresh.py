@@ -5,10 +5,12 @@ fails or is refused before leaves the served index unchanged. The gates and the 
 follow the release: if they fail, the refresh fails, and the new index stays.
 """
 
+import argparse
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
@@ -22,6 +24,7 @@ from autolora.errors import AutoLoraError, ParamsError
 from autolora.index.served import former_digest
 from autolora.index.store import content_digest
 from autolora.integrity.dvc_records import added_folders, declared_outputs
+from autolora.local.project import train_until
 from autolora.pool.store import adapters
 from autolora.refresh.crawl_summary import read_problems
 from autolora.refresh.history import RefreshRecord, write_refresh
@@ -117,10 +120,26 @@ def untrack_outputs() -> None:
         )
 
 
+def set_training(day: date) -> None:
+    """Write the day until which adapters are learned from to params.yaml. Raises ParamsError if it stands there."""
+    if params().dataset.train_until == day:
+        raise ParamsError(
+            f"dataset.train_until is {day} already: give another day, or build what params.yaml says with "
+            "`autolora refresh`"
+        )
+    train_until(ROOT, day)
+
+
 @flow(name="refresh", flow_run_name=lambda: f"refresh {today()}")
-def refresh(with_crawl: bool = True) -> None:
-    """Refresh the pool and everything made from it. with_crawl: ask the hubs first."""
+def refresh(train: date | None = None) -> None:
+    """Refresh the pool and everything made from it.
+
+    train: ask no hub, and learn from the adapters first seen until this day. The gate refuses every new training with a
+    comparison of both, and keeps the run as a branch: a candidate that an operator promotes.
+    """
     with exclusive_lock(ROOT) as lock_fd:
+        if train:
+            set_training(train)
         report(digest=former_digest(ROOT))
         try:
             with recorded():
@@ -128,7 +147,7 @@ def refresh(with_crawl: bool = True) -> None:
                 git.remove_stale_locks()
                 check_code("refresh")
                 look_for_troubles()
-                run_in_time(lock_fd, with_crawl)
+                run_in_time(lock_fd, with_crawl=train is None)
         except PromotionRefused:
             raise
         except AutoLoraError as error:
@@ -303,4 +322,8 @@ def publish(markdown: str, printed: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(refresh, guard=False)
+    parser = argparse.ArgumentParser(prog="autolora refresh", description="Crawl, build, release, report.")
+    parser.add_argument(
+        "--train", type=date.fromisoformat, metavar="YYYY-MM-DD", help="ask no hub; train until a day"
+    )
+    run(refresh, guard=False, parse=False, train=parser.parse_args().train)

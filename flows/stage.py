@@ -132,7 +132,7 @@ def _line(name: str, seconds: float, outcome: str) -> str:
     return " ".join(f"{key}={value}" for key, value in values.items())
 
 
-def run(flow: Callable[..., Any], parse: bool = True, guard: bool = True, **parameters: bool) -> None:
+def run(flow: Callable[..., Any], parse: bool = True, guard: bool = True, **parameters: object) -> None:
     """Run a flow, or a function, as this process; a flow is linked to the refresh that started it, if one did.
 
     parse: accept no command-line argument but --help. guard: check the code digest, and let Prefect end the flow after
@@ -183,7 +183,7 @@ def reason_of(error: Exception) -> str:
     return str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
 
 
-def _run(flow: Callable[..., Any], guard: bool, parameters: Mapping[str, bool]) -> None:
+def _run(flow: Callable[..., Any], guard: bool, parameters: Mapping[str, object]) -> None:
     started, name = time.perf_counter(), flow.__name__
     try:
         # the refresh that runs another flow has checked the code of all
@@ -212,7 +212,7 @@ def _write_reason(name: str, error: Exception) -> None:
         write_atomic(Path(path), json.dumps({"flow": name, "reason": f"{type(error).__name__}: {error}"}))
 
 
-def _run_linked(flow: prefect.Flow[..., Any], parameters: Mapping[str, bool]) -> None:
+def _run_linked(flow: prefect.Flow[..., Any], parameters: Mapping[str, object]) -> None:
     """Run a flow, named by flow and day; if a refresh started it, as a subflow of that refresh and with its tag.
 
     Only a refresh sends heartbeats: Prefect waits for their thread for up to a second at the end of a flow.

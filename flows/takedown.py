@@ -27,7 +27,6 @@ from autolora.catalog.diff import keep_baseline
 from autolora.catalog.names import full_name
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.clock import today
-from autolora.crawl import day_start
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import num_left_out, open_index
 from autolora.integrity.dvc_records import folder_md5
@@ -131,14 +130,12 @@ class Erasure:
 def withdraw_listings(listed: Takedowns) -> None:
     """Withdraw the listings of the files in the catalog, and remove the images from the others.
 
-    dvc.lock records the new catalog first, because DVC would otherwise crawl the hubs to restore the former one. The
-    daily budget continues with the new catalog.
+    dvc.lock records the new catalog first, because DVC would otherwise crawl the hubs to restore the former one.
     """
     before = catalog.read_all_or_empty(ROOT)
     after = [listed.apply(listing) for listing in before]
     if after == before:
         return
-    day_start.write(ROOT, day_start.read(ROOT, before, today()), [before, after], today())
     _record_catalog(after)
     catalog.write(ROOT, after)
 

@@ -129,8 +129,11 @@ def test_vllm_reserves_what_its_model_needs(
 def test_a_new_project_takes_the_gpu_that_is_there_and_says_so(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    for name in ("loras", "project"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setattr("torch.cuda.is_available", lambda: device == "cuda")
-    result = CliRunner().invoke(app, ["init"])
-    assert load(tmp_path / "params.yaml").models.device == device
+    monkeypatch.setattr("autolora.local.indexing.index_folder", None)  # ends after params.yaml is written
+    result = CliRunner().invoke(app, ["index", "../loras"])
+    assert load(tmp_path / "project/params.yaml").models.device == device
     assert f"models run on {device}, because this machine has" in re.sub(r"\s+", " ", result.output)

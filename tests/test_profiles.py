@@ -53,7 +53,7 @@ def test_every_stage_fits_on_the_card_beside_the_server_and_a_first_run_into_its
 ) -> None:
     monkeypatch.setattr("autolora.planning.plan.card_bytes", lambda: None)
     plan = make_plan(PARAMS, None)
-    assert plan.workload.adapters == PARAMS.crawl.budget.files
+    assert plan.workload.adapters == PARAMS.crawl.max_new_files
     assert not [lack for lack in plan.lacks if "card" in lack or " h, " in lack]
     gigabytes = {stage.stage: stage.gpu_memory / 1e9 for stage in plan.stages}
     assert gigabytes["fusion"] == pytest.approx(
@@ -65,8 +65,7 @@ def test_every_stage_fits_on_the_card_beside_the_server_and_a_first_run_into_its
 
 
 def test_the_first_day_has_an_end() -> None:
-    budget = PARAMS.crawl.budget
-    assert None not in (budget.files, budget.gb, budget.captions)
+    assert None not in (PARAMS.crawl.max_new_files, PARAMS.crawl.min_free_gb)
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ class Changes:
     taken_down: tuple[Takedown, ...]
     """new takedowns, files first"""
     queued: tuple[Listing, ...]
-    """listings that wait for the daily budget, for a retry of their download, or for a scan of their hub"""
+    """listings that wait for a later night: for their turn, a retry of their download, or a scan of their hub"""
     stale: tuple[Listing, ...]
     """listings retained from an earlier crawl: their hub or model could not be read, or a newer version is deferred"""
     missing: tuple[Listing, ...]
@@ -100,15 +100,22 @@ def snapshot(root: Path) -> Snapshot:
     return Snapshot(tuple(catalog.read_all_or_empty(root)), digests, takedowns.read(root).rows)
 
 
+def read_baseline(root: Path) -> Snapshot | None:
+    """Return the snapshot that the next report starts from; None if no refresh or takedown has begun."""
+    path = root / BASELINE
+    return Snapshot.from_json(json.loads(path.read_text())) if path.exists() else None
+
+
 def keep_baseline(root: Path) -> Snapshot:
     """Return the snapshot that the next report starts from: the stored one, or the current one, which is then stored.
 
     A takedown stores it before it changes the catalog, and a refresh before it crawls. A successful refresh removes it.
     """
-    path = root / BASELINE
-    if not path.exists():
-        write_atomic(path, canonical_json(snapshot(root).to_json()))
-    return Snapshot.from_json(json.loads(path.read_text()))
+    if baseline := read_baseline(root):
+        return baseline
+    current = snapshot(root)
+    write_atomic(root / BASELINE, canonical_json(current.to_json()))
+    return current
 
 
 def compare(before: Snapshot, after: Snapshot) -> Changes:

@@ -74,22 +74,17 @@ def read_all_or_empty(root: Path) -> list[Listing]:
     return read_all(root) if catalog_files(root) else []
 
 
-def contents(listings: Iterable[Listing]) -> dict[str, str]:
-    """Return the text of each of FILES by its path, in the order in which `write` writes them."""
-    lines: dict[str, list[str]] = {name: [] for name in FILES}
-    for listing in sorted(listings, key=position):
-        lines[file_of(listing.hub, listing.id)].append(canonical_json(listing.to_row()) + "\n")
-    return {name: "".join(texts) for name, texts in lines.items()}
-
-
 def write(root: Path, listings: Iterable[Listing]) -> None:
     """Write the catalog, each file atomically; leave a file untouched if its content would not change.
 
     If the process is killed in between, each listing is as before or as given, since only one file can have it.
     """
-    for name, text in contents(listings).items():
+    lines: dict[str, list[str]] = {name: [] for name in FILES}
+    for listing in sorted(listings, key=position):
+        lines[file_of(listing.hub, listing.id)].append(canonical_json(listing.to_row()) + "\n")
+    for name, texts in lines.items():
         remove_leftovers(root / name)
-        write_atomic(root / name, text)
+        write_atomic(root / name, "".join(texts))
 
 
 def digest(root: Path) -> str:
@@ -100,25 +95,19 @@ def digest(root: Path) -> str:
     return hashed.hexdigest()
 
 
-def restorable(root: Path) -> list[str]:
-    """Return the paths, relative to the root, of the missing files that the last commit has."""
-    missing = [name for name in FILES if not (root / name).exists()]
-    if not missing or shutil.which("git") is None:
-        return []
-    committed = committed_blobs(root, FOLDER)
-    return [name for name in missing if name in committed]
-
-
 def restore(root: Path) -> bool:
     """Restore missing files of the catalog from the last commit; return whether there were some.
 
     As a dependency lock file does, the catalog fixes what the pool contains: `rm -rf data; dvc repro` reproduces the
     committed pool. A crawl queries the hubs only if the catalog is complete, or if git has no committed one.
     """
-    missing = restorable(root)
-    for name in missing:
+    missing = [name for name in FILES if not (root / name).exists()]
+    if not missing or shutil.which("git") is None:
+        return False
+    restorable = committed_blobs(root, FOLDER).keys() & {*missing}
+    for name in restorable:
         restore_committed(root, name)
-    return bool(missing)
+    return bool(restorable)
 
 
 def _read_file(path: Path) -> list[Listing]:

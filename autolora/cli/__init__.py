@@ -10,15 +10,14 @@ from autolora.cli.command import command
 from autolora.cli.doctor import doctor
 from autolora.cli.evaluate import evaluate
 from autolora.cli.export import export
-from autolora.cli.flows import crawl, prune, refresh, retrain, takedown
+from autolora.cli.flows import prune, refresh, takedown
 from autolora.cli.generate import generate
 from autolora.cli.imports import import_encoder, import_gates
-from autolora.cli.index import index, init
+from autolora.cli.index import index
 from autolora.cli.inspect import inspect
 from autolora.cli.options import Json
 from autolora.cli.plan import plan
 from autolora.cli.publish import publish_encoder, publish_gates, publish_index
-from autolora.cli.report import report
 from autolora.cli.search import search
 from autolora.cli.serve import serve
 from autolora.cli.show import show
@@ -30,11 +29,9 @@ from autolora.extras import Extra
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
-    "Your own LoRA files": (inspect, export, index, init),
-    "Operation": (
-        refresh, retrain, crawl, takedown, prune, status, doctor, plan, report, evaluate, verify, vllm,
-    ),
-}  # fmt: skip
+    "Your own LoRA files": (inspect, export, index),
+    "Operation": (refresh, takedown, prune, status, doctor, plan, evaluate, verify, vllm),
+}
 """by heading of the help, and in its order"""
 EXTRAS: dict[str, Extra] = {"inspect": "weights", "export": "weights", "serve": "serve"}
 """command -> the extra that it needs; that of all others is `pipeline`, and a search needs none"""

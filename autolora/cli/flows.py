@@ -1,4 +1,4 @@
-"""`autolora refresh`, `crawl`, `takedown` and `prune`: each becomes the process of a flow of the project."""
+"""`autolora refresh`, `takedown` and `prune`: each becomes the process of a flow of the project."""
 
 import os
 import sys
@@ -16,33 +16,21 @@ from autolora.local.project import PARAMS_FILE
 PROJECT = (PARAMS_FILE, "dvc.yaml", "flows")
 
 
-def refresh() -> None:
-    """Crawl the hubs, run the stages that depend on the result, release the index, and report the changes."""
-    become_flow("refresh")
-
-
-def retrain(
-    until: Annotated[
-        datetime,
+def refresh(
+    train: Annotated[
+        datetime | None,
         typer.Option(
-            parser=parse_day, metavar="YYYY-MM-DD", help="Learn from adapters first seen until this day."
+            parser=parse_day,
+            metavar="YYYY-MM-DD",
+            help="Ask no hub; train the encoder on adapters first seen until this day.",
         ),
-    ],
+    ] = None,
 ) -> None:
-    """Train the encoder on the pool of a day, index the pool with it, and compare both indexes: a candidate.
+    """Crawl the hubs, run the stages that depend on the result, release the index, and report the changes.
 
-    It is served only when you promote it (autolora versions promote).
+    An index with a new training is a candidate: it is served when you promote it (autolora versions promote).
     """
-    become_flow("retrain", f"--until={until:%Y-%m-%d}")
-
-
-def crawl(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what a refresh would download; write nothing.")
-    ] = False,
-) -> None:
-    """Scan the hubs and write the catalog, which decides what the next `dvc repro` downloads."""
-    become_flow("crawl", *(["--dry-run"] if dry_run else []))
+    become_flow("refresh", *([f"--train={train:%Y-%m-%d}"] if train else []))
 
 
 def takedown(

@@ -1,4 +1,4 @@
-"""`autolora init` and `autolora index`."""
+"""`autolora index`."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,45 +11,31 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.interrupt import exit_on_interrupt
-from autolora.local.project import PARAMS_FILE, find_project
+from autolora.local.project import PARAMS_FILE, find_project, train_until
+from autolora.params import load
 from autolora.stages import is_pipeline
 from autolora.storage.files import raising_disk_full, write_atomic
 
 if TYPE_CHECKING:
     from autolora.local.indexing import IndexReport
 
-Encoder = Annotated[
-    str | None,
-    typer.Option(
-        "--encoder",
-        metavar="FOLDER|ID[@REVISION]",
-        help="Pretrained encoder, which reads weights: a folder, or an id on Hugging Face.",
-    ),
-]
 MAX_PROBLEMS = 10
 """that are printed"""
 MAX_NAMES = 3
 """files of one verdict that are named"""
 
 
-def init(
-    folder: Annotated[Path | None, typer.Option("--folder", help="Folder of your LoRA files.")] = None,
-    encoder: Encoder = None,
-) -> None:
-    """Write params.yaml, which makes the working directory a project for your own LoRA files."""
-    announce(f"new project in {Path.cwd()}")
-    from autolora.local.settings import new_project
-
-    path = new_project(Path.cwd(), folder, encoder)
-    _announce_device(path)
-    print(f"wrote {path}; next: `autolora index{'' if folder else ' FOLDER'}`")
-
-
 def index(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of your LoRA files; default that of params.yaml.")
     ] = None,
-    encoder: Encoder = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|ID[@REVISION]",
+            help="Pretrained encoder, which reads weights: a folder, or an id on Hugging Face.",
+        ),
+    ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="Train an encoder on the captions of these files' images.")
     ] = False,
@@ -57,7 +43,7 @@ def index(
     """Make the LoRA files in FOLDER searchable, where they are; without git or DVC.
 
     Without an encoder they are found by what is said about them: names, headers, sidecars and captions. Without a
-    project, one is written into the working directory, as `autolora init` does. Later runs read new files only.
+    project, one is written into the working directory. Later runs read new files only.
     """
     started = time.perf_counter()
     exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
@@ -70,9 +56,7 @@ def index(
     except (AutoLoraError, ModuleNotFoundError):
         if written:
             written.unlink(missing_ok=True)
-            announce(
-                f"removed {written}, because its first run failed; `autolora init` writes it for you to edit"
-            )
+            announce(f"removed {written}, because its first run failed")
         elif former and former != _read_params():
             write_atomic(former[0], former[1])
             announce(f"{former[0]} has again the values from before this command, because it failed")
@@ -98,9 +82,8 @@ def _index_project(folder: Path | None, train: bool) -> "IndexReport":
 
     today = date.today()
     if train:
-        from autolora.local.settings import train_until
-
-        params = train_until(root, today)
+        train_until(root, today)
+        params = load(root / PARAMS_FILE)
     with raising_disk_full(root):
         return index_folder(root, params, today, train=train)
 
@@ -215,8 +198,6 @@ def _count(number: int, singular: str, plural: str | None = None) -> str:
 
 def _announce_device(path: Path) -> None:
     """Say on what the models of a new project run."""
-    from autolora.params import load
-
     device = load(path).models.device
     found = "no GPU that torch can use" if device == "cpu" else "a GPU"
     announce(f"models run on {device}, because this machine has {found} (models.device)")

@@ -65,16 +65,13 @@ def _index(root: Path, last: "LastRefresh") -> dict[str, Any] | None:
 
 
 def _waiting(root: Path) -> dict[str, Any]:
-    """Return the numbers of failed items and of files that the budget queues, and the day of the next attempt."""
+    """Return the numbers of failed items and of new files that wait, and the day of the next attempt."""
+    from autolora.catalog import failed_items
     from autolora.catalog.store import read_all_or_empty
-    from autolora.refresh.waiting import read_waiting
 
-    waiting = read_waiting(root, read_all_or_empty(root))
-    return {
-        "failed_items": len(waiting.failed),
-        "next_attempt": waiting.next_attempt and waiting.next_attempt.isoformat(),
-        "queued": waiting.queued,
-    }
+    days = [item.retry_on.isoformat() for item in failed_items.read(root).values()]
+    queued = sum(listing.status == "queued" for listing in read_all_or_empty(root))
+    return {"failed_items": len(days), "next_attempt": min(days, default=None), "queued": queued}
 
 
 def _facts(
@@ -101,7 +98,7 @@ def _facts(
         "running": f"since {to_words(last.started)}" if last.started else "no",
         "served index": _describe_index(state["index"]),
         "failed items": f"{waiting['failed_items']}{attempt}",
-        "queued": f"{counted(waiting['queued'], 'file')} for the daily budget (crawl.budget)",
+        "queued": f"{counted(waiting['queued'], 'file')} for a later night",
     }
 
 

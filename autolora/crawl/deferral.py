@@ -1,6 +1,6 @@
 """Deferral of failed items: the crawl leaves new files and images out of the pool until their next attempt."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import date
 
@@ -11,48 +11,40 @@ from autolora.records import Listing
 
 def defer_failed(
     listings: Iterable[Listing],
-    catalog_at_day_start: Iterable[Listing],
+    at_start: Iterable[Listing],
     failed: Mapping[str, FailedItem],
     today: date,
-) -> tuple[list[Listing], dict[str, FailedItem]]:
-    """Return the listings without deferred items, and the deferred items among the listed files and images by key.
+) -> tuple[list[Listing], Set[str]]:
+    """Return the listings without deferred items, and the keys of the items that are deferred.
 
     A deferred image is left out of its listing's renderings. A deferred version of a file is replaced by the version
-    that was active at the start of the day, marked stale; if there was none, the listing stays and the budget keeps
-    the file queued.
+    that was active at the start of the refresh, marked stale; if there was none, the listing stays and waits.
     """
-    active = [listing for listing in catalog_at_day_start if listing.is_active]
+    active = [listing for listing in at_start if listing.is_active]
     by_file = {(listing.hub, listing.id, listing.file): listing for listing in active}
     deferrable = _deferrable(failed, {key for listing in active for key in _keys(listing)}, today)
-    deferred: dict[str, FailedItem] = {}
     result = []
     for listing in listings:
         if listing.status == "withdrawn":
             result.append(listing)
             continue
-        deferred |= {key: deferrable[key] for key in _keys(listing) & deferrable.keys()}
         former = by_file.get((listing.hub, listing.id, listing.file)) if listing.key in deferrable else None
         if former and former.key != listing.key:
             result.append(_without_images(mark_stale(restore_images(former), today), deferrable))
         else:
             result.append(_without_images(listing, deferrable))
-    return result, deferred
+    return result, deferrable
 
 
-def _deferrable(
-    failed: Mapping[str, FailedItem], active_keys: set[str], today: date
-) -> dict[str, FailedItem]:
-    """Return the items that may be deferred today.
+def _deferrable(failed: Mapping[str, FailedItem], active_keys: Set[str], today: date) -> Set[str]:
+    """Return the keys of the items that are deferred today.
 
     Files and images that were in the pool are never deferred. If more than MAX_FAILED_SHARE of the active ones would be
     deferred, none of the active ones is.
     """
-    deferrable = {
-        key: item for key, item in failed.items() if item.is_deferred(today) and not item.was_in_pool
-    }
-    if len(deferrable.keys() & active_keys) > MAX_FAILED_SHARE * len(active_keys):
-        return {key: item for key, item in deferrable.items() if key not in active_keys}
-    return deferrable
+    deferrable = {key for key, item in failed.items() if item.is_deferred(today) and not item.was_in_pool}
+    is_general = len(deferrable & active_keys) > MAX_FAILED_SHARE * len(active_keys)
+    return deferrable - active_keys if is_general else deferrable
 
 
 def _keys(listing: Listing) -> set[str]:

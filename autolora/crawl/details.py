@@ -1,16 +1,14 @@
 """Completion of partial listings: the metadata missing from a hub's list is requested from each model's own page.
 
-A new model is requested only when the daily budget can admit it. Until then its listings stay as the list gave them.
+A new model is requested only when the crawl can admit it. Until then its listings stay as the list gave them.
 """
 
-from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from autolora.crawl.resume import Journal
 from autolora.errors import HubError
-from autolora.hubs import Hub, Model, limit_images, rejecting_rule
+from autolora.hubs import Hub, Model, rejecting_rule
 from autolora.hubs.validation import EARLIEST, parse_time
 from autolora.params import CrawlParams
 from autolora.progress import track
@@ -29,27 +27,21 @@ class Completion:
     known: Mapping[str, Mapping[str, Listing]]
     """model id -> URL -> earlier complete listing, whose metadata is not requested again"""
     urgent: Container[str]
-    """ids of models that are requested whether the budget admits them or not, since they are active"""
-    journal: Journal
+    """ids of models that are requested whether they are admitted or not, since they are active"""
     listings: dict[str, tuple[Listing, ...]] = field(default_factory=dict)
     """model id -> its listings that the rules admit, as far as they are known"""
     waiting: dict[str, Model] = field(default_factory=dict)
     """models that have not been requested, by id"""
     failed: dict[str, str] = field(default_factory=dict)
     """id of a model that could not be completed -> reason"""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """rule -> number of files that it rejects by the list"""
     failures_in_a_row: int = 0
 
     def add_listed(self, models: Collection[Model]) -> None:
         """Add listed models. What is known is completed; new models wait, unless they are urgent."""
         for model in track(models, f"crawl, hub {self.hub.name}", len(models), "models read"):
-            rejections = [rejecting_rule(listing, self.rules) for listing in model.partial_listings]
-            self.left_out.update(rule for rule in rejections if rule)
-            pairs = zip(model.partial_listings, rejections, strict=True)
-            admitted = tuple(listing for listing, rule in pairs if not rule)
-            if not model.withdrawn and admitted:
-                self._add(replace(model, partial_listings=admitted))
+            allowed = tuple(row for row in model.partial_listings if not rejecting_rule(row, self.rules))
+            if not model.withdrawn and allowed:
+                self._add(replace(model, partial_listings=allowed))
 
     def add_queued(self, queued: Iterable[Listing]) -> None:
         """Add the models of partial listings in the catalog's order, which the list does not show today."""
@@ -63,18 +55,11 @@ class Completion:
                 withdrawn=False,
             )
 
-    def request(self, listing: Listing) -> Listing:
-        """Return a partial listing completed by its hub; unchanged if that fails or the rules reject the file.
-
-        After MAX_CONSECUTIVE_FAILURES failures in a row no further model is requested.
-        """
-        if listing.id in self.waiting and self.failures_in_a_row < MAX_CONSECUTIVE_FAILURES:
-            self._complete(self.waiting.pop(listing.id), is_new=True)
-        for complete in self.listings.get(listing.id, ()):
-            is_same = complete.file == listing.file and not complete.is_partial
-            if is_same and rejecting_rule(complete, self.rules) is None:
-                return limit_images(complete, self.rules)
-        return listing
+    def request(self, ids: Iterable[str]) -> None:
+        """Complete the listings of waiting models; none after MAX_CONSECUTIVE_FAILURES failures in a row."""
+        for id in ids:
+            if id in self.waiting and self.failures_in_a_row < MAX_CONSECUTIVE_FAILURES:
+                self._complete(self.waiting.pop(id), is_new=True)
 
     def _add(self, model: Model) -> None:
         is_new = self._needs_request(model)
@@ -103,7 +88,6 @@ class Completion:
             return
         self.listings[model.id] = completed
         if is_new:
-            self.journal.add_completed(completed)
             self.failures_in_a_row = 0
 
     def _needs_request(self, model: Model) -> bool:

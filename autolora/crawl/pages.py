@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from autolora.crawl.resume import Journal
 from autolora.errors import HubError
 from autolora.hubs import Hub, Model, Page
 from autolora.params import CrawlParams
@@ -33,15 +32,14 @@ class HubList:
     """the hub lists only a part of its models"""
 
 
-def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None, journal: Journal) -> HubList:
+def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None) -> HubList:
     """Return a hub's list, read until all models of a page are older than `since`, or to its end if that is None.
 
-    Resumes after the pages in the journal. If the hub fails after the first page, the result is not complete.
-    Raises HubError if not even the first page can be read.
+    If the hub fails after the first page, the result is not complete. Raises HubError if not even that can be read.
     """
-    pages = _resume(hub, rules, today, since, journal)
+    pages: list[Page] = []
     failure: tuple[str, ...] = ()
-    seen = {model.id for page in pages for model in page.models}
+    seen: set[str] = set()
     without_news = 0
     with Progress(f"crawl, hub {hub.name}", noun="models listed", count=lambda: len(seen)):
         try:
@@ -56,7 +54,6 @@ def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None,
                     )
                 seen |= ids
                 _check_page(hub.name, page, pages)
-                journal.add_page(page)
                 pages.append(page)
         except HubError as error:
             if not pages:
@@ -76,25 +73,6 @@ def read_list(hub: Hub, rules: CrawlParams, today: date, since: datetime | None,
         is_complete=not failure,
         is_truncated=any(page.is_truncated for page in pages),
     )
-
-
-def _resume(
-    hub: Hub, rules: CrawlParams, today: date, since: datetime | None, journal: Journal
-) -> list[Page]:
-    """Return the journal's pages and the next page; restart the list if the hub rejects the journal's last cursor."""
-    pages, _ = journal.read()
-    if not pages or _is_last(pages[-1], since):
-        return pages
-    try:
-        page = hub.page(rules, pages[-1].next, today)
-    except HubError as error:
-        page = hub.page(rules, None, today)  # raises if the hub is down; then the journal is retained
-        logger.warning("hub %s: restarting the list; the hub rejects the last cursor: %s", hub.name, error)
-        journal.discard()
-        pages = []
-    _check_page(hub.name, page, pages)
-    journal.add_page(page)
-    return [*pages, page]
 
 
 def _is_last(page: Page, since: datetime | None) -> bool:

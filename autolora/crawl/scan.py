@@ -1,13 +1,12 @@
 """Step 1 of a crawl, the scan: everything that a crawl requests from one hub. The scan changes no listing's status."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import Enum, auto
 
 from autolora.crawl.details import Completion
 from autolora.crawl.pages import HubList, read_list
-from autolora.crawl.resume import Journal
 from autolora.crawl.watermarks import Watermark, rules_digest, scan_start
 from autolora.errors import HubError
 from autolora.hubs import Availability, Hub, Model, rejecting_rule
@@ -27,34 +26,30 @@ class HubScan:
     """the hub's watermark before the scan"""
     rules_digest: str
     """digest of the rules that the list was read by"""
-    models: Mapping[str, Model]
+    models: Mapping[str, Model] = field(default_factory=dict)
     """listed models by id"""
-    listings: tuple[Listing, ...]
-    """listings of the models that the rules admit; partial ones of the models that wait for the budget"""
-    failed: Mapping[str, str]
+    listings: tuple[Listing, ...] = ()
+    """listings of the models that the rules admit; partial ones of the models that wait"""
+    failed: Mapping[str, str] = field(default_factory=dict)
     """id of a listed model that could not be completed -> reason"""
-    unreadable: frozenset[str]
+    unreadable: frozenset[str] = frozenset()
     """ids of list entries that could not be read"""
-    left_out: Mapping[str, int]
-    """rule -> number of listed files that it rejects"""
-    availability: Mapping[str, Availability]
+    availability: Mapping[str, Availability] = field(default_factory=dict)
     """model id -> availability, of the checked models with listings missing from a full scan"""
     problems: tuple[str, ...]
-    is_complete: bool
+    is_complete: bool = False
     """the list was read as far as it should be"""
-    is_full: bool
+    is_full: bool = False
     """the whole list was read"""
     is_truncated: bool = False
     """the hub lists only a part of its models, so that a model may be available without being listed"""
     is_down: bool = False
     """the hub could not be scanned at all"""
-    finished_journal: Journal | None
-    """journal to be discarded when the catalog is written, unless a model failed; None if the list is not complete"""
 
     def with_completed(self, completion: Completion) -> "HubScan":
         """Return the scan with the listings and failures of a completion."""
         listings = tuple(listing for listings in completion.listings.values() for listing in listings)
-        return replace(self, listings=listings, failed=completion.failed, left_out=completion.left_out)
+        return replace(self, listings=listings, failed=completion.failed)
 
 
 class Sighting(Enum):
@@ -89,7 +84,7 @@ def read_hub(
     """
     hub, rules = completion.hub, completion.rules
     since = scan_start(mark, rules, today)
-    hub_list = read_list(hub, rules, today, since, completion.journal)
+    hub_list = read_list(hub, rules, today, since)
     is_full = since is None and hub_list.is_complete
     num_known = sum(listing.status != "withdrawn" for listing in known)
     if is_full and num_known and not hub_list.models and rules.max_withdrawn_share < 1:
@@ -105,16 +100,11 @@ def read_hub(
         watermark=mark,
         rules_digest=rules_digest(rules),
         models=hub_list.models,
-        listings=(),
-        failed={},
         unreadable=hub_list.unreadable,
-        left_out={},
-        availability={},
         problems=hub_list.problems,
         is_complete=hub_list.is_complete,
         is_full=is_full,
         is_truncated=hub_list.is_truncated,
-        finished_journal=completion.journal if hub_list.is_complete else None,
     )
     return scan.with_completed(completion)
 
@@ -122,10 +112,8 @@ def read_hub(
 def failed_scan(hub: str, mark: Watermark | None, rules: CrawlParams, error: HubError) -> HubScan:
     """Return the scan of a hub that could not be scanned."""
     return HubScan(
-        hub=hub, watermark=mark, rules_digest=rules_digest(rules), models={}, listings=(), failed={},
-        unreadable=frozenset(), left_out={}, availability={}, problems=(str(error),), is_complete=False,
-        is_full=False, is_down=True, finished_journal=None,
-    )  # fmt: skip
+        hub=hub, watermark=mark, rules_digest=rules_digest(rules), problems=(str(error),), is_down=True
+    )
 
 
 def classify(known: Iterable[Listing], scan: HubScan, rules: CrawlParams) -> list[tuple[Listing, Sighting]]:

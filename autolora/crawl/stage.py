@@ -1,44 +1,44 @@
 """The stage `crawl`: update the catalog with what the hubs list today.
 
-A crawl has three steps. `scan_hub` reads one hub and returns a HubScan. `reconcile` merges all scans with the catalog,
-the rules and the daily budget and returns a CatalogPlan. `write` writes the plan as the new catalog and advances each
-hub's Watermark. Before `write`, nothing but the journals of unfinished scans is written.
+A crawl has three steps. `scan_hub` reads one hub and returns a HubScan. `reconcile` merges all scans with the catalog
+and the rules and returns a CatalogPlan. `write` writes the plan as the new catalog and advances each hub's Watermark;
+nothing is written before.
 """
 
+import math
+import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from autolora.catalog import failed_items, takedowns
 from autolora.catalog import store as catalog
-from autolora.crawl import day_start, watermarks
+from autolora.catalog.diff import read_baseline
+from autolora.crawl import watermarks
 from autolora.crawl.deferral import restore_images
 from autolora.crawl.details import Completion
 from autolora.crawl.plan import CatalogPlan, make_plan
-from autolora.crawl.resume import open_journal
 from autolora.crawl.scan import HubScan, check_missing, failed_scan, read_hub
 from autolora.errors import HubError
 from autolora.hubs import Hub
 from autolora.params import CrawlParams
 from autolora.progress import Progress
 from autolora.records import Listing
+from autolora.storage.files import GB
 
 
-def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journal: bool = True) -> HubScan:
+def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date) -> HubScan:
     """Return the scan of one hub: its news since its watermark, or its whole list if a full scan is due.
 
     Metadata in the catalog is not fetched again, except for models with a failed item that is due.
-    write_journal: write a journal, and resume from it. Raises HubError if the hub is unreachable, returns an invalid
-    response, or lists no models although the catalog has some; a hub that fails later gives an incomplete scan.
+    Raises HubError if the hub is unreachable, returns an invalid response, or lists no models although the catalog has
+    some; a hub that fails later gives an incomplete scan.
     """
     before = catalog.read_all_or_empty(root)
     known = [restore_images(row) for row in before if row.hub == hub.name]
     mark = watermarks.read(root).get(hub.name)
-    journal = open_journal(
-        root, hub.name, rules, today, watermarks.scan_start(mark, rules, today), write_journal
-    )
-    _, completed = journal.read()
     retried = {
         item.id
         for item in failed_items.read(root).values()
@@ -48,14 +48,13 @@ def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journa
         row for row in known if row.status != "withdrawn" and row.id not in retried and not row.is_partial
     ]
     known_by_model: defaultdict[str, dict[str, Listing]] = defaultdict(dict)
-    for listing in (*reusable, *completed):
+    for listing in reusable:
         known_by_model[listing.id][listing.url] = listing
     completion = Completion(
         hub=hub,
         rules=rules,
         known=known_by_model,
         urgent=retried | {listing.id for listing in known if listing.is_active},
-        journal=journal,
     )
     scan = read_hub(completion, known, mark, today)
     scan = _request_admitted(root, completion, scan, before, today)
@@ -65,20 +64,19 @@ def scan_hub(root: Path, hub: Hub, rules: CrawlParams, today: date, write_journa
 def _request_admitted(
     root: Path, completion: Completion, scan: HubScan, before: Sequence[Listing], today: date
 ) -> HubScan:
-    """Return the scan with those models requested that rules and budget admit, as if no other hub was crawled.
+    """Return the scan with those models requested that are admitted, as if no other hub was crawled.
 
     A file that the rules reject once its size is known makes room for another one, which needs another round.
     """
-    catalog_at_day_start = day_start.read(root, before, today)
-    failed, taken_down = failed_items.read(root), takedowns.read(root)
-    rules, request, first = completion.rules, completion.request, len(completion.waiting)
+    make, first = _planner(root, before, completion.rules, today), len(completion.waiting)
     with Progress(
         f"crawl, hub {scan.hub}", noun="models requested", count=lambda: first - len(completion.waiting)
     ):
         num_waiting = first + 1
         while 0 < len(completion.waiting) < num_waiting:
             num_waiting = len(completion.waiting)
-            make_plan([scan], before, catalog_at_day_start, failed, rules, today, taken_down, request)
+            plan = make([scan], waiting=completion.waiting)
+            completion.request(row.id for row in plan.listings if row.is_active and not row.complete)
             scan = scan.with_completed(completion)
     return scan
 
@@ -93,28 +91,35 @@ def reconcile(root: Path, scans: Sequence[HubScan], rules: CrawlParams, today: d
     if all(scan.is_down for scan in scans):
         problems = " | ".join(problem for scan in scans for problem in scan.problems)
         raise HubError(f"{problems} (the catalog was not changed)")
-    before = catalog.read_all_or_empty(root)
-    catalog_at_day_start = day_start.read(root, before, today)
-    return make_plan(
-        scans,
-        before,
-        catalog_at_day_start,
-        failed_items.read(root),
-        rules,
-        today,
-        takedowns.read(root),
+    return _planner(root, catalog.read_all_or_empty(root), rules, today)(scans)
+
+
+def _planner(
+    root: Path, before: Sequence[Listing], rules: CrawlParams, today: date
+) -> Callable[..., CatalogPlan]:
+    """Return `make_plan` with all that a repository knows. before: the current catalog.
+
+    A crawl outside of a refresh starts from the current catalog. A refresh that goes on with what a failed or refused
+    one has begun starts where that one did, so that both together admit the new files of one night.
+    """
+    baseline = read_baseline(root)
+    return partial(
+        make_plan,
+        before=before,
+        at_start=baseline.listings if baseline else before,
+        failed=failed_items.read(root),
+        rules=rules,
+        today=today,
+        takedowns=takedowns.read(root),
+        room=math.inf if rules.min_free_gb is None else shutil.disk_usage(root).free - rules.min_free_gb * GB,
     )
 
 
 def write(root: Path, plan: CatalogPlan) -> None:
-    """Write a plan as the new catalog, advance the watermarks, and discard the journals of finished scans."""
-    day_start.write(root, plan.catalog_at_day_start, [plan.before, plan.listings], plan.today)
+    """Write a plan as the new catalog and advance the watermarks."""
     catalog.write(root, plan.listings)
     marks = {scan.hub: _advance(scan, plan.today) for scan in plan.scans}
     watermarks.write(root, {hub: mark for hub, mark in marks.items() if mark})
-    for scan in plan.scans:
-        if scan.finished_journal and not scan.failed:
-            scan.finished_journal.discard()
 
 
 def _advance(scan: HubScan, today: date) -> watermarks.Watermark | None:

@@ -21,7 +21,7 @@ from autolora.storage.hashes import hash_value
 
 logger = logging.getLogger(__name__)
 PATH = "data/watermarks.json"
-NOT_RULES = ("hubs", "budget", "overlap_h", "full_scan_every_days")
+NOT_RULES = ("hubs", "max_new_files", "min_free_gb", "overlap_h", "full_scan_every_days")
 """fields of the section `crawl` that do not decide which listings of a hub are admitted or withdrawn"""
 
 

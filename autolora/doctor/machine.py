@@ -14,9 +14,9 @@ from autolora.errors import MissingArtifact, ParamsError
 from autolora.gpu_memory import LOWER, card_bytes, drawing_lack
 from autolora.model_sizes import is_known
 from autolora.models import check_device, check_quantization
+from autolora.storage.files import GB
 from autolora.wording import counted
 
-GB = 10**9
 SPARE_GB = 2
 """that a refresh needs beside what it downloads: tables, logs, copies of the index; it stops if there is less"""
 
@@ -76,7 +76,8 @@ def encoder(setting: Setting) -> Iterator[Trouble]:
 
 def disks(setting: Setting) -> Iterator[Trouble]:
     """Yield each disk that has too little space for what a refresh writes there, and folders that cannot be written."""
-    places = [("the project", setting.root, _daily_bytes(setting) + SPARE_GB * GB)]
+    spare = max(SPARE_GB, setting.params.crawl.min_free_gb or 0)
+    places = [("the project", setting.root, int(spare * GB))]
     missing = [model for model in models_of(setting.params, setting.is_pipeline) if not model.is_here]
     if missing:
         names = ", ".join(model.id for model in missing)
@@ -94,19 +95,12 @@ def disks(setting: Setting) -> Iterator[Trouble]:
         free = shutil.disk_usage(folder).free
         if free < needed:
             yield Trouble(
-                f"the disk of {folder} has {free / GB:.0f} GB free and a refresh may need {needed / GB:.0f} "
+                f"the disk of {folder} has {free / GB:.0f} GB free and a refresh needs {needed / GB:.0f} "
                 f"({'; '.join(name for name, *_ in users)})",
-                f"free some{evicting}, lower crawl.budget.gb, or set HF_HOME to a larger disk (`autolora plan` has the "
-                "sizes)",
+                f"free some{evicting}, lower crawl.min_free_gb, or set HF_HOME to a larger disk (`autolora plan` has "
+                "the sizes)",
                 stops=free < SPARE_GB * GB,
             )
-
-
-def _daily_bytes(setting: Setting) -> int:
-    """Return what a day of the crawl may download."""
-    if not setting.is_pipeline or setting.params.crawl.hubs == ("folder",):
-        return 0
-    return int((setting.params.crawl.budget.gb or 0) * GB)
 
 
 def _hub_cache() -> Path:

@@ -1,12 +1,9 @@
 """Reading files to verify them: hashes, each computed once per file."""
 
-import hashlib
-import os
 import threading
 from pathlib import Path
 
-BLOCK = 1 << 20
-"""bytes per read"""
+from autolora.storage.hashes import hash_file
 
 FileState = tuple[int, int, int, int, int]
 """device, inode, size, time of modification and of the last change of the inode (ns)"""
@@ -42,19 +39,8 @@ class ContentReader:
         status = path.stat()
         state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if (state, method) not in self._results:
-            result = _hash(path, method)
+            result = hash_file(path, method)
             with self._lock:
                 self._results[state, method] = result
                 self.bytes_read += status.st_size
         return self._results[state, method]
-
-
-def _hash(path: Path, algorithm: str) -> str:
-    """Return the hash of a file's bytes; hashlib releases the interpreter's lock, so that threads hash in parallel."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    buffer = memoryview(bytearray(BLOCK))
-    with path.open("rb", buffering=0) as stream:
-        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while length := stream.readinto(buffer):
-            digest.update(buffer[:length])
-    return digest.hexdigest()

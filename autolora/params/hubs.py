@@ -48,18 +48,6 @@ class HubsParams:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BudgetParams:
-    """The daily budget of new files; null is unbounded. Other new files are queued."""
-
-    files: Natural | None
-    """number of LoRA files"""
-    gb: NonNegative | None
-    """10^9 bytes of LoRA files"""
-    captions: Natural | None
-    """number of captions to be written for new images"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class CrawlParams:
     """Which hubs are scanned, and which of their files enter the catalog."""
 
@@ -97,4 +85,7 @@ class CrawlParams:
     """days between full scans, which read a hub's whole list and notice removed models"""
     max_withdrawn_share: Share
     """if more than this share of a hub's known models is absent from a full scan, none of them is withdrawn"""
-    budget: BudgetParams
+    max_new_files: Count | None
+    """new files that a night admits per hub; the others wait in the catalog; null is all"""
+    min_free_gb: NonNegative | None
+    """10^9 bytes of the disk that new files leave free, by their sizes; null: they may fill it"""

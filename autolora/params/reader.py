@@ -22,7 +22,7 @@ VARIANTS: Mapping[type, Mapping[str, Any]] = {EncoderVariant: ENCODER, FusionVar
 
 
 def read_section(kind: type[T], value: Any, dotted: str = "") -> T:
-    """Return a section as its dataclass; `dotted` is its path in params.yaml, e.g. crawl.budget, empty for the file.
+    """Return a section as its dataclass; `dotted` is its path in params.yaml, e.g. hubs.civitai, empty for the file.
 
     Its keys are the fields without a default. Raises ParamsError with the dotted path of a wrong key or value and what
     is allowed there.

@@ -17,7 +17,7 @@ class Workload:
 
     adapters: int
     nights: int
-    """until crawl.budget.files has admitted all adapters"""
+    """until crawl.max_new_files has admitted all adapters"""
     pooled: int  # adapters that the project has already
     training_adapters: int
     """rounded down, since the split is drawn by chance"""
@@ -34,10 +34,10 @@ def make_workload(params: Params, root: Path | None, file_bytes: float, adapters
     """
     rules, shares = params.crawl, params.dataset
     listings = [listing for listing in read_all_or_empty(root) if listing.is_active] if root else []
-    adapters = adapters or len(listings) or rules.newest or rules.budget.files
+    adapters = adapters or len(listings) or rules.newest or rules.max_new_files
     if not adapters:
         raise ParamsError(
-            "there is no catalog yet, and neither crawl.newest nor crawl.budget.files is set, so the number of "
+            "there is no catalog yet, and neither crawl.newest nor crawl.max_new_files is set, so the number of "
             "adapters is unknown: give it (`autolora plan --adapters 1000`)"
         )
     renderings = fmean([len(listing.renderings) for listing in listings] or [rules.max_renderings])
@@ -48,7 +48,7 @@ def make_workload(params: Params, root: Path | None, file_bytes: float, adapters
     lengths = len(asdict(params.captions.instructions)) if params.captions.engine else 0
     return Workload(
         adapters=adapters,
-        nights=math.ceil(adapters / (rules.budget.files or adapters)),
+        nights=math.ceil(adapters / (rules.max_new_files * len(rules.hubs) if rules.max_new_files else adapters)),
         pooled=len(pool.adapters(root)) if root and has_pool else 0,
         training_adapters=math.floor(round(adapters * share, 9)),  # 100 × (1 - .34 - .1) is 56
         images=images,

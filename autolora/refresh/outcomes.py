@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from autolora.catalog.diff import Changes, Snapshot, identity, qualified_name
-from autolora.catalog.failed_items import FailedItem
+from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem
 from autolora.catalog.sources import Sources, group_sources
 from autolora.catalog.takedowns import Takedowns
 from autolora.hubs.pages import page_of
 from autolora.lora.remedies import REMEDIES
 from autolora.params import HubsParams
 from autolora.records import Adapter, Listing
-from autolora.refresh.waiting import waiting_reason
 from autolora.storage.files import Row
 
 Kind = Literal["accepted", "refused", "duplicate", "waiting", "changed", "removed"]
@@ -28,7 +27,7 @@ LABELS = {
     "removed": "removed",
 }
 """kind -> what people read"""
-BUDGET = "it waits for the daily budget (crawl.budget in params.yaml)"
+TURN = "it waits for a later night: crawl.max_new_files and crawl.min_free_gb in params.yaml limit what one admits"
 UNREAD = "the pool has not read it yet"
 
 
@@ -74,7 +73,7 @@ def outcomes(
     lost = {identity(listing): listing for listing in (*changes.withdrawn, *changes.removed)}
     remaining, takedowns = {identity(item): item for item in after.listings}, Takedowns(after.takedowns)
     rows = [(listing, _new(listing, adapters.get(listing.key), sources)) for listing in changes.added]
-    waiting = {identity(listing): waiting_reason(listing, failed) or BUDGET for listing in changes.queued}
+    waiting = {identity(listing): waiting_reason(listing, failed) for listing in changes.queued}
     rows += [
         (listing, _outcome("waiting", listing, adapters, waiting[identity(listing)]))
         for listing in changes.queued
@@ -119,6 +118,18 @@ def _new(listing: Listing, adapter: Adapter | None, sources: Mapping[str, Source
         reason = f"the same bytes as {qualified_name(primary)}: one adapter with several sources"
         return Outcome(kind="duplicate", name=name, sha256=adapter.sha256, reason=reason)
     return Outcome(kind="accepted", name=name, sha256=adapter.sha256)
+
+
+def waiting_reason(listing: Listing, failed: Mapping[str, FailedItem]) -> str:
+    """Return why a queued file is not active yet."""
+    item = failed.get(listing.key)
+    if item and item.reason == NOT_REQUESTED:
+        return f"{item.reason}; next attempt on {item.retry_on}"
+    if item:
+        return f"the {item.failure} on {item.last_attempt} ({item.reason}); next attempt on {item.retry_on}"
+    if listing.stale_since is not None:
+        return f"its hub could not be scanned since {listing.stale_since}; it is admitted after the next complete scan"
+    return TURN
 
 
 def _removal_reason(listing: Listing, later: Listing | None, takedowns: Takedowns, waiting: str) -> str:

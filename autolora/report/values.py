@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autolora.catalog import failed_items
 from autolora.catalog.diff import qualified_name
 from autolora.catalog.failed_models import group_by_model
 from autolora.catalog.store import read_all_or_empty
@@ -21,7 +22,6 @@ from autolora.records import Adapter, Listing
 from autolora.refresh.history import read_refresh
 from autolora.refresh.last_refresh import read_last_refresh
 from autolora.refresh.outcomes import LABELS
-from autolora.refresh.waiting import read_waiting
 from autolora.releases.state import attention, notice, read_state
 from autolora.report.batches import describe_storage, storage_summary
 from autolora.report.measured import read_measured
@@ -68,18 +68,17 @@ def report_values(root: Path, params: Params | None) -> dict[str, Any]:
 
 
 def _waiting(root: Path, listings: Sequence[Listing]) -> list[str]:
-    """Return phrases on what waits: for another attempt, and for the daily budget."""
-    waiting = read_waiting(root, listings)
-    models = group_by_model(waiting.failed)
+    """Return phrases on what waits: for another attempt, and for a later night."""
+    models = group_by_model(failed_items.read(root).values())
     phrases = [
         f"{model.failure}: `{model.name}`{model.others} ({model.reason}); next attempt on {model.retry_on}"
         for model in models[:MAX_NAMED]
     ]
     if len(models) > MAX_NAMED:
         phrases.append(f"{counted(len(models) - MAX_NAMED, 'more model')} with failed items")
-    if waiting.queued:
+    if queued := sum(listing.status == "queued" for listing in listings):
         phrases.append(
-            f"{counted(waiting.queued, 'file waits', 'files wait')} for the daily budget (`crawl.budget`)"
+            f"{counted(queued, 'new file waits', 'new files wait')} for a later night (`crawl.max_new_files`)"
         )
     return phrases
 

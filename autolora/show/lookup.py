@@ -12,7 +12,6 @@ from autolora.catalog.failed_items import FailedItem
 from autolora.catalog.sources import Sources, precedence
 from autolora.catalog.store import read_all
 from autolora.catalog.takedowns import Takedown
-from autolora.crawl.budget import GB, cost
 from autolora.dataset import store as dataset
 from autolora.encoder.tags import Tag
 from autolora.errors import MissingArtifact
@@ -21,10 +20,10 @@ from autolora.index import store as index
 from autolora.index.caption_check import CaptionCheck, read_caption_checks
 from autolora.index.names import EXPECTED, AdapterNames
 from autolora.index.tags import read_tags_of
-from autolora.params import BudgetParams, CrawlParams
+from autolora.params import CrawlParams
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
-from autolora.refresh.waiting import waiting_reason
+from autolora.refresh.outcomes import waiting_reason
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where
 
@@ -95,7 +94,7 @@ def lookup(root: Path, name: str, rules: CrawlParams) -> AdapterRecord:
         )
     (listings,) = matches.values()
     takedown = next(filter(None, map(takedowns.read(root).of_listing, listings)), None)
-    reason = TAKEN_DOWN if takedown else _inactive_reason(root, listings, catalog, rules)
+    reason = TAKEN_DOWN if takedown else _inactive_reason(root, listings, rules)
     return _record(root, listings, adapters, reason, takedown)
 
 
@@ -112,10 +111,8 @@ def _naming_fields(listing: Listing, adapters: Mapping[str, Adapter]) -> Row:
     return {"sha256": sha256, "hub": listing.hub, "id": listing.id, "file": listing.file}
 
 
-def _inactive_reason(
-    root: Path, listings: Sequence[Listing], catalog: Sequence[Listing], rules: CrawlParams
-) -> str:
-    """Return why no listing of a file is active; empty if one is. catalog: all listings."""
+def _inactive_reason(root: Path, listings: Sequence[Listing], rules: CrawlParams) -> str:
+    """Return why no listing of a file is active; empty if one is."""
     if any(listing.is_active for listing in listings):
         return ""
     if rule := next(
@@ -128,25 +125,7 @@ def _inactive_reason(
             "the hub lists neither the file nor a page for it any more, or took it down; no search returns it and "
             "nothing is trained on it until a hub lists it again. Its metadata and completed downloads are kept"
         )
-    reason = waiting_reason(queued, failed_items.read(root))
-    if reason:
-        return reason
-    pooled_images = {image.key for listing in catalog if listing.is_active for image in listing.renderings}
-    price = cost(queued, rules, pooled_images)
-    size = "a size that its hub has not been asked for" if price.unsized else f"{price.size / GB:.4f} GB"
-    needs = f"it needs {size} and {price.captions} captions; {_describe_budget(rules.budget)}"
-    if not price.fits(rules.budget):
-        return f"it exceeds the whole daily budget: {needs}. It stays queued until the budget is raised"
-    return f"it waits for the daily budget: {needs}. Queued files are admitted by first day seen, then by downloads"
-
-
-def _describe_budget(budget: BudgetParams) -> str:
-    """Return the daily budget as a phrase."""
-    limits = {"files": budget.files, "GB": budget.gb, "captions": budget.captions}
-    phrase = ", ".join(f"{limit} {unit}" for unit, limit in limits.items() if limit is not None)
-    if not phrase:
-        return "the daily budget is unlimited, so the next refresh admits it"
-    return f"the daily budget is {phrase} (crawl.budget in params.yaml)"
+    return waiting_reason(queued, failed_items.read(root))
 
 
 def _record(

@@ -19,13 +19,10 @@ def hash_value(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 (64 hex digits) of a file's bytes, read in blocks of 1 MiB."""
-    digest = hashlib.sha256()
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hash of a file's bytes as hex digits; threads hash in parallel."""
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def hash_folder(folder: Path, hash_one: HashFile = hash_file) -> str:

@@ -27,6 +27,7 @@ from autolora.encoder.language import PartObservation, fit_observations
 from autolora.errors import exit_on_error
 from autolora.index.descriptions import texts_of
 from autolora.local.project import PARAMS_FILE, set_values
+from autolora.local.settings import new_project
 from autolora.matching.language import PartSearch
 from autolora.matching.parts import split_runs
 from autolora.matching.shared_words import word_forms
@@ -124,8 +125,7 @@ def draw(number: int) -> dict[str, torch.Tensor]:
 
 def index(project: Path, loras: Path) -> dict[str, Any]:
     """Index the folder twice with this repository's sentence encoder; return seconds and memory."""
-    run(project, "init", "--folder", str(loras))
-    path, params = project / PARAMS_FILE, load(ROOT / PARAMS_FILE)
+    path, params = new_project(project, loras, None), load(ROOT / PARAMS_FILE)
     values = {
         "encoder.language": params.encoder.language,
         "encoder.language_revision": params.encoder.language_revision,

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from autolora.interrupt import exit_on_interrupt
 from autolora.local.project import set_values
+from autolora.local.settings import new_project
 from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.storage.files import write_atomic
@@ -196,10 +197,9 @@ def _own_collection(rehearsal: Rehearsal, repository: Repository) -> None:
     rehearsal.own.mkdir()
     project = replace(repository, root=rehearsal.own)
     given = [line for line in commands(OWN_COLLECTION) if not line.startswith(DONE_ELSEWHERE)]
-    init, *rest = [line.replace("~/loras", str(rehearsal.folder / "pool")) for line in given]
-    _run(project, [init])
+    new_project(rehearsal.own, rehearsal.folder / "pool", None)
     overlay(rehearsal, rehearsal.own)
-    _run(project, rest)
+    _run(project, [line.replace("~/loras", str(rehearsal.folder / "pool")) for line in given])
     rehearsal.checks.extend(check_files(rehearsal.own, "own collection"))
 
 

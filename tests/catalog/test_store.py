@@ -57,10 +57,10 @@ def test_only_the_file_of_a_changed_listing_is_written(listings: list[Listing], 
 def test_a_missing_file_is_an_error_and_restored_from_the_last_commit(
     listings: list[Listing], tmp_path: Path
 ) -> None:
-    assert catalog.restorable(tmp_path) == []
+    assert not catalog.restore(tmp_path)
     catalog.write(tmp_path, listings)
     (tmp_path / catalog.FILES[3]).rename(tmp_path / "moved")
-    assert catalog.restorable(tmp_path) == []
+    assert not catalog.restore(tmp_path)
     for read in (catalog.read_all, catalog.read_all_or_empty, catalog.digest):
         with pytest.raises(
             MissingArtifact, match=r"3\.jsonl is missing: restore it with `git checkout HEAD -- data"
@@ -74,7 +74,6 @@ def test_a_missing_file_is_an_error_and_restored_from_the_last_commit(
     for lost in (catalog.FILES[3:4], catalog.FILES[-1:], catalog.FILES):
         for name in lost:
             (tmp_path / name).unlink()
-        assert catalog.restorable(tmp_path) == [*lost]
         assert catalog.restore(tmp_path) and catalog.read_all(tmp_path) == listings
 
 

@@ -29,7 +29,7 @@ for library in sys.argv[1].split():
 from typer.testing import CliRunner
 from autolora.cli import app
 for line in sys.stdin.read().splitlines():
-    os.chdir(sys.argv[3 if line.split()[0] in ("index", "init") else 2])
+    os.chdir(sys.argv[3 if line.split()[0] == "index" else 2])
     result = CliRunner().invoke(app, shlex.split(line))
     print(json.dumps([line, [result.exit_code, result.stdout, result.stderr]]))
 """
@@ -51,14 +51,10 @@ NEEDED: dict[str, tuple[str, Extra]] = {
     "inspect .": ("`autolora inspect`", "weights"),
     "export image.png -o x.safetensors": ("`autolora export`", "weights"),
     "index . --encoder x": ("`autolora index`", "pipeline"),
-    "init": ("`autolora init`", "pipeline"),
     "plan": ("`autolora plan`", "pipeline"),
     "refresh": ("`autolora refresh`", "pipeline"),
-    "retrain --until 2026-01-05": ("`autolora retrain`", "pipeline"),
-    "crawl": ("`autolora crawl`", "pipeline"),
     "takedown": ("`autolora takedown`", "pipeline"),
     "prune": ("`autolora prune`", "pipeline"),
-    "report": ("`autolora report`", "pipeline"),
     "evaluate --prompts params.yaml": ("`autolora evaluate`", "pipeline"),
     "vllm": ("`autolora vllm`", "pipeline"),
     "publish index x": ("`autolora publish index`", "pipeline"),

@@ -1,4 +1,4 @@
-"""`autolora refresh`, `crawl`, `takedown`, `prune`: the process of a flow of the project, its status and signals."""
+"""`autolora refresh`, `takedown`, `prune`: the process of a flow of the project, its status and signals."""
 
 import signal
 import subprocess
@@ -35,8 +35,7 @@ def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
     ("arguments", "passed"),
     [
         (["refresh"], []),
-        (["crawl"], []),
-        (["crawl", "--dry-run"], ["--dry-run"]),
+        (["refresh", "--train", "2026-01-05"], ["--train=2026-01-05"]),
         (["takedown", "a", "b", "--reason", "-x", "--apply"], ["--reason=-x", "--apply", "--", "a", "b"]),
         (["takedown", "--apply"], ["--apply", "--"]),
         (["takedown", "--prove", "a"], ["--prove", "--", "a"]),

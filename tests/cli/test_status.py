@@ -164,7 +164,7 @@ def test_items_that_wait_are_counted(root: Path) -> None:
     failed_items.record(root, "pool", [item], {item.key}, DAY)
     text = run()[1]
     assert "failed items 1, next attempt on 2026-11-28" in text
-    assert "queued 2 files for the daily budget" in text
+    assert "queued 3 files for a later night" in text
 
 
 def test_batches_that_lie_in_the_remote_only_are_counted(root: Path) -> None:

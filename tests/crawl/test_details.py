@@ -1,4 +1,4 @@
-"""Requests of the crawl for models: only those are requested that rules and budget can admit, the others wait."""
+"""Requests of the crawl for models: only those are requested that the crawl can admit, the others wait."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,11 +8,12 @@ from unittest.mock import patch
 import pytest
 
 from autolora.catalog import store as catalog
+from autolora.catalog.diff import keep_baseline
 from autolora.crawl import stage as crawl
 from autolora.hubs import Availability
 from autolora.hubs.folder.client import Folder
 from autolora.hubs.registry import open_hub
-from autolora.params import BudgetParams, CrawlParams
+from autolora.params import CrawlParams
 from autolora.records import Listing
 from playground.hubs.crawl_requests import ROOT, incremental_rules, local_hubs
 from playground.hubs.server import running
@@ -20,8 +21,7 @@ from playground.hubs.state import Hub as Served
 from tests.support.fake_hub import FakeHub
 from tests.support.two_hubs import DAYS, INCREMENTAL, TwoHubs
 
-TWO_A_DAY = replace(INCREMENTAL, budget=BudgetParams(files=2, gb=None, captions=None))
-UNLIMITED = BudgetParams(files=None, gb=None, captions=None)
+TWO_A_DAY = replace(INCREMENTAL, max_new_files=2)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_only_models_that_are_admitted_are_requested(tmp_path: Path, hub: FakeHu
     assert {row.first_seen for row in listings.values()} == {DAYS[0]}
 
 
-def test_without_a_budget_the_newest_are_requested_until_so_many_are_allowed(
+def test_without_a_limit_the_newest_are_requested_until_so_many_are_allowed(
     tmp_path: Path, hub: FakeHub
 ) -> None:
     hub.put("big/file", 70, size=10**12)
@@ -70,14 +70,14 @@ def test_the_queue_ends_with_the_catalog_of_an_unlimited_crawl(
     rules = replace(
         INCREMENTAL,
         full_scan_every_days=full_scan_every_days,
-        budget=BudgetParams(files=None, gb=6e-6, captions=None),
+        max_new_files=6,
     )
     asked = 0
     for day in range(7):
         crawl_one(tmp_path / "queue", hub, day, rules)
         asked += hub.requests["model"]
         assert hub.requests["availability"] == 0
-        assert asked == min(6 * day + 7, 35)  # the first that does not fit is asked for its size
+        assert asked == min(6 * day + 6, 35)
     crawl_one(tmp_path / "all", hub, 0, INCREMENTAL)
     read = [catalog.read_all(tmp_path / name) for name in ("queue", "all")]
     assert read[0] == read[1] and asked == 35
@@ -91,9 +91,10 @@ def test_new_models_wait_behind_the_queue(tmp_path: Path, hub: FakeHub) -> None:
 
 
 def test_changed_active_model_is_requested_at_once(tmp_path: Path, hub: FakeHub) -> None:
+    keep_baseline(tmp_path)
     id = min(active(crawl_one(tmp_path, hub, 0)))
     hub.put(id, 200)
-    listings = crawl_one(tmp_path, hub, 0)  # a second crawl of the day
+    listings = crawl_one(tmp_path, hub, 0)  # a second crawl of the refresh
     assert listings[id].version == "200" and not listings[id].is_partial
     assert hub.requests["model"] == 1
 
@@ -110,7 +111,7 @@ def test_model_of_several_files_is_requested_once(tmp_path: Path, hub: FakeHub) 
     first = hub.put("two/files", 300, downloads=10**6)
     second = replace(first, file="b.safetensors", url=f"{first.url}b", sha256="b" * 64)
     hub.models["two/files"] = replace(hub.models["two/files"], partial_listings=(first, second))
-    rules = replace(TWO_A_DAY, budget=BudgetParams(files=1, gb=None, captions=None))
+    rules = replace(TWO_A_DAY, max_new_files=1)
     for day, statuses in enumerate((["listed", "queued"], ["listed", "listed"])):
         crawl_one(tmp_path, hub, day, rules)
         rows = [row for row in catalog.read_all(tmp_path) if row.id == "two/files"]
@@ -153,22 +154,6 @@ def test_queued_file_that_turns_out_too_large_leaves_the_catalog(tmp_path: Path,
         assert waiting[0] not in {row.id for row in catalog.read_all(tmp_path)}
 
 
-def test_killed_crawl_of_the_queue_resumes(tmp_path: Path, hub: FakeHub) -> None:
-    crawl_one(tmp_path, hub, 0)
-    complete, calls = FakeHub.complete_listings, []
-
-    def kill(*arguments: object) -> tuple[Listing, ...]:
-        calls.append(arguments)
-        if len(calls) == 4:  # two active models are read from the catalog
-            raise KeyboardInterrupt
-        return complete(*arguments)  # type: ignore[arg-type]
-
-    with patch.object(FakeHub, "complete_listings", kill), pytest.raises(KeyboardInterrupt):
-        crawl_one(tmp_path, hub, 1)
-    assert hub.requests["model"] == 1
-    assert len(active(crawl_one(tmp_path, hub, 1))) == 4 and hub.requests["model"] == 1
-
-
 def _without_files(
     hub: FakeHub, model: object, rules: object, known: dict[str, Listing]
 ) -> tuple[Listing, ...]:
@@ -196,7 +181,7 @@ def test_every_hub_ends_with_the_catalog_of_an_unlimited_crawl(
     served, url = endpoint
     hub = Folder(ROOT / "playground/pool") if name == "folder" else open_hub(name, local_hubs(url), {})
     rules = replace(incremental_rules(), hubs=(name,), max_renderings=5)
-    limited = replace(rules, budget=BudgetParams(files=30, gb=None, captions=None))
+    limited = replace(rules, max_new_files=30)
     requests = []
     for day in range(4):
         served.change({"reset": True})

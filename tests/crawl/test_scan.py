@@ -178,9 +178,3 @@ def test_models_that_move_between_pages_are_listed_once_or_missing_for_a_day(hub
     assert len(hubs.crawl(0)) == 6
     assert hubs.statuses(1)["ann/ink"] == "missing"
     assert hubs.statuses(2)["ann/ink"] == "listed" and len(catalog.read_all(hubs.root)) == 7
-
-
-def test_dry_run_writes_nothing(hubs: TwoHubs) -> None:
-    scan = crawl.scan_hub(hubs.root, hubs.huggingface, RULES, DAYS[0], write_journal=False)
-    crawl.reconcile(hubs.root, [scan], RULES, DAYS[0])
-    assert not list(hubs.root.iterdir())

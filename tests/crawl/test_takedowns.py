@@ -6,7 +6,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.crawl import stage as crawl
 from autolora.records import Listing
-from autolora.refresh.crawl_summary import report_lines
+from autolora.refresh.crawl_summary import taken_down_lines
 from tests.support.two_hubs import DAYS, RULES, TwoHubs
 
 
@@ -34,14 +34,14 @@ def test_the_report_names_it_as_long_as_the_hub_lists_it(hubs: TwoHubs) -> None:
     take_down(hubs, hubs.crawl(0)["ann/ink"])
     scans = [hubs.scan(hub, 1) for hub in (hubs.huggingface, hubs.civitai)]
     plan = crawl.reconcile(hubs.root, scans, RULES, DAYS[1])
-    assert plan.left_out["huggingface"]["taken-down"] == 1
-    line = "taken down, but still listed: huggingface:ann/ink/lora.safetensors (asked)"
-    assert line in report_lines(plan, RULES.hubs)
+    assert taken_down_lines(plan) == [
+        "taken down, but still listed: huggingface:ann/ink/lora.safetensors (asked)"
+    ]
     crawl.write(hubs.root, plan)
     del hubs.huggingface.models["ann/ink"]
     scans = [hubs.scan(hub, 2) for hub in (hubs.huggingface, hubs.civitai)]
     plan = crawl.reconcile(hubs.root, scans, RULES, DAYS[2])
-    assert plan.taken_down == () and report_lines(plan, RULES.hubs) == []
+    assert taken_down_lines(plan) == []
 
 
 def test_an_image_is_left_out_of_all_listings(hubs: TwoHubs) -> None:

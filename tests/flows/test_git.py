@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from autolora.params import load
-from flows import git, refresh, retrain
+from flows import git, refresh
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -95,10 +95,10 @@ def test_params_that_git_does_not_track_are_named(project: Path) -> None:
 def test_the_day_of_a_training_is_committed_with_what_was_trained(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `autolora retrain` writes it, which makes the change."""
-    monkeypatch.setattr(retrain, "ROOT", project)
-    monkeypatch.setattr(retrain, "params", lambda: load(project / "params.yaml"))
-    retrain.set_until(date(2026, 1, 6))
+    """As `autolora refresh --train` writes it, which makes the change."""
+    monkeypatch.setattr(refresh, "ROOT", project)
+    monkeypatch.setattr(refresh, "params", lambda: load(project / "params.yaml"))
+    refresh.set_training(date(2026, 1, 6))
     assert git.edited() == []
     git.commit_to_branch("refused/x", "Refused")
     git.commit("Promoted by hand")
@@ -106,7 +106,7 @@ def test_the_day_of_a_training_is_committed_with_what_was_trained(
         assert "train_until: 2026-01-06" in git_in(project, "show", f"{revision}:params.yaml").replace(
             "'", ""
         )
-    retrain.set_until(date(2026, 1, 7))
+    refresh.set_training(date(2026, 1, 7))
     edit(project, "commit: false", "commit: true")
     assert git.edited() == ["params.yaml"], "other changes are the user's"
 

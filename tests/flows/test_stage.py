@@ -54,9 +54,9 @@ def test_failure_is_printed_once_by_the_flow_or_by_the_refresh_that_started_it(t
 
 @pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--dry-run", 2)])
 def test_flow_takes_no_argument_but_help(argument: str, status: int) -> None:
-    command = [sys.executable, "-m", "flows.refresh", argument]
+    command = [sys.executable, "-m", "flows.evict", argument]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == status and "usage: python -m flows.refresh" in done.stdout + done.stderr
+    assert done.returncode == status and "usage: python -m flows.evict" in done.stdout + done.stderr
 
 
 def test_flow_checks_its_own_code_and_the_refresh_that_of_all_stages(

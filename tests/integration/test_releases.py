@@ -125,7 +125,7 @@ def test_a_rollback_is_pinned_until_it_is_lifted(project: Repository) -> None:
 
 def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository) -> None:
     former = served(project.root)
-    text = command(project, "retrain", "--until", "2026-01-06", day=4, check=False)
+    text = command(project, "refresh", "--train", "2026-01-06", day=4, check=False)
     assert re.search(
         r"By the weights alone, the first hit is right for \d+ of \d+ captions \(\d+\.\d%\), with", text
     )
@@ -148,7 +148,7 @@ def test_a_new_training_is_refused_kept_and_promoted_by_hand(project: Repository
     assert json.loads(command(project, "status", "--json", day=5))["last_refresh"]["problem"] is None
     assert "2026-01-06" in project.run("git", "show", "HEAD:params.yaml").stdout
     assert "train_until is 2026-01-06 already" in command(
-        project, "retrain", "--until", "2026-01-06", day=5, check=False
+        project, "refresh", "--train", "2026-01-06", day=5, check=False
     )
     assert not (project.root / BASELINE).exists(), "the next report would cover the refused run again"
     assert not project.run("git", "status", "--porcelain").stdout

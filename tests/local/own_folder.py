@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from autolora.local import reading
 from autolora.local.indexing import IndexReport, index_folder
-from autolora.local.project import PARAMS_FILE, set_values
-from autolora.local.settings import train_until
+from autolora.local.project import PARAMS_FILE, set_values, train_until
 from autolora.params import load
 from autolora.search.retriever import open_retriever
 from autolora.show.facts import facts
@@ -55,7 +54,8 @@ def index(root: Path, today: datetime.date = TODAY) -> IndexReport:
 
 def train(root: Path, today: datetime.date = TODAY) -> IndexReport:
     """Run `autolora index --train` in this process."""
-    return index_folder(root, train_until(root, today), today, train=True)
+    train_until(root, today)
+    return index_folder(root, load(root / "params.yaml"), today, train=True)
 
 
 def set_params(root: Path, values: Mapping[str, object]) -> None:

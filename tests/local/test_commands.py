@@ -1,4 +1,4 @@
-"""`autolora init` and `autolora index` as a new user sees them."""
+"""`autolora index` as a new user sees it."""
 
 import errno
 import os
@@ -22,7 +22,10 @@ from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
+from autolora.local.project import write_project
+from autolora.local.settings import new_project
 from autolora.pretrained.card import CardFacts
+from autolora.report.page import assemble
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
 from tests.support.limits import disk_of
 from tests.support.waiting import LIMIT_S
@@ -94,7 +97,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_project(here: Path, folder: Pat
 
 
 def test_a_full_disk_in_a_later_run_is_a_sentence(here: Path, folder: Path) -> None:
-    run("init", "--folder", folder, "--encoder", ENCODER)
+    new_project(here, folder, str(ENCODER))
     with disk_of(100):
         result = run("index")
     assert result.code == 1 and result.err.splitlines()[-1].startswith(
@@ -106,7 +109,7 @@ def test_a_full_disk_in_a_later_run_is_a_sentence(here: Path, folder: Path) -> N
 def test_a_project_that_cannot_be_written_is_a_sentence(
     here: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("init", "--folder", folder, "--encoder", ENCODER)
+    new_project(here, folder, str(ENCODER))
     original = Path.mkdir
 
     def refusing(path: Path, *rest: Any, **options: Any) -> None:
@@ -153,16 +156,8 @@ def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pyte
     assert list((here / "inner").iterdir()) == []
 
 
-def test_init_writes_params_only(here: Path, folder: Path) -> None:
-    result = run("init", "--folder", folder, "--encoder", ENCODER)
-    assert (result.code, [path.name for path in here.iterdir()]) == (0, ["params.yaml"])
-    assert "next: `autolora index`" in result.out
-    assert "exists already" in run("init").err
-    assert "3 searchable" in run("index").out
-
-
 def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
-    assert "next: `autolora index FOLDER`" in run("init").out
+    write_project(here, {})
     assert "hubs.folder.path is null" in run("index").err
     result = run("index", folder, "--encoder", ENCODER)
     assert result.code == 0 and "set hubs.folder.path, encoder.from" in result.err
@@ -265,7 +260,7 @@ def test_a_search_before_the_first_index_says_what_to_do(here: Path) -> None:
     assert (
         "run inside an AutoLoRA repository, or make your own files searchable" in run("search", "a cat").err
     )
-    run("init", "--encoder", ENCODER)
+    write_project(here, {})
     assert "there is no index yet; run `autolora index FOLDER`" in run("search", "a cat").err
 
 
@@ -274,8 +269,7 @@ def test_the_report_of_one_s_own_files_shows_the_images_of_all_copies(here: Path
     shutil.copyfile(folder / "file0.safetensors", folder / "a copy.safetensors")
     shutil.copyfile(images_of("cat")[0], folder / "file0.png")
     run("index", folder, "--encoder", ENCODER)
-    result = run("report")
-    page = Path(result.out.strip()).read_text()
-    assert result.code == 0 and 'alt="made with a copy"' in page
+    page = assemble(here).read_text()
+    assert 'alt="made with a copy"' in page
     assert page.count("data:image/webp") == 1
     shutil.rmtree(here / "reports")

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
+from autolora.local.project import write_project
 from autolora.local.settings import complete_project, new_project
 from autolora.params import load
 from autolora.pretrained.folder import push_to_hub
 from autolora.search.retriever import open_retriever
-from tests.local.own_folder import ENCODER, index, set_params
+from tests.local.own_folder import ENCODER, index
 from tests.support.hf_client import serve_hub
 
 
@@ -37,14 +38,13 @@ def test_a_project_does_not_lie_among_the_files(folder: Path, inner: str) -> Non
     (root := folder / inner).mkdir(parents=True, exist_ok=True)
     with pytest.raises(ParamsError, match="lies in the folder of LoRA files"):
         new_project(root, folder, str(ENCODER))
-    new_project(root, None, str(ENCODER))
-    set_params(root, {"hubs.folder.path": str(folder)})
+    write_project(root, {"hubs.folder.path": str(folder)})
     with pytest.raises(ParamsError, match="lies in the folder of LoRA files"):
         index(root)
 
 
 def test_null_is_completed_and_other_values_are_refused(tmp_path: Path, folder: Path) -> None:
-    path = new_project(tmp_path, None, None)
+    path = write_project(tmp_path, {})
     assert complete_project(tmp_path, None, None) == {}
     assert complete_project(tmp_path, folder, None) == {"hubs.folder.path": str(folder)}
     assert complete_project(tmp_path, None, str(ENCODER))["encoder.from"] == str(ENCODER)

@@ -48,7 +48,7 @@ from tests.params.changed_params import changed
             "velocty",
             r"method is 'velocty' \(did you mean 'velocity'.*\); allowed: 'direct'",
         ),
-        ("crawl", "budget", {"c": 1}, r"unknown key 'crawl.budget.c'; allowed here: files"),
+        ("hubs", "folder", {"c": 1}, r"unknown key 'hubs.folder.c'; allowed here: path"),
         ("crawl", "hubs", ["folder", "sum"], r"crawl.hubs\[1\] is 'sum'; allowed: 'civitai'"),
         ("encoder", "language", ..., r"missing key 'encoder.language'; needed here: .*language_revision"),
         ("encoder", "language", None, r"encoder.language must be of type str, not null"),

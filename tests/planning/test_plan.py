@@ -81,7 +81,7 @@ def test_batches_that_are_evicted_need_no_disk_but_those_of_one_refresh_do(
     everything = stage(plan, "pool").disk
     kept = replace(params, storage=StorageParams(keep_local_gb=everything / 4 / 1e9))
     assert estimate(kept, "pool").disk == everything, "one refresh brings all"
-    daily = replace(kept, crawl=replace(kept.crawl, budget=replace(kept.crawl.budget, files=10)))
+    daily = replace(kept, crawl=replace(kept.crawl, max_new_files=10))
     assert everything / 4 < estimate(daily, "pool").disk < everything  # sketches stay
     assert make_setting(daily, None, 100).work.nights == 10
 

@@ -51,8 +51,7 @@ def test_numbers_are_those_of_the_catalog_unless_they_are_given(tmp_path: Path) 
 
 
 def test_a_nights_files_are_the_number_of_adapters_of_a_first_run() -> None:
-    budget = replace(PARAMS.crawl.budget, files=250)
-    params = replace(PARAMS, crawl=replace(PARAMS.crawl, budget=budget))
+    params = replace(PARAMS, crawl=replace(PARAMS.crawl, max_new_files=250))
     assert make_workload(params, None, 1e6, None).adapters == 250
     assert make_workload(params, None, 1e6, 1001).nights == 5
 

@@ -51,7 +51,7 @@ def test_an_image_is_captioned_by_its_theme(theme: str) -> None:
 
 def test_the_commands_of_the_page_are_read() -> None:
     own, pool = commands(OWN_COLLECTION), commands(POOL)
-    assert "autolora index --train" in own and "autolora init --folder ~/loras" in own
+    assert "autolora index --train" in own and "autolora index ~/loras" in own
     assert pool[0] == "cp profiles/flux.1-dev.yaml params.yaml" and pool[-1] == "autolora refresh"
     assert not any("#" in line or not line for line in own + pool)
     with pytest.raises(IndexError):

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from autolora.catalog import failed_items
 from autolora.catalog import store as catalog
+from autolora.catalog.diff import BASELINE, keep_baseline
 from autolora.crawl import stage as crawl
 from autolora.crawl.plan import CatalogPlan
 from autolora.errors import HubError
@@ -94,11 +96,13 @@ class FaultySite:
         self.hub_folder.mkdir(exist_ok=True)
         if not (path := self.hub_folder / f"{number}.safetensors").exists():
             write(path, peft(draw_lora(100 + number)))
+        keep_baseline(self.root)
         plan = self.run_crawl(DAYS[number])
         errors = [self.run_pool(DAYS[number])]
         while errors[-1] and len(errors) < MAX_REFRESH_ATTEMPTS:
             plan = self.run_crawl(DAYS[number])
             errors.append(self.run_pool(DAYS[number]))
+        (self.root / BASELINE).unlink()
         return self.read_result(plan, errors)
 
     def run_crawl(self, day: datetime.date) -> CatalogPlan:
@@ -149,7 +153,9 @@ class FaultySite:
             problems=" | ".join(plan.problems[self.name]),
             first_error=errors[0],
             last_error=errors[-1],
-            deferred={download.name for download in plan.deferred},
+            deferred={
+                item.name for item in failed_items.read(self.root).values() if item.is_deferred(plan.today)
+            },
         )
 
     def published_sha256(self) -> set[str]:

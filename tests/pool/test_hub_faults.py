@@ -134,8 +134,6 @@ def check_consistent(site: FaultySite, day: DayResult) -> None:
     assert not [path for path in site.root.rglob(".*") if path.is_file()]
     if not day.last_error:
         assert not pool.incoming(site.root).exists() and not open_folder(site.root).exists()
-    if not (day.is_down or day.problems):
-        assert not list((site.root / "cache").rglob("crawl/*.jsonl"))
 
 
 def check_outcome(outcome: Outcome, day: DayResult, before: DayResult, expected: DayResult) -> None:

@@ -14,7 +14,7 @@ from autolora.index.caption_check import CaptionCheck
 from autolora.lora.remedies import REMEDIES
 from autolora.params import load
 from autolora.records import Adapter, Listing
-from autolora.refresh.outcomes import BUDGET, Outcome, outcomes
+from autolora.refresh.outcomes import TURN, Outcome, outcomes
 from autolora.refresh.summary import MAX_NAMED, caption_lines, problems, refresh_summary, summary_line
 from tests.support.report_root import make_adapter as pool_row
 from tests.support.synthetic_repo import DAY, make_adapter
@@ -62,7 +62,7 @@ def test_new_files_are_accepted_refused_duplicates_or_waiting() -> None:
     assert refused.remedy == REMEDIES["pickle"]
     assert found["3"].reason == "the original is x"
     assert f"the same bytes as {qualified_name(new[0])}" in found["6"].reason
-    assert found["4"].reason == BUDGET
+    assert found["4"].reason == TURN
     assert found["5"].reason == "the pool has not read it yet"
     assert summary_line(found.values()) == (
         "6 new files: 1 accepted, 1 refused, 2 already in the pool, 2 waiting; 0 removed, 0 with changed metadata"
@@ -132,7 +132,7 @@ def test_report_names_files_with_reason_and_remedy_and_counts_the_rest() -> None
     for line in (
         "**26 new files: 1 refused, 25 waiting; 0 removed, 0 with changed metadata**",
         f"- refused (pickle): {names[0]}: the file is a Python pickle. {REMEDIES['pickle']}",
-        f"- waiting: {names[1]}: {BUDGET}",
+        f"- waiting: {names[1]}: {TURN}",
         "- waiting: 5 more",
         f"- missing from its hub's list, but still available: `{qualified_name(gone)}`",
         f"- **stale: 1 listing of huggingface retained from an earlier crawl since {LATER}**",
@@ -178,7 +178,7 @@ def test_report_names_takedowns_and_deferred_downloads() -> None:
 def test_a_file_that_left_and_waits_again_is_one_outcome() -> None:
     queued = listing(1, status="queued")
     (found,) = results([listing(1)], [queued], []).values()
-    assert (found.kind, found.reason) == ("removed", BUDGET)
+    assert (found.kind, found.reason) == ("removed", TURN)
 
 
 @pytest.mark.parametrize("hostile", [

@@ -26,7 +26,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
             for n in range(6)
         ),
-        Outcome(kind="waiting", name="h:later", sha256=None, reason="budget"),
+        Outcome(kind="waiting", name="h:later", sha256=None, reason="turn"),
     ]
     write_refresh(root, RefreshRecord.of(DAY, "d" * 64, 12, rows, ["**stale: 3 listings of `civitai`**"]))
     assemble(root)

@@ -139,7 +139,7 @@ def test_problems_failures_and_disagreeing_captions_need_attention(root: Path) -
     assert (
         sentences.count("download or reading failed") == 5 and "2 more models with failed items" in sentences
     )
-    assert "1 file waits for the daily budget (crawl.budget)" in sentences
+    assert "1 new file waits for a later night (crawl.max_new_files)" in sentences
     assert "captions of 2 adapters disagree with the weights" in sentences
     assert sentences.index("hub 0005") < sentences.index("hub 0003"), "the lowest agreement first"
 

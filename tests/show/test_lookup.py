@@ -11,7 +11,7 @@ from autolora.catalog import takedowns
 from autolora.catalog.failed_items import NOT_REQUESTED, FailedItem, record
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
-from autolora.params import BudgetParams
+from autolora.refresh.outcomes import TURN
 from autolora.show.facts import (
     describe_listing,
     describe_maturity,
@@ -97,49 +97,25 @@ def test_tombstone_of_an_earlier_version_has_no_metadata(root: Path) -> None:
     assert not {"size", "license", "maturity", "trigger words", "sources"} & values.keys()
 
 
-@pytest.mark.parametrize(
-    ("budget", "reason", "phrase"),
-    [
-        ((None, None, None), "it waits for the daily budget", "the daily budget is unlimited"),
-        ((3, None, 9), "it waits for the daily budget", "the daily budget is 3 files, 9"),
-        ((None, None, 5), "it exceeds the whole daily budget", "the daily budget is 5"),
-        ((None, 1e-9, None), "it exceeds the whole daily budget", "the daily budget is"),
-    ],
-)
-def test_reason_why_an_adapter_is_queued(
-    root: Path, budget: tuple[int | None, float | None, int | None], reason: str, phrase: str
-) -> None:
+def test_reason_why_an_adapter_is_queued(root: Path) -> None:
     queued = make_adapter("chalk", 2)
     listing = replace(queued.listing, status="queued")
     write_repository(root, [replace(queued, listing=listing)])
-    files, gb, captions = budget
-    rules = replace(RULES, budget=BudgetParams(files=files, gb=gb, captions=captions))
-    adapter = lookup(root, listing.id, rules)
-    assert describe_verdict(adapter) == "none: queued"
-    expected = f"{reason}: it needs 0.0000 GB and 6 captions; {phrase}"
-    assert adapter.inactive_reason.startswith(expected)
+    adapter = lookup(root, listing.id, RULES)
+    assert describe_verdict(adapter) == "none: queued" and adapter.inactive_reason == TURN
     download = FailedItem(
         stage="pool", key=listing.key, hub=listing.hub, id=listing.id, name=f"{listing.id}/{listing.file}",
         reason="404", last_attempt=DAY,
     )  # fmt: skip
     record(root, "pool", [download], {listing.key}, DAY)
-    assert lookup(root, listing.id, rules).inactive_reason == (
+    assert lookup(root, listing.id, RULES).inactive_reason == (
         f"the download or reading failed on {DAY} (404); next attempt on {LATER}"
     )
     record(root, "pool", [replace(download, failed_attempts=0, reason=NOT_REQUESTED)], {listing.key}, LATER)
-    assert "failed on" not in lookup(root, listing.id, rules).inactive_reason
+    assert "failed on" not in lookup(root, listing.id, RULES).inactive_reason
 
 
-def test_size_of_a_partial_listing_is_not_known(root: Path) -> None:
-    queued = make_adapter("chalk", 2)
-    listing = replace(queued.listing, status="queued", complete=False, size=None)
-    write_repository(root, [replace(queued, listing=listing)])
-    assert lookup(root, listing.id, RULES).inactive_reason.startswith(
-        "it waits for the daily budget: it needs a size that its hub has not been asked for and 6 captions; "
-    )
-
-
-def test_stale_queued_listing_waits_for_a_scan_and_not_for_the_budget(root: Path) -> None:
+def test_stale_queued_listing_waits_for_a_scan(root: Path) -> None:
     queued = make_adapter("chalk", 2)
     listing = replace(queued.listing, status="queued", stale_since=LATER)
     write_repository(root, [replace(queued, listing=listing)])

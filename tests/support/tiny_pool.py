@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from autolora.params import BudgetParams, CrawlParams, PoolParams
+from autolora.params import CrawlParams, PoolParams
 from autolora.pool.recipe import ReadRecipe
 from tests.lora.writing import SLOTS, draw_lora, peft, write
 
@@ -17,7 +17,7 @@ RULES = CrawlParams(
     hubs=("huggingface",), filters=TAGS, searches=(), bases=("flux.1-dev",), licenses=(),
     max_nsfw_level="explicit", persons=True, minors=False, min_downloads=0, max_file_mb=1, newest=None,
     max_renderings=2, overlap_h=24.0, full_scan_every_days=1, max_withdrawn_share=0.2,
-    budget=BudgetParams(files=None, gb=None, captions=None),
+    max_new_files=None, min_free_gb=None,
 )  # fmt: skip
 BOUNDS = PoolParams(
     max_header_mb=1, max_rank=16, min_known_keys=1.0, max_image_mb=1, max_image_px=10_000, sketch_size=8,

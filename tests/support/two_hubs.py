@@ -1,14 +1,15 @@
-"""A repository root with two fake hubs, and crawls of them on numbered days."""
+"""A repository root with two fake hubs, and crawls of them on numbered days, each of which begins a refresh."""
 
 import datetime
 from dataclasses import replace
 from pathlib import Path
 
 from autolora.catalog import store as catalog
+from autolora.catalog.diff import BASELINE, keep_baseline
 from autolora.crawl import stage as crawl
 from autolora.crawl.scan import HubScan
 from autolora.errors import HubError
-from autolora.params import BudgetParams, CrawlParams
+from autolora.params import CrawlParams
 from autolora.records import Listing
 from tests.support.fake_hub import MIDNIGHT, FakeHub
 from tests.support.tiny_pool import RULES as ONE_HUB
@@ -28,14 +29,21 @@ class TwoHubs:
     """Five models on Hugging Face, one on Civitai, and a root that crawls both."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.day = root, -1
         self.huggingface, self.civitai = FakeHub("huggingface"), FakeHub("civitai")
         for hour, id in enumerate(("ann/ink", "ann/neon", "bob/cat", "bob/dog", "cat/sea")):
             self.huggingface.put(id, hour)
         self.civitai.put("77", 1)
 
     def crawl(self, day: int, rules: CrawlParams = RULES) -> dict[str, Listing]:
-        """Crawl both hubs on a day and return the listings of the catalog, except rejected ones, by id."""
+        """Crawl both hubs on a day and return the listings of the catalog, except rejected ones, by id.
+
+        The first crawl of a day begins a refresh; the refresh of the day before has made its release.
+        """
+        if day != self.day:
+            (self.root / BASELINE).unlink(missing_ok=True)
+            self.day = day
+        keep_baseline(self.root)
         scans = [self.scan(hub, day, rules) for hub in (self.huggingface, self.civitai)]
         crawl.write(self.root, crawl.reconcile(self.root, scans, rules, DAYS[day]))
         listings = catalog.read_all(self.root)
@@ -59,6 +67,6 @@ class TwoHubs:
             self.huggingface.put(f"more/{index}", first_hour + index, base=base)
 
 
-def budget(files: int | None = None, gb: float | None = None, captions: int | None = None) -> CrawlParams:
-    """Return RULES with a daily budget."""
-    return replace(RULES, budget=BudgetParams(files=files, gb=gb, captions=captions))
+def limited(files: int) -> CrawlParams:
+    """Return RULES with so many new files per hub and night."""
+    return replace(RULES, max_new_files=files)

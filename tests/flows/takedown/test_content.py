@@ -1,4 +1,4 @@
-"""Content is erased in the tree, DVC's cache and the remote; other adapters, images and the budget stay."""
+"""Content is erased in the tree, DVC's cache and the remote; other adapters and images stay."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ import yaml
 
 from autolora.catalog import store as catalog
 from autolora.catalog import takedowns
-from autolora.crawl import day_start
 from tests.flows.takedown.erasure import CHANGED, ERASED, FULL, objects, take_down
 from tests.support import takedown_repo as repo
 from tests.support.takedown_repo import BATCH, DOG, INK, SHARED
@@ -54,13 +53,6 @@ def test_an_image_alone_leaves_its_files_active(root: Path) -> None:
     listings = catalog.read_active(root)
     assert len(listings) == 4 and SHARED not in str([item.renderings for item in listings])
     assert repo.contents(root)[SHARED] == 0 and repo.contents(root)[INK] == FULL
-
-
-def test_the_daily_budget_continues(root: Path) -> None:
-    before = catalog.read_all(root)
-    day_start.write(root, before[2:], [before], repo.DAY)
-    take_down("civitai:7")
-    assert day_start.read(root, catalog.read_all(root), repo.DAY) == before[2:]
 
 
 def test_a_batch_without_a_dvc_file_is_emptied_in_the_tree_and_in_its_former_versions(root: Path) -> None:

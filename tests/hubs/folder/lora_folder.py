@@ -8,7 +8,7 @@ from typing import Any
 
 from autolora.hubs import Page
 from autolora.hubs.folder.client import Folder
-from autolora.params import BudgetParams, CrawlParams
+from autolora.params import CrawlParams
 from autolora.records import Listing
 
 TODAY = datetime.date(2026, 1, 5)
@@ -18,7 +18,7 @@ RULES = CrawlParams(
     hubs=("folder",), filters=(), searches=(), bases=(), licenses=(), max_nsfw_level="explicit", persons=True,
     minors=True, min_downloads=0, max_file_mb=1, newest=None, max_renderings=3, overlap_h=24.0,
     full_scan_every_days=1, max_withdrawn_share=0.2,
-    budget=BudgetParams(files=None, gb=None, captions=None),
+    max_new_files=None, min_free_gb=None,
 )  # fmt: skip
 
 
