@@ -20,8 +20,9 @@ from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.judgments import read_judgments
 from autolora.params import EncoderParams, Params, PoolParams, load
 from autolora.presets import Preset
-from autolora.presets.encoder import ENCODER
+from autolora.presets.encoder import ENCODER, EncoderVariant
 from autolora.storage.arrays import Float32Array
+from studies.released.presets import ENCODER as RELEASED
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Variant:
     """of the preset's fields"""
 
 
+PRESETS: Mapping[str, EncoderVariant] = {**ENCODER, "released": RELEASED}
 VARIANTS = {
     "paper": Variant("paper", {}),
     "released": Variant("released", {}),
@@ -65,7 +67,7 @@ def encoder_params(
 ) -> EncoderParams:
     """Return the section `encoder` with a preset in the size of the bench, and these changes. steps: None is SIZE's."""
     size = SIZE if steps is None else {**SIZE, "steps": steps}
-    variant = replace(ENCODER[preset], **{**size, **changes})
+    variant = replace(PRESETS[preset], **{**size, **changes})
     return replace(load(root / "params.yaml").encoder, preset=preset, variant=variant, seed=seed)
 
 

@@ -322,7 +322,7 @@ class Proof:
             if place in {store.name for store in self.stores}:
                 advice = self._advice_on_object(name, kind, advice)
             elif place not in (TREE, GIT):
-                advice = "publish it again (`autolora publish index`), or delete it"
+                advice = "publish it again (`autolora publish`), or delete it"
             self._found.setdefault(
                 (place, name), Finding(kind=kind, place=place, name=name, path=path, advice=advice)
             )

@@ -11,9 +11,6 @@ from autolora.lora.sketch import Sketch
 from autolora.lora.slots import FusedSlot, Slot, fused_slots, slots
 from autolora.presets.encoder import EncoderVariant
 
-TRANSFORMER_FIELDS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
-"""fields of a FluxTransformer2DModel config that determine its slots"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:

@@ -29,7 +29,14 @@ from autolora.index.served import copy_path
 from autolora.params import Method
 from autolora.params import load as load_params
 from autolora.params.limits import check_hits
-from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
+from autolora.publication.manifest import (
+    INDEX_PARTS,
+    PIPELINE,
+    PoolSettings,
+    is_published,
+    patterns,
+    read_manifest,
+)
 from autolora.records import Hit
 from autolora.search.retriever import Conditions, Retriever, open_retriever
 from autolora.storage.hash_cache import cached_hashes
@@ -224,7 +231,7 @@ def open_collection(source: Path | str, revision: str | None = None) -> Collecti
     """Return the collection of a project, or of a published index.
 
     source: the folder of a project, which contains params.yaml; or the folder of an index that
-    `autolora publish index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
+    `autolora publish` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
     the project, whose index is searched instead of the served one, or of the id; None is the current version.
     Raises ParamsError if there is no params.yaml, MissingArtifact if a part is missing or damaged, MismatchError if
     parts do not belong together, HubError if a download fails.
@@ -233,7 +240,7 @@ def open_collection(source: Path | str, revision: str | None = None) -> Collecti
     if is_published(folder):
         return _open_published(folder)
     if is_hub_id(source):
-        return _open_published(download(str(source), revision, PATTERNS))
+        return _open_published(download(str(source), revision, patterns(*INDEX_PARTS)))
     if not folder.is_dir():
         raise MissingArtifact(
             f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a project "
@@ -262,13 +269,19 @@ def _open_project(root: Path, revision: str | None) -> Collection:
 
 
 def _open_published(folder: Path) -> Collection:
-    manifest = read_manifest(folder)
-    with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
-        manifest.check_files(folder, hash_file)
+    published = read_manifest(folder)
+    manifest = published.index
+    if manifest is None:
+        raise MissingArtifact(
+            f"{folder} is a publication without an index: its encoder reads your own files (`autolora index FOLDER "
+            f"--encoder {shlex.quote(str(folder))}`)"
+        )
+    with cached_hashes(cache_folder("hashes") / f"{manifest.digest}.json") as hash_file:
+        published.check_files(folder, INDEX_PARTS, hash_file)
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
-    index = open_copy(copy_path(folder, manifest.index), manifest.index)
+    index = open_copy(copy_path(folder, manifest.digest), manifest.digest)
     check_foreign(index)
-    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
+    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.digest, index.tokenizers)
     retriever = Retriever(index, text_encoder, manifest.settings)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from autolora import models
-from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.config import EncoderConfig
 from autolora.encoder.training import check_heads
-from autolora.lora.slots import Slot, slots
+from autolora.lora.slots import TRANSFORMER_FIELDS, Slot, slots
 from autolora.params import Params
 from autolora.planning import meta_models
 from autolora.planning.meta_models import MetaPipeline, weight_bytes
@@ -96,7 +96,7 @@ class Setting:
 
     @cached_property
     def encoder_training(self) -> EncoderTraining | None:
-        """The training of the encoder's transformer; None of a ridge regression, and of a pretrained encoder.
+        """The training of the encoder's transformer; None of a ridge regression, and of a published encoder.
 
         Its batch is the part of one process.
         Raises MismatchError if its heads do not divide the text encoder's width.
@@ -137,7 +137,7 @@ class Setting:
 
     @cached_property
     def encoder_bytes(self) -> float:
-        """The bytes of the encoder's weights, 0 without one; a pretrained one counts as a ridge regression."""
+        """The bytes of the encoder's weights, 0 without one; a published one counts as a ridge regression."""
         if not self.has_encoder:
             return 0.0
         training = self.encoder_training

@@ -44,7 +44,7 @@ def drawing_bytes(
 def drawing_needs(pipeline: MetaPipeline, params: GenerationParams, rank: int, adapter: float) -> Needs:
     """Return the memory of the card for one image with three adapters, of a rank and of so many bytes each.
 
-    It is empty if the pipeline has not all parts, such as that of a pretrained encoder.
+    It is empty if the pipeline has not all parts, such as that of a published encoder.
     """
     if not set(PARTS) <= pipeline.configs.keys():
         return {}

@@ -18,7 +18,7 @@ from autolora.params import JudgesParams, ModelsParams
 
 CONFIGS = Path(__file__).with_name("hub_models.yaml")
 PARTS_OF_SEARCH = ("transformer", "text_encoder")
-"""what the folder of a pretrained encoder has of a pipeline"""
+"""what the folder of a published encoder has of a pipeline"""
 PARTS = (*PARTS_OF_SEARCH, "text_encoder_2", "vae")
 
 

@@ -62,7 +62,7 @@ def encoder(setting: Setting) -> StageCost:
         setting, CALIBRATION_TEXTS, CALIBRATION_TOKENS
     )
     texts += setting.rate("calibration_s")
-    reason = "a pretrained one" if setting.has_encoder else "no encoder (encoder.from, captions.engine)"
+    reason = "a published one" if setting.has_encoder else "no encoder (encoder.from, captions.engine)"
     fit = Fit(0.0, setting.encoder_bytes, f"none: {reason}")
     if setting.trains_encoder and not work.training_adapters:
         fit = replace(fit, does="none: no training adapter")
@@ -121,8 +121,6 @@ def fusion(setting: Setting) -> StageCost:
     """Train the gates, one target adapter's images per step."""
     params, work = setting.params.fusion, setting.work
     gates = _gate_numbers(setting)
-    if params.from_ is not None:
-        return replace(_nothing(setting, "fusion", "pretrained gates"), disk=gates * NUMBER_BYTES)
     if not work.can_train_gates:
         return _nothing(setting, "fusion", "too few training adapters")
     part = replace(params, batch=setting.part(params.batch))
@@ -175,7 +173,7 @@ def experiments(setting: Setting) -> StageCost:
     """Generate the images of adapter pairs by every method, and score them."""
     params, settings = setting.params.experiments, setting.params.generation
     generation = replace(settings, batch=min(settings.batch, params.images))
-    has_gates = setting.params.fusion.from_ is not None or setting.work.can_train_gates
+    has_gates = setting.work.can_train_gates
     pairs = min(params.pairs, math.comb(setting.work.adapters, ADAPTERS_PER_CASE)) if has_gates else 0
     if not pairs:
         return _nothing(setting, "experiments", "too few adapters")

@@ -26,7 +26,7 @@ LARGE_SHARE = 0.25
 def find_risks(plan: Plan, params: Params, folder: Path) -> list[str]:
     """Return one sentence per risk, the gravest first. folder: where the pool will be, for the free space there."""
     return [
-        *(() if plan.own_files else _training(plan, params)),
+        *(() if plan.own_files else _training(plan)),
         *_card(plan),
         *_drawing(plan, params),
         *_time(plan, math.inf if plan.own_files else params.refresh.timeout_h),
@@ -69,15 +69,14 @@ def _memory_bytes() -> float:
     return float(psutil.virtual_memory().total)
 
 
-def _training(plan: Plan, params: Params) -> Iterator[str]:
+def _training(plan: Plan) -> Iterator[str]:
     """Yield that the gates cannot be trained."""
     work = plan.workload
-    if params.fusion.from_ is None and not work.can_train_gates:
+    if not work.can_train_gates:
         yield (
             f"fusion fails: the gates need {MIN_TRAINING_ADAPTERS} or more training adapters, but the shares "
             "for validation and test (dataset.validation_share, dataset.test_share) leave about "
-            f"{work.training_adapters} of {counted(work.adapters, 'adapter')}: add adapters, or use pretrained gates "
-            "(fusion.from)"
+            f"{work.training_adapters} of {counted(work.adapters, 'adapter')}: add adapters"
         )
 
 

@@ -61,11 +61,7 @@ NEEDED: dict[str, tuple[str, Extra]] = {
     "report": ("`autolora report`", "pipeline"),
     "evaluate --prompts params.yaml": ("`autolora evaluate`", "pipeline"),
     "vllm": ("`autolora vllm`", "pipeline"),
-    "publish index x": ("`autolora publish index`", "pipeline"),
-    "publish encoder x --license mit": ("`autolora publish encoder`", "pipeline"),
-    "publish gates x --license mit": ("`autolora publish gates`", "pipeline"),
-    "import encoder x": ("`autolora import encoder`", "pipeline"),
-    "import gates x": ("`autolora import gates`", "pipeline"),
+    "publish x": ("`autolora publish`", "pipeline"),
 }
 """command -> what, as it says, needs a library, and the extra that it names"""
 

@@ -52,7 +52,7 @@ from tests.params.changed_params import changed
         ("crawl", "hubs", ["folder", "sum"], r"crawl.hubs\[1\] is 'sum'; allowed: 'civitai'"),
         ("encoder", "language", ..., r"missing key 'encoder.language'; needed here: .*language_revision"),
         ("encoder", "language", None, r"encoder.language must be of type str, not null"),
-        ("encoder", "preset", "good", r"encoder.preset is 'good'; allowed: 'paper', 'released', 'best'"),
+        ("encoder", "preset", "good", r"encoder.preset is 'good'; allowed: 'paper', 'best'"),
         ("encoder", "overrides", None, r"encoder.overrides must be a mapping, not null"),
         (
             "encoder",

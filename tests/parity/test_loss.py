@@ -9,10 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from autolora.encoder.loss import Temperature, contrastive_loss
-from autolora.presets.encoder import ENCODER
+from studies.released.presets import ENCODER as RELEASED
 from tests.parity import cases, rnd
-
-RELEASED = ENCODER["released"]
 
 
 def released_loss(texts: Tensor, adapters: Tensor, tau: float = RELEASED.temperature) -> float:

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.released_format import assemble, layout, load_published
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
-from autolora.presets.encoder import ENCODER, EncoderVariant
+from autolora.presets.encoder import EncoderVariant
+from studies.released.encoder import assemble, layout, load_released
+from studies.released.presets import ENCODER as RELEASED
 from tests.lora.writing import BOUNDS
 from tests.parity import cases, rnd
 
-RELEASED = ENCODER["released"]
 MINI = replace(RELEASED, heads=4, mlp_ratio=2)
 """of the second derivation"""
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_embedding_in_bfloat16_equals_the_released_retriever(path: Path, name: s
 def test_published_file_loads_as_it_is(path: Path, tmp_path: Path) -> None:
     tensors = with_prefix("w.", read_reference(path))
     save_file(tensors, tmp_path / "published.safetensors")
-    encoder = load_published(tmp_path / "published.safetensors", RELEASED, "t")
+    encoder = load_released(tmp_path / "published.safetensors", RELEASED, "t")
     saved = layout(encoder)
     assert saved.keys() == tensors.keys()
     assert all(torch.equal(saved[name], tensors[name]) for name in tensors)
@@ -249,12 +249,12 @@ def test_files_that_hold_no_published_encoder_are_errors(
     tensors = mini(1)
     change(tensors)
     save_file(tensors, tmp_path / "encoder.safetensors")
-    with pytest.raises(MismatchError, match=r"encoder.safetensors: not a published encoder"):
-        load_published(tmp_path / "encoder.safetensors", MINI, "")
+    with pytest.raises(MismatchError, match=r"encoder.safetensors: not a released encoder"):
+        load_released(tmp_path / "encoder.safetensors", MINI, "")
 
 
 def test_missing_and_damaged_files_are_errors(tmp_path: Path) -> None:
     (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
     for name in ("missing", "damaged"):
         with pytest.raises(MissingArtifact, match="download"):
-            load_published(tmp_path / f"{name}.safetensors", MINI, "")
+            load_released(tmp_path / f"{name}.safetensors", MINI, "")

@@ -114,13 +114,11 @@ def test_a_gpu_has_the_models_and_the_server(params: Params) -> None:
     assert not has_server(replace(served, vllm=replace(params.vllm, urls=("http://gpu-2:8000/v1",))))
 
 
-@pytest.mark.parametrize("name", ["encoder", "fusion"])
-def test_pretrained_models_are_not_trained(plan: Plan, params: Params, name: str) -> None:
-    section = replace(getattr(params, name), from_="folder")
-    ready = estimate(replace(params, **{name: section}), name)
-    assert "pretrained" in ready.does
-    assert ready.seconds < stage(plan, name).seconds
-    assert ready.disk == stage(plan, name).disk
+def test_a_published_encoder_is_not_trained(plan: Plan, params: Params) -> None:
+    ready = estimate(replace(params, encoder=replace(params.encoder, from_="folder")), "encoder")
+    assert "published" in ready.does
+    assert ready.seconds < stage(plan, "encoder").seconds
+    assert ready.disk == stage(plan, "encoder").disk
 
 
 @pytest.mark.parametrize("adapters", [1, 3])
@@ -133,10 +131,7 @@ def test_too_few_adapters_to_fuse_take_no_time(params: Params, adapters: int) ->
 
 @pytest.mark.slow
 def test_experiments_have_at_most_the_pairs_that_there_are(params: Params) -> None:
-    pretrained = replace(params, fusion=replace(params.fusion, from_="folder"))
     per_pair = 12 * params.experiments.images
-    assert estimate(pretrained, "experiments", 1).does == "none: too few adapters"
-    assert estimate(pretrained, "experiments", 3).does.startswith(f"{3 * per_pair} images")
     assert estimate(params, "experiments").does.startswith(f"{params.experiments.pairs * per_pair} images")
 
 
@@ -189,7 +184,7 @@ def test_own_files_need_no_more_of_a_pipeline_than_an_encoder_brings(params: Par
     assert [row.stage for row in named.stages] == ["pool", "captions", "dataset", "encoder", "index"]
     assert stage(named, "encoder").does == "none: no encoder (encoder.from, captions.engine)"
     assert stage(trained, "encoder").does.startswith("ridge regression of 56 adapters")  # by `index --train`
-    assert stage(read, "encoder").does == "none: a pretrained one"
+    assert stage(read, "encoder").does == "none: a published one"
     assert stage(read, "index").seconds > stage(named, "index").seconds
     linked, downloaded = stage(named, "pool"), estimate(params, "pool")
     assert linked.hub_requests == 0 and linked.disk < downloaded.disk
