@@ -48,7 +48,6 @@ if TYPE_CHECKING:  # a search does not import torch
     from autolora.fusion.gate import Gates
     from autolora.fusion.install import Attachment
     from autolora.lora.slots import Slot
-    from autolora.lora.text_parts import TextParts
     from autolora.search.reasons import Reasons
 
     Describe = Callable[[Image], str]
@@ -159,7 +158,7 @@ class Collection:
         """Let the adapters of hits act in a pipeline inside the `with` block; afterwards it is as it was before.
 
         Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
-        trained gates, which know the relevance of each hit, "velocity" adds what each changes in the velocity.
+        trained gates, which know the relevance of each hit.
         Default: `generation.method` in params.yaml. The order of the hits does not matter.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
@@ -193,7 +192,6 @@ class Collection:
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
         """
         from autolora.fusion.methods import attach, to_adapter  # here, because they import torch
-        from autolora.fusion.text_encoders import attach_text_parts
 
         check_hits(hits)
         transformer_of(pipeline)  # raises if it has none
@@ -204,9 +202,6 @@ class Collection:
         adapters = [to_adapter(hit, self._weights.load(hit.sha256, slots)) for hit in acting]
         method = method or generation.method
         with attach(pipeline, adapters, method, lambda: self._load_gates(slots)) as attached:
-            if generation.text_encoders:
-                parts = [(self._load_text(hit.sha256, pipeline), hit.strength) for hit in acting]
-                attached.push(attach_text_parts(pipeline, parts))
             attachment = attached.pop_all()
         detach(pipeline)
         if hits:
@@ -215,11 +210,6 @@ class Collection:
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another collection, if there are any."""
         detach(pipeline)
-
-    def _load_text(self, sha256: str, pipeline: Pipeline) -> "TextParts":
-        from autolora.fusion.text_encoders import load_text_parts
-
-        return load_text_parts(self._weights.path(sha256), pipeline, self.settings.pool)
 
     def _load_gates(self, slots: "Sequence[Slot]") -> "Gates":
         from autolora.fusion.store import folder, load

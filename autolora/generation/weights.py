@@ -25,9 +25,6 @@ class AdapterWeights(Protocol):
     def load(self, sha256: str, slots: Sequence[Slot]) -> "Lora":
         """Return the updates of an adapter for the canonical slots of a transformer."""
 
-    def path(self, sha256: str) -> Path:
-        """Return the file of an adapter that has been loaded."""
-
 
 @dataclass(frozen=True, slots=True)
 class ProjectWeights:
@@ -49,12 +46,6 @@ class ProjectWeights:
 
         return load_lora(self.root, sha256, slots, self.bounds)
 
-    def path(self, sha256: str) -> Path:
-        """Return the file of an adapter."""
-        from autolora.pool.store import weights_path
-
-        return weights_path(self.root, sha256).resolve()
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
@@ -74,7 +65,3 @@ class PublishedWeights:
         from autolora.publication.weights import load_lora
 
         return load_lora(self.folder, self.cache, sha256, slots, self.index.settings)
-
-    def path(self, sha256: str) -> Path:
-        """Return the file of an adapter that has been loaded."""
-        return self.cache / f"{sha256}.safetensors"

@@ -140,10 +140,8 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
 
 
 def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
-    unknown: Any = "velocty"
-    with pytest.raises(
-        ValueError, match=r"'velocty' \(did you mean 'velocity'\?\): give one of direct, gated, velocity"
-    ):
+    unknown: Any = "gatted"
+    with pytest.raises(ValueError, match=r"'gatted' \(did you mean 'gated'\?\): give one of direct, gated"):
         attach(pipeline, ADAPTERS, unknown, load_gates)
 
 

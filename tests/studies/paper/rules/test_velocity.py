@@ -1,4 +1,4 @@
-"""Rules with several passes per call, such as velocity."""
+"""The rule velocity, which has several passes per call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from autolora.errors import MismatchError
 from autolora.fusion.install import fused
-from autolora.fusion.methods import attach
-from autolora.fusion.rules.velocity import FACTOR
-from tests.fusion.rules.adapters import adapter, load_gates, run
+from studies.paper.methods import attach
+from studies.paper.rules.velocity import FACTOR
+from tests.fusion.rules.adapters import adapter, load_gates
+from tests.studies.paper.rules.calls import run
 from tests.support.one_call import OneCall, build_transformer
 from tests.support.tiny_flux import TOKENS, build_pipeline
 
