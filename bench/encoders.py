@@ -38,12 +38,10 @@ PRESETS: Mapping[str, EncoderVariant] = {**ENCODER, "released": RELEASED}
 VARIANTS = {
     "paper": Variant("paper", {}),
     "released": Variant("released", {}),
-    "transformer on sketches": Variant("best", {"model": "transformer", "hybrid": False}),
-    "transformer on weights": Variant("best", {"model": "transformer", "hybrid": False, "probe": "full"}),
 }
 """those with random initial weights, by the name of their row"""
 SIZE: Mapping[str, Any] = {
-    "layers": 2, "heads": 4, "learning_rate": 0.001, "steps": 100, "batch": 16, "slot_dropout": 0.3,
+    "layers": 2, "heads": 4, "learning_rate": 0.001, "steps": 100, "batch": 16,
 }  # fmt: skip
 """of the transformers, for the playground: few adapters, and a text encoder of width 128"""
 

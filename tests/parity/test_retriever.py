@@ -64,7 +64,7 @@ def test_tokens_and_embedding_equal_the_released_retriever(path: Path, name: str
     encoder = encoder_of(path)
     batch = encoder.config.lora_to_batch(lora_of(path, name, encoder.config, tmp_path))
     tokens, embedding = read_reference(path)[f"{name}.tokens"], read_reference(path)[f"{name}.embedding"]
-    torch.testing.assert_close(encoder.tokens(batch.values, batch.present), tokens, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.tokens(batch.values), tokens, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder(batch.values, batch.present), embedding, atol=1e-5, rtol=0)
 
 
@@ -171,7 +171,7 @@ def test_tokens_equal_a_second_derivation(
 ) -> None:
     encoder = assemble(mini(1), MINI, "").double()
     batch = encoder.config.lora_to_batch(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
-    tokens = encoder.tokens(batch.values, batch.present)[0]
+    tokens = encoder.tokens(batch.values)[0]
     assert tokens.shape == (304, 32)
     assert tokens[0, :3].tolist() == pytest.approx(first, abs=2e-5)
     assert tokens[303, :3].tolist() == pytest.approx(last, abs=2e-5)
@@ -182,7 +182,7 @@ def test_several_probes_give_several_tokens_per_slot() -> None:
     tensors = mini(3)
     encoder = assemble(tensors, MINI, "").double()
     batch = encoder.config.lora_to_batch(mini_lora(encoder.config, EQUAL)).to(CPU, torch.float64)
-    tokens = encoder.tokens(batch.values, batch.present)[0]
+    tokens = encoder.tokens(batch.values)[0]
     slot, slot_type = encoder.config.fused[17], "ff_b___0"
     assert slot.name == "blocks.1.ff_b.0"
     probes = tensors["embedder.model_dict.blocks___1___ff_b___0.x"][0].double()

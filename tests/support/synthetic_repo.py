@@ -63,7 +63,6 @@ def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: obj
     """Return params of a small encoder; `overrides` replace further fields of the preset's variant."""
     small = {
         "layers": 1, "heads": 4, "mlp_ratio": 2, "learning_rate": 0.002, "steps": steps, "batch": 8,
-        "sketch_noise": 0.3,
     }  # fmt: skip
     return EncoderParams(
         from_=None,
