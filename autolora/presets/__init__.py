@@ -13,4 +13,3 @@ from typing import Literal
 
 Preset = Literal["paper", "best"]
 SlotView = Literal["canonical", "fused"]
-Schedule = Literal["constant", "cosine"]

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from autolora.presets import Schedule, SlotView
+from autolora.presets import SlotView
 from autolora.storage.bounds import Bound, Natural, Positive
 
 GateForm = Literal["full", "no_base", "no_cross", "no_lora", "scalar"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
