@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ from studies.released.presets import ENCODER as RELEASED
 class Variant:
     """An encoder that is measured."""
 
-    preset: Preset
+    preset: str
+    """a key of PRESETS"""
     changes: Mapping[str, Any]
     """of the preset's fields"""
 
@@ -61,12 +62,14 @@ class CachingTextEncoder:
 
 
 def encoder_params(
-    root: Path, preset: Preset, changes: Mapping[str, Any], seed: int, steps: int | None
+    root: Path, preset: str, changes: Mapping[str, Any], seed: int, steps: int | None
 ) -> EncoderParams:
     """Return the section `encoder` with a preset in the size of the bench, and these changes. steps: None is SIZE's."""
     size = SIZE if steps is None else {**SIZE, "steps": steps}
     variant = replace(PRESETS[preset], **{**size, **changes})
-    return replace(load(root / "params.yaml").encoder, preset=preset, variant=variant, seed=seed)
+    return replace(
+        load(root / "params.yaml").encoder, preset=cast(Preset, preset), variant=variant, seed=seed
+    )
 
 
 def build_benchmark(

@@ -51,10 +51,14 @@ def factorize(weights: Tensor) -> tuple[Tensor, Tensor]:
     first one is 1.
     """
     gram = torch.zeros(weights.shape[1], weights.shape[1], dtype=torch.float64)
-    for rows in weights.split(ROWS_AT_ONCE):
+    for rows in _blocks(weights):
         gram += rows.double().T @ rows.double()
     eigenvalues, eigenvectors = torch.linalg.eigh(gram)
     basis = eigenvectors[:, eigenvalues > MIN_EIGENVALUE * eigenvalues.max()].flip(1)
-    left = torch.cat([(rows.double() @ basis).float() for rows in weights.split(ROWS_AT_ONCE)])
+    left = torch.cat([(rows.double() @ basis).float() for rows in _blocks(weights)])
     largest = left.abs().amax(0)
     return left / largest, (basis * largest).T.float().contiguous()
+
+
+def _blocks(weights: Tensor) -> list[Tensor]:
+    return [weights[start : start + ROWS_AT_ONCE] for start in range(0, len(weights), ROWS_AT_ONCE)]

@@ -131,12 +131,11 @@ def _encoder_step(encoder: TransformerEncoder, adapter: AdapterBatch, size: int,
     with torch.device("meta"):
         temperature = Temperature(variant.temperature, variant.temperature_learned)
         texts = torch.zeros(size, width)
-        ignored = torch.zeros(size, size, dtype=torch.bool)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *temperature.parameters()], foreach=is_gpu)
 
     def run() -> None:
         vectors = encoder.embed(batch.values, batch.present)
-        loss = contrastive_loss(encoder.text_map(texts), vectors, temperature(), ignored, variant.loss_factor)
+        loss = contrastive_loss(encoder.text_map(texts), vectors, temperature(), variant.loss_factor)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         optimizer.step()
 
