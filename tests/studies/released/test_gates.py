@@ -37,11 +37,11 @@ def root(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def error_of(capsys: pytest.CaptureFixture[str], name: str) -> str:
+def error_of(name: str) -> str:
     """Return the error for a file."""
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as caught:
         main(["gates", name])
-    return capsys.readouterr().err
+    return str(caught.value)
 
 
 def test_converts_to_data_fusion_with_a_digest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,21 +54,21 @@ def test_converts_to_data_fusion_with_a_digest(root: Path, capsys: pytest.Captur
     assert fusion.hash_weights(loaded) == fusion.hash_weights(gates) == read_digest(root, "fusion")["weights"]
 
 
-def test_gates_for_another_base_model_are_an_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gates_for_another_base_model_are_an_error(root: Path) -> None:
     save_published(fusion.build(CONFIG | {"num_single_layers": 1}, FULL), root / "gates.safetensors")
-    error = error_of(capsys, "gates.safetensors")
+    error = error_of("gates.safetensors")
     assert error.startswith("MismatchError: ") and "the base model that they were trained for" in error
 
 
-def test_other_and_missing_files_are_errors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_and_missing_files_are_errors(root: Path) -> None:
     save_file({"lora_A.weight": torch.zeros(2, 2)}, root / "lora.safetensors")
-    assert "lora.safetensors: not released gates" in error_of(capsys, "lora.safetensors")
-    assert "MissingArtifact: cannot read gates from" in error_of(capsys, "missing.safetensors")
+    assert "lora.safetensors: not released gates" in error_of("lora.safetensors")
+    assert "MissingArtifact: cannot read gates from" in error_of("missing.safetensors")
 
 
-def test_an_incomplete_file_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_incomplete_file_is_named(root: Path) -> None:
     save_published(fusion.build(CONFIG, FULL), root / "gates.safetensors")
     tensors = load_file(root / "gates.safetensors")
     first = next(name for name in tensors if name.endswith("weight_lora"))
     save_file({name: tensor for name, tensor in tensors.items() if name != first}, root / "gates.safetensors")
-    assert f"1 missing ({first}): give a file" in error_of(capsys, "gates.safetensors")
+    assert f"1 missing ({first}): give a file" in error_of("gates.safetensors")
