@@ -12,7 +12,7 @@ from autolora.errors import MismatchError
 from studies.paper.rules.steps import DenoisingSteps, Step
 from studies.paper.rules.turns import Acting, attach_by_turns, only
 from tests.fusion.rules.adapters import adapter
-from tests.studies.paper.rules.test_velocity import STEPS, draw
+from tests.studies.paper.rules.calls import STEPS, draw
 from tests.support.one_call import OneCall, Scheduler, build_transformer
 from tests.support.tiny_flux import build_pipeline
 
