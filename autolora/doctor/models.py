@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.params import Params
+from autolora.publication.manifest import MANIFEST
 
 SIZES = {
     "black-forest-labs/FLUX.1-dev": 33_700_000_000,
@@ -15,8 +16,8 @@ SIZES = {
     "sentence-transformers/all-MiniLM-L6-v2": 90_000_000,
 }
 """bytes that are downloaded of the models in the profile; others count as 0"""
-FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json")
-"""Names of which each model, and each part of a pipeline that searches need, has at least one."""
+FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json", MANIFEST)
+"""Names of which each model, each publication, and each part of a pipeline that searches need, has at least one."""
 
 
 @dataclass(frozen=True, slots=True)

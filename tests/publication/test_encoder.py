@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 
 from autolora import models
 from autolora.dataset.store import training_lock
+from autolora.doctor.models import Model
 from autolora.encoder import store
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import Encoder, embed_texts
@@ -166,6 +167,10 @@ def test_license_of_a_hub_stays_one_cell(root: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr("autolora.publication.folder.dataset.rows", lambda *_: rows)
     write_publication(root, load(root / "params.yaml"), tmp_path / "out", encoder_only=True)
     assert f"| mit \\| 9 \\| # free | {len(rows)} |\n" in (tmp_path / "out" / CARD).read_text()
+
+
+def test_the_doctor_finds_a_published_encoder(folder: Path) -> None:
+    assert Model(folder.name, None, "encoder.from").is_folder(folder.parent)
 
 
 def test_an_encoder_alone_is_no_collection(folder: Path) -> None:
