@@ -18,8 +18,8 @@ HUB_BYTES: Mapping[str, Mapping[str, float]] = {
     "sentence-transformers/all-MiniLM-L6-v2": {"": 0.09e9},
 }
 """Bytes that are downloaded of each part of the profile's models."""
-FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json")
-"""Names of which each model, and each part of a pipeline that searches need, has at least one."""
+FILES = ("model_index.json", "config.json", "modules.json", "text_encoder/config.json", "publication.json")
+"""Names of which each model, each publication, and each part of a pipeline that searches need, has at least one."""
 PX_PER_TOKEN, LLAVA_TOKENS = 28**2, 5 * 24**2
 """Pixels per token of Qwen2.5-VL; tokens of each image in LLaVA-NeXT, which sees five tiles."""
 

@@ -98,11 +98,6 @@ def part(size: int) -> slice:
     return slice(rank() * share, (rank() + 1) * share)
 
 
-def own_seed(generator: torch.Generator) -> int:
-    """Return a seed that no other process gets, from a generator whose state is the same in all processes."""
-    return int(torch.randint(2**62, (), generator=generator)) + rank()
-
-
 def mean(value: Tensor) -> Tensor:
     """Return the mean of a scalar over the processes, equal in all; its gradient is that of this process's value."""
     if number() == 1:

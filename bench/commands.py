@@ -46,13 +46,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "versions": ("versions",),
     "release": ("release",),
     "verify": ("verify",),
-    "import_encoder": ("import", "encoder", "params.yaml"),
-    "import_gates": ("import", "gates", "params.yaml"),
-    "publish_encoder": ("publish", "encoder", "cache/bench_encoder", "--license", "mit"),
-    "publish_gates": ("publish", "gates", "cache/bench_gates", "--license", "mit"),
-    "publish_index": ("publish", "index", "cache/bench_index"),
 }
-"""name -> arguments; a command without a case is measured by its help, and the imports by a file that they refuse.
+"""name -> arguments; a command without a case is measured by its help.
 `python -m bench.own_folder` measures `index`, `python -m bench.serve` measures `serve`"""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,28 +20,29 @@ from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.judgments import read_judgments
 from autolora.params import EncoderParams, Params, PoolParams, load
 from autolora.presets import Preset
-from autolora.presets.encoder import ENCODER
+from autolora.presets.encoder import ENCODER, EncoderVariant
 from autolora.storage.arrays import Float32Array
+from studies.released.presets import ENCODER as RELEASED
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """An encoder that is measured."""
 
-    preset: Preset
+    preset: str
+    """a key of PRESETS"""
     changes: Mapping[str, Any]
     """of the preset's fields"""
 
 
+PRESETS: Mapping[str, EncoderVariant] = {**ENCODER, "released": RELEASED}
 VARIANTS = {
     "paper": Variant("paper", {}),
     "released": Variant("released", {}),
-    "transformer on sketches": Variant("best", {"model": "transformer", "hybrid": False}),
-    "transformer on weights": Variant("best", {"model": "transformer", "hybrid": False, "probe": "full"}),
 }
 """those with random initial weights, by the name of their row"""
 SIZE: Mapping[str, Any] = {
-    "layers": 2, "heads": 4, "learning_rate": 0.001, "steps": 100, "batch": 16, "slot_dropout": 0.3,
+    "layers": 2, "heads": 4, "learning_rate": 0.001, "steps": 100, "batch": 16,
 }  # fmt: skip
 """of the transformers, for the playground: few adapters, and a text encoder of width 128"""
 
@@ -61,12 +62,14 @@ class CachingTextEncoder:
 
 
 def encoder_params(
-    root: Path, preset: Preset, changes: Mapping[str, Any], seed: int, steps: int | None
+    root: Path, preset: str, changes: Mapping[str, Any], seed: int, steps: int | None
 ) -> EncoderParams:
     """Return the section `encoder` with a preset in the size of the bench, and these changes. steps: None is SIZE's."""
     size = SIZE if steps is None else {**SIZE, "steps": steps}
-    variant = replace(ENCODER[preset], **{**size, **changes})
-    return replace(load(root / "params.yaml").encoder, preset=preset, variant=variant, seed=seed)
+    variant = replace(PRESETS[preset], **{**size, **changes})
+    return replace(
+        load(root / "params.yaml").encoder, preset=cast(Preset, preset), variant=variant, seed=seed
+    )
 
 
 def build_benchmark(

@@ -142,7 +142,7 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def measure_playground(root: Path) -> list[Headline]:
-    """Print and return the files per second on the playground: weights alone, and with its pretrained encoder."""
+    """Print and return the files per second on the playground: weights alone, and with its published encoder."""
     found = find_files(root / PLAYGROUND)
     setup = open_setup(None, None, pipeline=None, encoder=str(root / ENCODER))
     rows = []

@@ -56,8 +56,6 @@ TABLES: Mapping[str, tuple[tuple[str, ...], Table]] = {
             "weights alone": levels("weights_"),
             "`paper`": levels("paper_"),
             "`released`": levels("released_"),
-            "transformer on sketches": levels("transformer_on_sketches_"),
-            "transformer on weights": levels("transformer_on_weights_"),
             "caption centroid": levels("caption_centroid_"),
             "plain caption centroid": levels("plain_caption_centroid_"),
             "BM25 of captions": levels("bm25_of_captions_"),

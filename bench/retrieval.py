@@ -1,8 +1,8 @@
 """All methods of retrieval on adapters unseen in training: `python -m bench.retrieval` (after `make demo`).
 
 The encoders of all presets are trained in the size that bench/encoders.py states, those with random weights from three
-seeds; so is a transformer with the text map of `best`, on sketches and on full weights. They are compared with each
-other and with baselines (bench/baselines.py), on the queries of the stage `evaluation`, in the whole index and in an
+seeds. They are compared with each other and with baselines (bench/baselines.py), on the queries of the stage
+`evaluation`, in the whole index and in an
 index of the unseen adapters alone. Two more baselines: the mean image features of an adapter's renderings by the judge
 CLIP, and the number of downloads. R@1 is averaged over seeds, over the queries of each adapter, and over adapters;
 intervals resample adapters. Nothing in data/ is written.

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 INK, GRID, OURS, OTHERS = "#333a45", "#d9dde3", "#2f74b5", "#9aa3af"
 METHODS = {
-    "hybrid": "hybrid", "encoder": "weights alone", "transformer on sketches": "transformer, whitened text",
+    "hybrid": "hybrid", "encoder": "weights alone",
     "paper": "preset paper", "released": "preset released", "caption centroid": "caption centroid",
     "plain caption centroid": "caption centroid, text as it is", "BM25 of captions": "BM25 of captions",
     "BM25 of metadata": "BM25 of metadata", "PCA of weights": "PCA of weights",

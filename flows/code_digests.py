@@ -41,12 +41,10 @@ PLUMBING = (
     "autolora/progress.py",
     "autolora/stages.py",
     "autolora/catalog/failed_items.py",
-    "autolora/encoder/pretrained.py",  # as autolora/pretrained/; encoder/compact.py decides numbers
-    "autolora/fusion/pretrained.py",
     PLANNING,
     "autolora/hubs/",  # a downloaded file is verified by its hash
     "autolora/pool/evicted.py",  # what is fetched from DVC's remote is verified by its hash
-    "autolora/pretrained/",  # so is a file of a pretrained model
+    "autolora/publication/",  # so is a file of a publication; encoder/compact.py decides numbers
     "autolora/storage/bounds.py",
     "autolora/storage/files.py",
     "autolora/storage/git.py",

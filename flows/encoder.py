@@ -1,4 +1,4 @@
-"""Stage `encoder`: train the encoder on the adapters of the training lock, or take a pretrained one as it is."""
+"""Stage `encoder`: train the encoder on the adapters of the training lock, or use a published one."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -11,6 +11,7 @@ from autolora.params import Params
 from autolora.planning.plan import encoder_lack
 from autolora.processes import launch
 from autolora.progress import Progress
+from autolora.publication import encoder as publication
 from autolora.storage.inputs import recording_input
 from autolora.text_encoder.sentences import open_language
 from flows.stage import ROOT, flow, params, print_and_log, run
@@ -42,13 +43,13 @@ def train(values: Params) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in step.values.items())
 
 
-def use_pretrained(values: Params) -> str:
-    """Save the pretrained encoder and its digest; return what was used."""
+def use_published(values: Params) -> str:
+    """Save the published encoder and its digest; return what was used."""
     text_encoder = load_text_encoder(values.models)
-    source = stage.use_pretrained(
+    source = publication.use_published(
         ROOT, values.encoder, transformer_config(values.models), text_encoder, values.pool
     )
-    return f"pretrained, from {source}"
+    return f"published, from {source}"
 
 
 @flow(name="encoder")
@@ -56,7 +57,7 @@ def encoder() -> None:
     """Write data/encoder and digests/encoder.json."""
     values = params()
     section = values.encoder
-    make = partial(train if section.from_ is None else use_pretrained, values)
+    make = partial(train if section.from_ is None else use_published, values)
     number = values.operation.processes if section.trains_transformer else 1
     inputs = {
         "encoder.from": section.from_,

@@ -11,7 +11,7 @@ def evaluation() -> None:
     values = params()
     models.set_threads(values.models)
     text_encoder = models.load_text_encoder(values.models)
-    preset = values.encoder.preset if values.encoder.from_ is None else "pretrained"
+    preset = values.encoder.preset if values.encoder.from_ is None else "published"
     stage.evaluate(ROOT, values.evaluation, text_encoder, preset, measured_on())
     if unmeasured := (store.read_report(ROOT) or {}).get("unmeasured"):
         print_and_log(f"[evaluation] {unmeasured}")

@@ -1,4 +1,4 @@
-"""Stage `fusion`: train the gates on the adapters of the training lock, or take pretrained ones as they are."""
+"""Stage `fusion`: train the gates on the adapters of the training lock."""
 
 from functools import partial
 
@@ -6,7 +6,6 @@ from autolora.fusion import stage
 from autolora.params import Params
 from autolora.processes import launch
 from autolora.progress import Progress
-from autolora.storage.inputs import recording_input
 from flows.stage import ROOT, flow, params, print_and_log, run
 
 
@@ -25,21 +24,12 @@ def train(values: Params) -> str:
     return f"{done}; kept the gates after step {state.best_step}" if state.held_out else done
 
 
-def use_pretrained(values: Params) -> str:
-    """Save the pretrained gates and their digest; return where they lie."""
-    return stage.use_pretrained(ROOT, values.fusion, values.models)
-
-
 @flow(name="fusion")
 def fusion() -> None:
     """Write data/fusion and digests/fusion.json."""
     values = params()
-    with recording_input(ROOT, "fusion.from", values.fusion.from_):
-        if values.fusion.from_ is None:
-            number, device = values.operation.processes, values.models.device
-            print_and_log(f"[fusion] {launch(partial(train, values), number, device, 'fusion')}")
-        else:
-            print_and_log(f"[fusion] pretrained, from {use_pretrained(values)}")
+    number, device = values.operation.processes, values.models.device
+    print_and_log(f"[fusion] {launch(partial(train, values), number, device, 'fusion')}")
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ class Proof:
         is_copy = False
         if size in self.wanted.sizes:
             stream.seek(0)
-            is_copy = hashlib.file_digest(stream, "sha256").hexdigest() in self.wanted.sha256
+            is_copy = _sha256(stream) in self.wanted.sha256
         return found, is_copy
 
     def _add(
@@ -227,6 +227,13 @@ class Proof:
             kind = "content" if is_copy or is_caption else "name"
             row = Finding(kind=kind, place=place, name=name, path=path, needed_by=needed_by)
             self._found.setdefault((place, name), row)
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:

@@ -34,7 +34,7 @@ PROMPTS: Mapping[str, int] = {
     "brown heart at sunset, watercolour style": 0,
 }
 """prompt -> seed; a column each: prompts of the pairs of the stage `experiments`, with the first seed"""
-METHODS: Sequence[Method] = ("direct", "velocity", "gated")
+METHODS: Sequence[Method] = ("direct", "gated")
 """the rows below the base model"""
 MAX_BYTES = 300_000
 SCALE = 2

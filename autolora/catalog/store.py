@@ -74,17 +74,22 @@ def read_all_or_empty(root: Path) -> list[Listing]:
     return read_all(root) if catalog_files(root) else []
 
 
+def contents(listings: Iterable[Listing]) -> dict[str, str]:
+    """Return the text of each of FILES by its path, in the order in which `write` writes them."""
+    lines: dict[str, list[str]] = {name: [] for name in FILES}
+    for listing in sorted(listings, key=position):
+        lines[file_of(listing.hub, listing.id)].append(canonical_json(listing.to_row()) + "\n")
+    return {name: "".join(texts) for name, texts in lines.items()}
+
+
 def write(root: Path, listings: Iterable[Listing]) -> None:
     """Write the catalog, each file atomically; leave a file untouched if its content would not change.
 
     If the process is killed in between, each listing is as before or as given, since only one file can have it.
     """
-    lines: dict[str, list[str]] = {name: [] for name in FILES}
-    for listing in sorted(listings, key=position):
-        lines[file_of(listing.hub, listing.id)].append(canonical_json(listing.to_row()) + "\n")
-    for name, texts in lines.items():
+    for name, text in contents(listings).items():
         remove_leftovers(root / name)
-        write_atomic(root / name, "".join(texts))
+        write_atomic(root / name, text)
 
 
 def digest(root: Path) -> str:

@@ -12,12 +12,11 @@ from autolora.cli.evaluate import evaluate
 from autolora.cli.export import export
 from autolora.cli.flows import prune, refresh, takedown
 from autolora.cli.generate import generate
-from autolora.cli.imports import import_encoder, import_gates
 from autolora.cli.index import index
 from autolora.cli.inspect import inspect
 from autolora.cli.options import Json
 from autolora.cli.plan import plan
-from autolora.cli.publish import publish_encoder, publish_gates, publish_index
+from autolora.cli.publish import publish
 from autolora.cli.search import search
 from autolora.cli.serve import serve
 from autolora.cli.show import show
@@ -30,24 +29,12 @@ from autolora.extras import Extra
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Search and generate": (search, generate, serve, show),
     "Your own LoRA files": (inspect, export, index),
+    "Share an index and its encoder": (publish,),
     "Operation": (refresh, takedown, prune, status, doctor, plan, evaluate, verify, vllm),
 }
 """by heading of the help, and in its order"""
 EXTRAS: dict[str, Extra] = {"inspect": "weights", "export": "weights", "serve": "serve"}
 """command -> the extra that it needs; that of all others is `pipeline`, and a search needs none"""
-KINDS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
-    "publish": (
-        "Write the trained encoder or gates, or the index, for use elsewhere; with --push, upload it.",
-        {"encoder": publish_encoder, "gates": publish_gates, "index": publish_index},
-    ),
-    "import": (
-        "Convert a published encoder or gates in the layout of the authors' code.",
-        {"encoder": import_encoder, "gates": import_gates},
-    ),
-}
-"""command -> its help, and kind -> function"""
-
-
 VERSIONS: tuple[Callable[..., None], ...] = (diff, rollback, promote, lift)
 """commands below `versions`"""
 
@@ -78,11 +65,6 @@ def start(
 for heading, functions in COMMANDS.items():
     for function in functions:
         app.command(rich_help_panel=heading)(command(function, EXTRAS.get(function.__name__, "pipeline")))
-for name, (description, kinds) in KINDS.items():
-    group = typer.Typer(help=description, no_args_is_help=True, subcommand_metavar="KIND [ARGS]...")
-    for kind, function in kinds.items():
-        group.command(kind)(command(function))
-    app.add_typer(group, name=name, rich_help_panel="Share encoders, gates and indexes")
 releases = typer.Typer(
     help="List the releases, compare two, go back to one, or promote one.",
     invoke_without_command=True,

@@ -44,7 +44,7 @@ def command(function: Callable[P, None], extra: Extra = "pipeline") -> Callable[
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.raise_signal(signal.SIGPIPE)
 
-    user = f"`autolora {function.__name__.replace('_', ' ')}`"  # publish_index is `autolora publish index`
+    user = f"`autolora {function.__name__}`"
     paragraphs = (function.__doc__ or "").split("\n\n")
     wrapped.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return wrapped

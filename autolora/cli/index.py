@@ -33,7 +33,7 @@ def index(
         str | None,
         typer.Option(
             metavar="FOLDER|ID[@REVISION]",
-            help="Pretrained encoder, which reads weights: a folder, or an id on Hugging Face.",
+            help="Published encoder, which reads weights: a folder, or an id on Hugging Face.",
         ),
     ] = None,
     train: Annotated[
@@ -92,7 +92,7 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
     """Write a project into the working directory if there is none, or complete the one that there is.
 
     Returns the new params.yaml, None if there was one. Raises ParamsError if DVC runs the stages of the project, or if
-    it has another folder or encoder; MissingArtifact if the encoder of a new one comes without its text encoder.
+    it has another folder or encoder.
     """
     here = Path.cwd()
     root = find_project(here)
@@ -100,12 +100,10 @@ def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:
         if folder is None:
             raise MissingArtifact(
                 f"{here} is not yet a project: give the folder of your LoRA files (`autolora index FOLDER`), and, if "
-                "there is one for their base model, a pretrained encoder (`--encoder FOLDER|ID`)"
+                "there is one for their base model, a published encoder (`--encoder FOLDER|ID`)"
             )
-        from autolora.local.settings import check_text_encoder, new_project
+        from autolora.local.settings import new_project
 
-        if encoder:
-            check_text_encoder(encoder)
         path = new_project(here, folder, encoder)
         announce(f"wrote {path}")
         _announce_device(path)

@@ -34,7 +34,7 @@ def inspect(
         str | None,
         typer.Option(
             metavar="FOLDER|ID",
-            help="Pretrained encoder, for words. Default: that of the surrounding project.",
+            help="Published encoder, for words. Default: that of the surrounding project.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,

@@ -22,7 +22,6 @@ ImageFile = Annotated[
     Path | None,
     typer.Option("--image", metavar="FILE", help="Search for what an image shows: a model captions it."),
 ]
-PublishedFile = Annotated[Path, typer.Argument(help="File in the layout of the authors' code.")]
 Pipeline = Annotated[
     str | None,
     typer.Option(

@@ -34,13 +34,12 @@ def gpu(setting: Setting) -> Iterator[Trouble]:
     import torch
 
     processes, cards = setting.params.operation.processes, torch.cuda.device_count()
-    trains_encoder = setting.params.encoder.trains_transformer
-    if processes > cards and (trains_encoder or setting.params.fusion.from_ is None):
+    if processes > cards:
         yield Trouble(
             f"operation.processes is {processes} and each process of a training needs a GPU, but torch finds "
             f"{counted(cards, 'GPU')}",
             "lower it in params.yaml",
-            stops=trains_encoder,
+            stops=setting.params.encoder.trains_transformer,
         )
 
 

@@ -47,7 +47,7 @@ def models_of(params: Params, is_pipeline: bool) -> list[Model]:
 
 def named_models(params: Params, is_pipeline: bool) -> Iterator[Model]:
     """Yield the models of params.yaml that commands of a project read, but no id that only a vLLM server reads."""
-    models, judges, encoder, fusion = params.models, params.judges, params.encoder, params.fusion
+    models, judges, encoder = params.models, params.judges, params.encoder
     if encoder.has_language:
         yield Model(encoder.language, encoder.language_revision, "encoder.language")
     if encoder.from_:
@@ -61,5 +61,3 @@ def named_models(params: Params, is_pipeline: bool) -> Iterator[Model]:
         yield Model(judges.vlm, judges.vlm_revision, "judges.vlm", is_needed=False)
         if judges.classifier:
             yield Model(judges.classifier, None, "judges.classifier", is_needed=False)
-    if is_pipeline and fusion.from_:
-        yield Model(fusion.from_, fusion.from_revision, "fusion.from", is_needed=False)

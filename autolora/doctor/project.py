@@ -111,7 +111,7 @@ def training(setting: Setting) -> Iterator[Trouble]:
     elif trains and until < today() and not _has_seen_any(setting.root, until):
         yield Trouble(
             f"dataset.train_until is {until}, before the first adapter was seen: nothing can be trained on",
-            f"set it to {today()} in params.yaml, or name a pretrained encoder (encoder.from)",
+            f"set it to {today()} in params.yaml, or name a published encoder (encoder.from)",
             stops=True,
         )
 

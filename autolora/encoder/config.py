@@ -11,9 +11,6 @@ from autolora.lora.sketch import Sketch
 from autolora.lora.slots import FusedSlot, Slot, fused_slots, slots
 from autolora.presets.encoder import EncoderVariant
 
-TRANSFORMER_FIELDS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
-"""fields of a FluxTransformer2DModel config that determine its slots"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -32,19 +29,14 @@ class EncoderConfig:
     """digest of the text encoder that it was trained with"""
 
     @property
-    def dropout(self) -> float:
-        """The dropout of the transformer blocks."""
-        return self.variant.dropout if self.variant.regularize else 0.0
-
-    @property
     def hidden(self) -> int:
         """The width of a block's MLP."""
         return self.variant.mlp_ratio * self.width
 
     @property
     def num_tokens(self) -> int:
-        """The number of tokens of an adapter: S, or S·L with one token per probe."""
-        return len(self.slots) * (self.variant.probes if self.variant.tokens == "probe" else 1)
+        """The number of tokens of an adapter: S·L, one per probe."""
+        return len(self.slots) * self.variant.probes
 
     @cached_property
     def canonical(self) -> tuple[Slot, ...]:

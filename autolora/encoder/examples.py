@@ -82,7 +82,7 @@ def load_examples(root: Path) -> list[TrainExample]:
         logger.warning("training without %d locked adapters: withdrawn, or without captions", num_dropped)
     if not examples:
         raise MissingArtifact(
-            "data/training.jsonl has no training adapter with captions: use a pretrained encoder (encoder.from in "
+            "data/training.jsonl has no training adapter with captions: use a published encoder (encoder.from in "
             "params.yaml), which needs none; or move dataset.train_until in params.yaml so that it covers adapters "
             "with images, then run `dvc repro`"
         )

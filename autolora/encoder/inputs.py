@@ -99,12 +99,6 @@ def keeping(read: Callable[[str], AdapterBatch], max_bytes: int) -> Callable[[st
     return read_or_take
 
 
-def norms(down: Tensor, up: Tensor) -> Tensor:
-    """Return ‖up·down‖ (B, n) of stacked factors, without forming the product."""
-    left, right = up.transpose(-1, -2) @ up, down @ down.transpose(-1, -2)
-    return (left * right).sum((-1, -2)).clamp_min(0).sqrt()
-
-
 def _stack(lora: Mapping[str, Factors], slots: Sequence[Slot | FusedSlot]) -> tuple[Tensor, Tensor]:
     """Return down (1, n, r, d_in) and up (1, n, d_out, r) of n slots of one shape; r is their largest rank."""
     present = [(index, lora[slot.name]) for index, slot in enumerate(slots) if slot.name in lora]

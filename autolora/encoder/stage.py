@@ -1,6 +1,4 @@
-"""The stage `encoder`: train on the adapters of the training lock, or take a pretrained encoder as it is; save
-data/encoder and its digest.
-"""
+"""The stage `encoder`: train on the adapters of the training lock; save data/encoder and its digest."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,11 +9,9 @@ from autolora.checkpoint import Checkpoint
 from autolora.encoder.examples import TrainExample, load_examples
 from autolora.encoder.inputs import KEPT_BYTES, keeping
 from autolora.encoder.model import TextEncoder
-from autolora.encoder.pretrained import load_pretrained
 from autolora.encoder.store import folder, reader, save_encoder, write_encoder_digest
 from autolora.encoder.training import Step, build, fit
 from autolora.params import EncoderParams, PoolParams, training_params
-from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 from autolora.storage.inputs import write_libraries
 
@@ -52,29 +48,6 @@ def train(
     texts = sum(len(example.captions) for example in examples)
     write_encoder_digest(root, encoder, trained_from, learned.language, adapters=len(examples), texts=texts)
     checkpoint.remove()
-
-
-def use_pretrained(
-    root: Path,
-    params: EncoderParams,
-    transformer: Mapping[str, Any],
-    text_encoder: TextEncoder,
-    bounds: PoolParams,
-) -> str:
-    """Save the pretrained encoder that the params name as data/encoder, write its digest, and return where it lies.
-
-    Needs no training examples. transformer: config of the base model's FluxTransformer2DModel. bounds: with the size of
-    the pool's sketches.
-    Raises as `locate_pinned` and `load_pretrained`, and MismatchError if the encoder does not fit the models or the
-    pool.
-    """
-    pretrained = load_pretrained(locate_pinned("encoder", params.from_, params.from_revision))
-    pretrained.check_fits(transformer, text_encoder.digest, bounds.sketch_size)
-    save_encoder(folder(root), pretrained.encoder, pretrained.tags, pretrained.language)
-    origin = {"pretrained": pretrained.config.digest}
-    adapters = pretrained.config.training.adapters
-    write_encoder_digest(root, pretrained.encoder, origin, pretrained.language, adapters=adapters, texts=0)
-    return str(pretrained.folder)
 
 
 def _trained_from(

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from autolora.encoder.compact import to_compact, to_whole
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch
 from autolora.encoder.model import Encoder, new_encoder
@@ -27,6 +29,7 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
 
 SCHEMA = 2
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 logger = logging.getLogger(__name__)
 
@@ -58,34 +61,45 @@ def reader(root: Path, config: EncoderConfig, bounds: PoolParams) -> Callable[[s
 
 
 def save_encoder(
-    path: Path, encoder: Encoder, tags: TagTable | None = None, language: Language | None = None
+    path: Path,
+    encoder: Encoder,
+    tags: TagTable | None = None,
+    language: Language | None = None,
+    *,
+    is_compact: bool = False,
 ) -> None:
-    """Write weights, tags and language if there are some, and config into a folder, each file atomically."""
+    """Write weights, tags and language if there are some, and config into a folder, each file atomically.
+
+    is_compact: store the weights in half precision (`to_compact`). Raises MismatchError if they are too large for it.
+    """
     save_tags(path, tags)
     if language is None:
         (path / LANGUAGE).unlink(missing_ok=True)
     else:
         language.save(path)
-    write_atomic(path / "model.safetensors", save(_tensors(encoder)))
-    write_atomic(path / "config.json", json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
+    write_atomic(path / WEIGHTS, save(to_compact(encoder) if is_compact else _tensors(encoder)))
+    write_atomic(path / CONFIG, json.dumps(encoder.config.to_json(), indent=2, sort_keys=True) + "\n")
 
 
-def load_encoder(path: Path) -> Encoder:
-    """Return the encoder saved in a folder, frozen and in evaluation mode.
+def load_encoder(path: Path, remedy: str = "run `dvc repro encoder`") -> Encoder:
+    """Return the encoder saved in a folder, in float32, frozen and in evaluation mode.
 
-    Raises MissingArtifact if there is none or it is damaged, MismatchError if weights and config do not fit.
+    remedy: what to do if it cannot be read. Raises MissingArtifact if there is none or it is damaged, MismatchError if
+    weights and config do not fit.
     """
     try:
-        config = EncoderConfig.from_json(json.loads((path / "config.json").read_text()))
-        weights = load_file(path / "model.safetensors")
+        config = EncoderConfig.from_json(json.loads((path / CONFIG).read_text()))
+        weights = load_file(path / WEIGHTS)
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise MissingArtifact(f"{path} holds no valid encoder ({error}): run `dvc repro encoder`") from error
-    encoder = new_encoder(config)
+        raise MissingArtifact(f"{path} holds no valid encoder ({error}): {remedy}") from error
     try:
-        encoder.load_state_dict(weights)
-    except RuntimeError as error:
+        with torch.device("meta"):  # copies of the file's tensors become those of the encoder
+            encoder = new_encoder(config)
+        state = {name: tensor.clone() for name, tensor in to_whole(weights).items()}
+        encoder.load_state_dict(state, assign=True)
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
         raise MismatchError(
-            f"the weights in {path} do not fit the config.json beside them ({error}): run `dvc repro encoder`"
+            f"the weights in {path} do not fit the config.json beside them ({error}): {remedy}"
         ) from error
     return encoder.eval().requires_grad_(False)
 
@@ -117,7 +131,7 @@ def write_language(root: Path, language: Language) -> str:
     """Write a language without an encoder into data/encoder, and digests/encoder.json; return its sha256."""
     path = folder(root)
     save_tags(path, None)
-    for name in ("model.safetensors", "config.json"):
+    for name in (WEIGHTS, CONFIG):
         (path / name).unlink(missing_ok=True)
     language.save(path)
     return write_digest(root, "encoder", {"language": language.digest}, SCHEMA, weights=language.digest)

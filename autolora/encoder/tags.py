@@ -16,10 +16,11 @@ from safetensors.numpy import save
 from autolora.errors import MissingArtifact
 from autolora.matching.hybrid import directions
 from autolora.matching.relevance import logistic
-from autolora.pretrained.config import TAGS
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import write_atomic
 
+TAGS = "tags.safetensors"
+"""file beside the encoder, which not all have"""
 NUM_TAGS = 3
 LIKELY = 0.5
 """a tag of at least this probability is stated as one"""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from autolora import processes
 from autolora.checkpoint import Checkpoint
 from autolora.encoder.calibration import CalibrationSet, calibrate
-from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.config import EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
 from autolora.encoder.inputs import AdapterBatch
@@ -26,6 +26,7 @@ from autolora.encoder.tag_fitting import fit_tags
 from autolora.encoder.tags import TagTable
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
+from autolora.lora.slots import TRANSFORMER_FIELDS
 from autolora.matching.hybrid import CaptionRule
 from autolora.matching.language import Language
 from autolora.params import EncoderParams
@@ -186,7 +187,7 @@ def _fit_ridge(
         raise MissingArtifact(
             "all training adapters with captions are of one family, and the ridge regression needs at least two: add "
             "adapters with images, move dataset.train_until in params.yaml so that it covers them, and run again; or "
-            "use a pretrained encoder (encoder.from)"
+            "use a published encoder (encoder.from)"
         )
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
     predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()

@@ -4,9 +4,6 @@ Equation 1 makes the token q·ΔWᵀ·W + c of a slot's update ΔW = up·down, w
 It is computed from the factors of ΔW (probe `full`) or from its sketch M = S·ΔW·Q (m, p): with a ∈ R^p and
 C ∈ R^(m×d), aᵀMᵀC is the same token for q = (Q·a)ᵀ and W = SᵀC. Both are linear in ΔW, so an encoder on sketches is
 the encoder on weights restricted to probes in the span of Q and projections in the span of Sᵀ.
-
-A scale-invariant encoder divides ΔW by its norm and appends the norm relative to the other slots to the token, so a
-LoRA at any strength has the same vector.
 """
 
 import torch
@@ -15,11 +12,8 @@ from torch.nn import functional
 
 from autolora.encoder.calibration import unfitted_relevance
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.inputs import Stacks, norms
+from autolora.encoder.inputs import Stacks
 from autolora.encoder.text_map import TextMap
-
-MIN_NORM = 1e-30
-"""smaller norms of an update are divided by this instead"""
 
 
 class TransformerEncoder(nn.Module):
@@ -30,14 +24,10 @@ class TransformerEncoder(nn.Module):
         self.config = config
         variant, width = config.variant, config.width
         self.probes = _initial_probes(config)
-        self.projections = nn.ModuleList(
-            _projection(fan_in, width, zero=variant.projection_init == "zero")
-            for fan_in in _projection_inputs(config)
-        )
+        fans_in = [config.sketch_size or config.slots[indices[0]].d_out for indices in config.groups]
+        self.projections = nn.ModuleList(nn.Linear(fan_in, width) for fan_in in fans_in)
         self.positions = nn.Parameter(torch.zeros(config.num_tokens, width))
-        self.blocks = nn.ModuleList(
-            Block(width, variant.heads, config.hidden, config.dropout) for _ in range(variant.layers)
-        )
+        self.blocks = nn.ModuleList(Block(width, variant.heads, config.hidden) for _ in range(variant.layers))
         self.norm = nn.LayerNorm(width)
         self.text_map = TextMap(width)
         self.register_buffer("relevance", unfitted_relevance())
@@ -51,7 +41,7 @@ class TransformerEncoder(nn.Module):
 
         values, present: of an `AdapterBatch`; each adapter must have at least one present slot.
         """
-        x = self.tokens(values, present) + self.positions
+        x = self.tokens(values) + self.positions
         visible = self._visible_slots(present).repeat_interleave(x.shape[1] // present.shape[1], dim=1)
         mask = visible[:, None, None, :]
         if self.config.variant.causal:
@@ -64,19 +54,9 @@ class TransformerEncoder(nn.Module):
         mean: Tensor = (self.norm(x) * weights).sum(1) / weights.sum(1)
         return mean
 
-    def tokens(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
-        """Return the tokens V of Eq. 1: (B, S, d), or (B, S·L, d) with one token per probe."""
-        variant = self.config.variant
-        probed, update_norms = self._probe(values)
-        if variant.tokens == "slot":
-            probed = [part.flatten(2).unsqueeze(2) for part in probed]
-        if variant.scale_invariant:
-            strengths = _relative_strengths(update_norms, present)
-            probed = [
-                torch.cat((part, strengths[:, indices, None].expand(-1, -1, part.shape[2], -1)), dim=-1)
-                for part, indices in zip(probed, self._groups, strict=True)
-            ]
-        parts = [project(part) for project, part in zip(self.projections, probed, strict=True)]
+    def tokens(self, values: Tensor | Stacks) -> Tensor:
+        """Return the tokens V of Eq. 1, (B, S·L, d): one per probe."""
+        parts = [project(part) for project, part in zip(self.projections, self._probe(values), strict=True)]
         return torch.cat(parts, dim=1)[:, self._order].flatten(1, 2)
 
     def embed(self, values: Tensor | Stacks, present: Tensor) -> Tensor:
@@ -88,41 +68,21 @@ class TransformerEncoder(nn.Module):
         hides = self.config.variant.missing_slots == "mask"
         return present if hides else torch.ones_like(present)
 
-    def _probe(self, values: Tensor | Stacks) -> tuple[list[Tensor], Tensor]:
-        """Return q·ΔWᵀ, (B, n, L, m or d_out) per group of n slots, and the norms ‖ΔW‖ (B, S).
-
-        A scale-invariant encoder probes ΔW/‖ΔW‖. Its probes have norm 1 at the start, for faster learning, and the
-        product is multiplied by the square root of their length, to the scale that unit-variance probes give.
-        """
+    def _probe(self, values: Tensor | Stacks) -> list[Tensor]:
+        """Return q·ΔWᵀ, (B, n, L, m or d_out) per group of n slots."""
         if isinstance(values, Tensor):
-            return self._probe_sketches(values)
-        return self._probe_factors(values)
-
-    def _probe_sketches(self, values: Tensor) -> tuple[list[Tensor], Tensor]:
-        update_norms = values.flatten(2).norm(dim=-1)
-        if self.config.variant.scale_invariant:
-            values = values / update_norms.clamp_min(MIN_NORM)[..., None, None]
-        probed = torch.einsum("bsmp,slp->bslm", values, self.probes)
-        if self.config.variant.scale_invariant:
-            probed = probed * values.shape[-1] ** 0.5
-        return [probed[:, indices] for indices in self._groups], update_norms
-
-    def _probe_factors(self, values: Stacks) -> tuple[list[Tensor], Tensor]:
-        update_norms = torch.cat([norms(down, up) for down, up in values], dim=1)[:, self._order]
-        parts = []
-        for probes, (down, up), indices in zip(self.probes, values, self._groups, strict=True):
-            part = (probes @ down.transpose(-1, -2)) @ up.transpose(-1, -2)
-            if self.config.variant.scale_invariant:
-                scale = update_norms[:, indices, None, None].clamp_min(MIN_NORM)
-                part = part / scale * down.shape[-1] ** 0.5
-            parts.append(part)
-        return parts, update_norms
+            probed = torch.einsum("bsmp,slp->bslm", values, self.probes)
+            return [probed[:, indices] for indices in self._groups]
+        return [
+            (probes @ down.transpose(-1, -2)) @ up.transpose(-1, -2)
+            for probes, (down, up) in zip(self.probes, values, strict=True)
+        ]
 
 
 class Block(nn.Module):
     """A pre-LN transformer block with quick-GELU, as in CLIP."""
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(width)
@@ -131,54 +91,23 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return tokens (B, T, d); mask (B, 1, 1 or T, T) is true for tokens that may be attended to."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = x + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
         hidden: Tensor = self.up(self.norm2(x))
-        x = x + self.dropout(self.down(hidden * torch.sigmoid(1.702 * hidden)))
-        return x
+        output: Tensor = x + self.down(hidden * torch.sigmoid(1.702 * hidden))
+        return output
 
 
 def _initial_probes(config: EncoderConfig) -> nn.Parameter | nn.ParameterList:
-    """Return random probes: (S, L, p) for sketches, else (n, L, d_in) per group of n slots.
-
-    Their entries have variance 1, or 1 / length in a scale-invariant encoder.
-    """
+    """Return random probes of unit variance: (S, L, p) for sketches, else (n, L, d_in) per group of n slots."""
     count = config.variant.probes
-
-    def random_probes(slots: int, length: int) -> nn.Parameter:
-        scale = length**0.5 if config.variant.scale_invariant else 1.0
-        return nn.Parameter(torch.randn(slots, count, length) / scale)
-
     if config.sketch_size is not None:
-        return random_probes(len(config.slots), config.sketch_size)
+        return nn.Parameter(torch.randn(len(config.slots), count, config.sketch_size))
     return nn.ParameterList(
-        random_probes(len(indices), config.slots[indices[0]].d_in) for indices in config.groups
+        nn.Parameter(torch.randn(len(indices), count, config.slots[indices[0]].d_in))
+        for indices in config.groups
     )
-
-
-def _projection_inputs(config: EncoderConfig) -> list[int]:
-    """Return the input width of each group's projection."""
-    variant = config.variant
-    probes = 1 if variant.tokens == "probe" else variant.probes
-    widths = [config.sketch_size or config.slots[indices[0]].d_out for indices in config.groups]
-    return [probes * width + variant.scale_invariant for width in widths]
-
-
-def _projection(fan_in: int, fan_out: int, zero: bool) -> nn.Linear:
-    """Return a linear layer; with zero weights, directions that training never shows leave tokens unchanged."""
-    linear = nn.Linear(fan_in, fan_out)
-    if zero:
-        nn.init.zeros_(linear.weight)
-    return linear
-
-
-def _relative_strengths(update_norms: Tensor, present: Tensor) -> Tensor:
-    """Return log ‖ΔW‖ (B, S, 1) minus its mean over the adapter's present slots; 0 for missing slots."""
-    logs = torch.where(present, update_norms.clamp_min(MIN_NORM).log(), 0.0)
-    mean = logs.sum(1, keepdim=True) / present.sum(1, keepdim=True)
-    return torch.where(present, logs - mean, 0.0).unsqueeze(-1)

@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autolora.errors import MismatchError
-from autolora.lora.slots import Slot, slots
-
-CONFIG_KEYS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
-"""of a FluxTransformer2DModel, which determine its slots"""
+from autolora.lora.slots import TRANSFORMER_FIELDS, Slot, slots
 
 Shapes = Mapping[str, tuple[int, int]]
 """slot -> d_in, d_out"""
@@ -16,7 +13,7 @@ Shapes = Mapping[str, tuple[int, int]]
 def transformer_slots(transformer: Any) -> tuple[Slot, ...]:
     """Return the canonical slots of a transformer; raises MismatchError if it is not one of FLUX."""
     config = getattr(transformer, "config", {})
-    if not set(config) >= set(CONFIG_KEYS):
+    if not set(config) >= set(TRANSFORMER_FIELDS):
         raise MismatchError(
             f"{type(transformer).__name__} is not the transformer of a FLUX pipeline: give a pipeline whose "
             "`transformer` is a FluxTransformer2DModel, such as FluxPipeline or FluxImg2ImgPipeline"

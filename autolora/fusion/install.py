@@ -20,7 +20,6 @@ from torch.utils.hooks import RemovableHandle
 from autolora.errors import MismatchError
 from autolora.fusion.gate import Gate, Gates
 from autolora.fusion.global_lora import GlobalLoras, global_update, kept, key_of
-from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.slot_fusion import SlotFusion, place
 from autolora.lora.factors import Factors, Lora, fuse_all
 from autolora.lora.slots import fused_slots
@@ -50,7 +49,6 @@ def fused(
     gates: Gates | None = None,
     relevance: Sequence[float] | Tensor | None = None,
     sha256: Sequence[str] | None = None,
-    recorder: GateRecorder | None = None,
 ) -> Attachment:
     """Add the adapters to the transformer's slot linears; return what removes them.
 
@@ -59,11 +57,10 @@ def fused(
     adapter, and two or more adapters get their global LoRA (Eq. 9) as one more adapter with relevance 0.
     relevance: (k,) or, per sample of the batch, (k, B), 0 to 1; None means 1 for all.
     sha256: of each adapter, so that the global LoRA of this set is kept and the set can return without computing it.
-    recorder: gets the means of the gates.
     Raises MismatchError if an adapter or the gates were made for another base model, or the transformer has modules
     to which nothing can be added.
     """
-    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, sha256, recorder))
+    return hooked(transformer, _slot_fusions(transformer, loras, gates, relevance, sha256))
 
 
 def hooked(transformer: Any, additions: Sequence[tuple[Sequence[nn.Linear], Addition]]) -> Attachment:
@@ -153,7 +150,6 @@ def _slot_fusions(
     gates: Gates | None,
     relevance: Sequence[float] | Tensor | None,
     sha256: Sequence[str] | None,
-    recorder: GateRecorder | None,
 ) -> list[tuple[list[nn.Linear], Addition]]:
     """Return the linears of each slot that an adapter changes, and what they add; arguments and errors as `fused`.
 
@@ -177,7 +173,7 @@ def _slot_fusions(
             )
             updates += [] if joint is None else [(joint, torch.zeros(()))]
             fusion = SlotFusion(updates, None if gates is None else _gate(gates, name, group))
-            fusions.append((group, recorder.watch(fusion, name, acting) if recorder else fusion))
+            fusions.append((group, fusion))
     return fusions
 
 

@@ -10,11 +10,9 @@ from typing import Any
 
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import Attachment
-from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter, Rule
 from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.gated import Gated
-from autolora.fusion.rules.velocity import Velocity
 from autolora.lora.factors import Lora
 from autolora.params import Method
 from autolora.params.limits import check_method
@@ -52,15 +50,11 @@ def choose_rule(
     adapters: Sequence[Adapter],
     method: Method,
     load_gates: LoadGates,
-    recorder: GateRecorder | None = None,
 ) -> Rule:
     """Return the rule by which adapters act.
 
-    load_gates: called for adapters and the method `gated` only, as is `recorder`, which gets the means of the gates.
-    Raises MissingArtifact or MismatchError as `load_gates`.
+    load_gates: called for adapters and the method `gated` only. Raises MissingArtifact or MismatchError as it does.
     """
     if adapters and method == "gated":
-        return Gated(load_gates(), recorder)
-    if len(adapters) > 1 and method == "velocity":
-        return Velocity()
+        return Gated(load_gates())
     return Direct()

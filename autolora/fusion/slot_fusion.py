@@ -11,9 +11,6 @@ from autolora.fusion.gate import Gate
 from autolora.fusion.gated_pass import GatedPass, Scored
 from autolora.lora.factors import Factors
 
-MAX_TOKENS = 64
-"""of an image, for which the means of the gates are computed"""
-
 
 def update(factors: Factors, x: Tensor) -> Tensor:
     """Return L = s · x Aᵀ Bᵀ, (..., d_out), for inputs x (..., d_in)."""
@@ -52,21 +49,6 @@ class SlotFusion:
             return gated
         return _sum(output, updates)
 
-    def gate_means(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the mean gate of each adapter, and last of the global LoRA if there is one, (k,), over MAX_TOKENS.
-
-        The tokens are evenly spaced; arguments as a call. Needs a gate.
-        """
-        x = x.to(output.device)
-        if self.place != (x.device, x.dtype):
-            self.move(x.device, x.dtype)
-        self.placed = self.placed or self._placed(x.device, x.dtype)
-        scored, gate = self.placed
-        assert gate is not None
-        output, x = _sampled(output), _sampled(x)
-        values = gate.gate_values(output, ((update(factors, x), relevance) for factors, relevance in scored))
-        return torch.stack([value.float().mean() for value in values])
-
     def move(self, device: torch.device, dtype: torch.dtype) -> None:
         """Place the updates on a device in a precision, and the gate on the device in its own precision."""
         self.place = (device, dtype)
@@ -83,11 +65,6 @@ class SlotFusion:
             gate = copy.deepcopy(gate).to(device)  # the caller's gates stay where they are
         scored = [(place(factors, device, dtype), score.to(device)) for factors, score in self.stored]
         return scored, gate
-
-
-def _sampled(values: Tensor) -> Tensor:
-    """Return at most MAX_TOKENS evenly spaced tokens of values (B, T, d); values (B, d) as they are."""
-    return values if values.dim() < 3 else values[:, :: -(-values.shape[1] // MAX_TOKENS)]
 
 
 def _sum(output: Tensor, updates: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

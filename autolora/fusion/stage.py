@@ -1,6 +1,4 @@
-"""The stage `fusion`: train the gates on the adapters of the training lock, or take pretrained ones as they are; save
-data/fusion and its digest.
-"""
+"""The stage `fusion`: train the gates on the adapters of the training lock; save data/fusion and its digest."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,13 +18,11 @@ from autolora.fusion.examples import ExampleReader, find_examples, texts_by_imag
 from autolora.fusion.flow_matching import shifted_sigmas
 from autolora.fusion.gate import Gates
 from autolora.fusion.interference import Interference
-from autolora.fusion.pretrained import load_pretrained
 from autolora.fusion.training import Progress, fit
 from autolora.fusion.training_set import TrainingSet
 from autolora.fusion.training_state import TrainingState
 from autolora.lora.slots import slots
 from autolora.params import FusionParams, ModelsParams, PoolParams, training_params
-from autolora.pretrained.source import locate_pinned
 from autolora.storage.hashes import hash_value
 from autolora.storage.inputs import read_state, write_libraries
 
@@ -101,20 +97,6 @@ def base_files(root: Path, base: ModelsParams) -> str:
     """Return what says which files on this machine the base model was read from: names what is computed with it."""
     files = read_state(root, base.pipeline).sha256
     return hash_value([base.pipeline, base.pipeline_revision, base.dtype, files])
-
-
-def use_pretrained(root: Path, params: FusionParams, base: ModelsParams) -> str:
-    """Save the pretrained gates that the params name as data/fusion, write their digest, and return where they lie.
-
-    Raises as `locate_pinned` and `load_pretrained`, and MismatchError if they were trained for another base model.
-    """
-    pretrained = load_pretrained(locate_pinned("gates", params.from_, params.from_revision))
-    transformer = models.transformer_config(base)
-    pretrained.check_fits(transformer)
-    fusion.save(pretrained.gates, slots(transformer), fusion.folder(root))
-    origin, adapters = {"pretrained": pretrained.config.digest}, pretrained.config.training.adapters
-    fusion.write_fusion_digest(root, pretrained.gates, origin, adapters=adapters, left_out=0)
-    return str(pretrained.folder)
 
 
 def _trained_from(

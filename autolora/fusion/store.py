@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from autolora.errors import MismatchError, MissingArtifact, ParamsError
 from autolora.fusion.gate import Gates
-from autolora.lora.slots import Slot, fused_slots, slots, unescape
+from autolora.lora.slots import Slot, fused_slots, slots
 from autolora.params.reader import read_section
 from autolora.presets.fusion import FusionVariant
 from autolora.storage.files import write_atomic
@@ -36,10 +35,8 @@ NAMED = 3
 """tensors that an error names"""
 RESTORE = (
     "restore the gates (`autolora verify` names the command), or write them again (`dvc repro --force --single-item "
-    "fusion`, or `autolora import gates`)"
+    "fusion`)"
 )
-WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
-"""name of a tensor that a gate of every form has, and that is as wide as its slot"""
 
 
 def folder(root: Path) -> Path:
@@ -85,14 +82,6 @@ def load(slots: Sequence[Slot], path: Path) -> Gates:
         raise MismatchError(f"{path / WEIGHTS}: {error}: {RESTORE}") from error
 
 
-def read_variant(values: Any) -> FusionVariant:
-    """Return the variant that a config.json states.
-
-    Raises ParamsError if a field is missing, unknown, of another type or out of its range, as in params.yaml.
-    """
-    return read_section(FusionVariant, values, "variant")
-
-
 def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
     """Return variant, digest of the base model's slots, and tensors of the gates in a folder; errors as `load`."""
     if not (path / CONFIG).exists() and not (path / WEIGHTS).exists():
@@ -107,7 +96,7 @@ def _read(path: Path) -> tuple[FusionVariant, str, dict[str, Tensor]]:
             raise ParamsError(f"it is not of schema {SCHEMA}")
         if set(config) != set(FIELDS) or not isinstance(config["slots"], str):
             raise ParamsError(f"its fields are {', '.join(sorted(config))}, expected {', '.join(FIELDS)}")
-        return read_variant(config["variant"]), config["slots"], tensors
+        return read_section(FusionVariant, config["variant"], "variant"), config["slots"], tensors
     except ParamsError as error:
         raise MismatchError(
             f"{path / CONFIG} was written by another version of AutoLoRA, or by hand ({error}): {RESTORE}"
@@ -124,19 +113,6 @@ def _parse(file: Path, parse: Callable[[bytes], T]) -> T:
     except (ValueError, RecursionError, SafetensorError) as error:
         problem = error
     raise MissingArtifact(f"{file} cannot be read ({problem}): {RESTORE}")
-
-
-def check_exported(folder: Path) -> None:
-    """Raise MismatchError if a folder holds gates as the stage `fusion` writes them, and replaces them when it runs."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    if isinstance(config, dict) and "slots" in config:
-        raise MismatchError(
-            f"{folder} holds the trained gates of a project, which its stage `fusion` replaces: export them with "
-            "`autolora publish gates FOLDER` in that project, and name that folder in fusion.from"
-        )
 
 
 def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant, widths: Mapping[str, int]) -> Gates:
@@ -162,15 +138,6 @@ def assemble(tensors: Mapping[str, Tensor], variant: FusionVariant, widths: Mapp
             "smaller fusion.overrides.learning_rate), or the file is damaged"
         )
     return gates.eval().requires_grad_(False)
-
-
-def find_widths(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return slot -> width of its gate, for the slots that the names of tensors contain."""
-    return {
-        unescape(match[1]): tensor.numel()
-        for name, tensor in tensors.items()
-        if (match := WIDE.fullmatch(name))
-    }
 
 
 def _difference(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

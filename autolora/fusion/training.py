@@ -13,7 +13,7 @@ from autolora.checkpoint import Checkpoint
 from autolora.fusion.gate import Gates
 from autolora.fusion.training_state import TrainingState
 from autolora.params import FusionParams
-from autolora.presets import Schedule
+from autolora.presets.fusion import Schedule
 
 COSINE_EPOCHS, EPOCHS = 50, 20
 """the released code's cosine would reach zero after 50 epochs, of which it trains 20"""

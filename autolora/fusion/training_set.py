@@ -46,7 +46,7 @@ class TrainingSet:
             raise MissingArtifact(
                 f"the gates need two or more {needed} with captioned images, but there are "
                 f"{self._num_partners(variant)}: check data/training.jsonl, run `dvc repro captions dataset`, or move "
-                "dataset.train_until in params.yaml; or use pretrained gates (fusion.from), which need none"
+                "dataset.train_until in params.yaml"
             )
 
     def _num_partners(self, variant: FusionVariant) -> int:

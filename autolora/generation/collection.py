@@ -29,7 +29,14 @@ from autolora.index.served import copy_path
 from autolora.params import Method
 from autolora.params import load as load_params
 from autolora.params.limits import check_hits
-from autolora.publication.manifest import PATTERNS, PIPELINE, PoolSettings, is_published, read_manifest
+from autolora.publication.manifest import (
+    INDEX_PARTS,
+    PIPELINE,
+    PoolSettings,
+    is_published,
+    patterns,
+    read_manifest,
+)
 from autolora.records import Hit
 from autolora.search.retriever import Conditions, Retriever, open_retriever
 from autolora.storage.hash_cache import cached_hashes
@@ -41,7 +48,6 @@ if TYPE_CHECKING:  # a search does not import torch
     from autolora.fusion.gate import Gates
     from autolora.fusion.install import Attachment
     from autolora.lora.slots import Slot
-    from autolora.lora.text_parts import TextParts
     from autolora.search.reasons import Reasons
 
     Describe = Callable[[Image], str]
@@ -152,7 +158,7 @@ class Collection:
         """Let the adapters of hits act in a pipeline inside the `with` block; afterwards it is as it was before.
 
         Each adapter acts with its `Hit.strength`. method: "direct" adds the updates, "gated" passes them through the
-        trained gates, which know the relevance of each hit, "velocity" adds what each changes in the velocity.
+        trained gates, which know the relevance of each hit.
         Default: `generation.method` in params.yaml. The order of the hits does not matter.
         Adapters that the pipeline holds by PEFT (`load_lora_weights`) stay active, and its weights may be quantized or
         offloaded.
@@ -186,7 +192,6 @@ class Collection:
         Arguments and errors as `fuse`; after an error the pipeline has the adapters that it had before.
         """
         from autolora.fusion.methods import attach, to_adapter  # here, because they import torch
-        from autolora.fusion.text_encoders import attach_text_parts
 
         check_hits(hits)
         transformer_of(pipeline)  # raises if it has none
@@ -197,9 +202,6 @@ class Collection:
         adapters = [to_adapter(hit, self._weights.load(hit.sha256, slots)) for hit in acting]
         method = method or generation.method
         with attach(pipeline, adapters, method, lambda: self._load_gates(slots)) as attached:
-            if generation.text_encoders:
-                parts = [(self._load_text(hit.sha256, pipeline), hit.strength) for hit in acting]
-                attached.push(attach_text_parts(pipeline, parts))
             attachment = attached.pop_all()
         detach(pipeline)
         if hits:
@@ -208,11 +210,6 @@ class Collection:
     def detach(self, pipeline: Pipeline) -> None:
         """Remove the adapters that `attach` or `fuse` has added, of this or another collection, if there are any."""
         detach(pipeline)
-
-    def _load_text(self, sha256: str, pipeline: Pipeline) -> "TextParts":
-        from autolora.fusion.text_encoders import load_text_parts
-
-        return load_text_parts(self._weights.path(sha256), pipeline, self.settings.pool)
 
     def _load_gates(self, slots: "Sequence[Slot]") -> "Gates":
         from autolora.fusion.store import folder, load
@@ -224,7 +221,7 @@ def open_collection(source: Path | str, revision: str | None = None) -> Collecti
     """Return the collection of a project, or of a published index.
 
     source: the folder of a project, which contains params.yaml; or the folder of an index that
-    `autolora publish index` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
+    `autolora publish` has written, or its id on Hugging Face (owner/name). revision: a commit, branch or tag, of
     the project, whose index is searched instead of the served one, or of the id; None is the current version.
     Raises ParamsError if there is no params.yaml, MissingArtifact if a part is missing or damaged, MismatchError if
     parts do not belong together, HubError if a download fails.
@@ -233,7 +230,7 @@ def open_collection(source: Path | str, revision: str | None = None) -> Collecti
     if is_published(folder):
         return _open_published(folder)
     if is_hub_id(source):
-        return _open_published(download(str(source), revision, PATTERNS))
+        return _open_published(download(str(source), revision, patterns(*INDEX_PARTS)))
     if not folder.is_dir():
         raise MissingArtifact(
             f"{source} is neither an existing folder nor a Hugging Face id (owner/name): give the folder of a project "
@@ -262,13 +259,19 @@ def _open_project(root: Path, revision: str | None) -> Collection:
 
 
 def _open_published(folder: Path) -> Collection:
-    manifest = read_manifest(folder)
-    with cached_hashes(cache_folder("hashes") / f"{manifest.index}.json") as hash_file:
-        manifest.check_files(folder, hash_file)
+    published = read_manifest(folder)
+    manifest = published.index
+    if manifest is None:
+        raise MissingArtifact(
+            f"{folder} is a publication without an index: its encoder reads your own files (`autolora index FOLDER "
+            f"--encoder {shlex.quote(str(folder))}`)"
+        )
+    with cached_hashes(cache_folder("hashes") / f"{manifest.digest}.json") as hash_file:
+        published.check_files(folder, INDEX_PARTS, hash_file)
     parts = (folder / PIPELINE / "text_encoder", folder / PIPELINE / "tokenizer")
-    index = open_copy(copy_path(folder, manifest.index), manifest.index)
+    index = open_copy(copy_path(folder, manifest.digest), manifest.digest)
     check_foreign(index)
-    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.index, index.tokenizers)
+    text_encoder = read_text_encoder(*parts, cache_folder("hashes") / manifest.digest, index.tokenizers)
     retriever = Retriever(index, text_encoder, manifest.settings)
     weights = PublishedWeights(folder, cache_folder("weights"), manifest)
 

@@ -2,12 +2,11 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,16 +17,12 @@ from autolora.errors import MismatchError
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.methods import choose_rule, to_adapter
-from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
-from autolora.fusion.text_encoders import attach_text_parts, load_text_parts
 from autolora.generation.provenance import PROVENANCE_CHUNK, check_is_png, record_inputs
 from autolora.lora.factors import Lora
 from autolora.lora.slots import Slot, slots
-from autolora.lora.text_parts import TextParts
 from autolora.params import GenerationParams, Method, ModelsParams, PoolParams
 from autolora.params.limits import check_hits, check_method, check_prompt, check_seed, check_types
-from autolora.pool.store import weights_path
 from autolora.pool.weights import load_lora
 from autolora.records import Hit
 from autolora.storage.files import write_atomic
@@ -35,8 +30,6 @@ from autolora.wording import describe_unread
 
 OnStep = Callable[[int], None]
 FileState = tuple[int, int, int]
-
-NO_TEXT: Mapping[str, float] = MappingProxyType({})
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +109,6 @@ class Generator:
         """Return the updates of an adapter of the pool. Raises MissingArtifact if its weights are missing."""
         return load_lora(self.root, sha256, self.slots, self.bounds)
 
-    def load_text_parts(self, sha256: str) -> TextParts:
-        """Return an adapter's updates of the text encoders; raises MismatchError if they cannot be used."""
-        return load_text_parts(weights_path(self.root, sha256).resolve(), self.pipeline, self.bounds)
-
 
 def generate(
     generator: Generator,
@@ -154,7 +143,6 @@ def generate(
     acting = [hit for hit in hits if hit.strength != 0]
     loras = [generator.load_lora(hit.sha256) for hit in acting]
     text = _with_trigger_words(prompt, hits) if params.trigger_words else prompt
-    recorder = GateRecorder(generator.transformer_config) if method == "gated" else None
     [image] = draw(
         generator,
         [text],
@@ -162,18 +150,14 @@ def generate(
         [seed],
         method=method,
         params=params,
-        text_strengths={hit.sha256: hit.strength for hit in acting} if params.text_encoders else {},
-        recorder=recorder,
         on_step=on_step,
     )
-    means = recorder.result() if recorder else None
     provenance = record_inputs(generator.base, prompt, hits, params)
     provenance |= {
         "text": text,
         "method": method,
         "seed": seed,
-        "gates": generator.gates_digest if means else None,
-        "gate_means": means.to_json() if means else None,
+        "gates": generator.gates_digest if method == "gated" and acting else None,
     }
     return GeneratedImage(image=image, provenance=provenance)
 
@@ -186,34 +170,21 @@ def draw(
     *,
     method: Method,
     params: GenerationParams,
-    text_strengths: Mapping[str, float] = NO_TEXT,
-    recorder: GateRecorder | None = None,
     on_step: OnStep | None = None,
 ) -> list[Image.Image]:
     """Return one image per prompt, drawn with the adapters from the noise of its own seed.
 
     All images of this package and of the experiments are drawn here. The base model is loaded after the gates, as that
-    takes minutes. text_strengths: adapter -> strength of its updates of the text encoders; those of others are left
-    out. recorder: gets the means of the gates. on_step: as of `generate`.
+    takes minutes. on_step: as of `generate`.
     Raises MissingArtifact or MismatchError if gates or base model are missing, or the adapters do not fit it.
     """
-    rule = choose_rule(adapters, method, lambda: generator.gates, recorder)
+    rule = choose_rule(adapters, method, lambda: generator.gates)
     pipeline = generator.pipeline
-    with rule.attach(pipeline, adapters) as attached:
-        if text_strengths:
-            parts = [(generator.load_text_parts(name), strength) for name, strength in text_strengths.items()]
-            attached.push(attach_text_parts(pipeline, parts))
+    with rule.attach(pipeline, adapters):
         for prompt in dict.fromkeys(prompts):
             for sentence in describe_cut(pipeline, prompt, params):
                 logger.warning("%s", sentence)
-        return generate_images(pipeline, prompts, seeds, params, partial(_count_step, recorder, on_step))
-
-
-def _count_step(recorder: GateRecorder | None, on_step: OnStep | None, step: int) -> None:
-    if recorder is not None:
-        recorder.end_step(step)
-    if on_step is not None:
-        on_step(step)
+        return generate_images(pipeline, prompts, seeds, params, on_step)
 
 
 def add_trigger_words(prompt: str, hits: Sequence[Hit]) -> str:

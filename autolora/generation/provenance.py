@@ -11,8 +11,7 @@ from PIL import Image
 
 from autolora.catalog.names import full_name
 from autolora.errors import MissingArtifact
-from autolora.fusion.gate_means import GateMeans, describe
-from autolora.params import GenerationParams, Method, ModelsParams
+from autolora.params import GenerationParams, ModelsParams
 from autolora.records import Hit
 from autolora.wording import printable
 
@@ -20,8 +19,6 @@ PROVENANCE_CHUNK = "autolora"
 """keyword of the text chunk of a PNG that holds the provenance"""
 LIBRARIES = ("torch", "diffusers", "transformers")
 """whose version can change the pixels of an image"""
-MEAN_GATES = "mean gates"
-"""label of where and when each adapter passed its gates"""
 MAX_PX = 50_000_000
 """of an image whose provenance is read: the text follows the pixels, so these are decoded"""
 MAX_DEPTH = 50
@@ -117,21 +114,6 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return True
 
 
-def read_gate_means(path: Path | str) -> GateMeans | None:
-    """Return the mean gate per adapter, block and step of a PNG; None if its method has no gates, or none acted.
-
-    Raises MissingArtifact as `read_provenance`, and if the means are not valid.
-    """
-    stored = read_provenance(path).get("gate_means")
-    try:
-        return None if stored is None else GateMeans.from_json(stored)
-    except (KeyError, TypeError, ValueError) as error:
-        raise MissingArtifact(
-            f"the provenance in {path} has no valid field gate_means ({error}): it is damaged, or another version of "
-            "AutoLoRA wrote it"
-        ) from error
-
-
 def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Return how an image was made, as label -> text; one line per adapter.
 
@@ -145,13 +127,9 @@ def describe_provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
         ) from error
 
 
-def describe_method(method: Method, acting: int) -> str:
-    """Return how adapters act together. acting: number of adapters that act; a single one needs no rule."""
-    if acting == 0:
-        return "none: no adapter acts"
-    if acting == 1 and method not in ("direct", "gated"):
-        return f"{method}: one adapter alone acts as its update"
-    return method
+def describe_method(method: str, acting: int) -> str:
+    """Return how adapters act together. acting: number of adapters that act."""
+    return method if acting else "none: no adapter acts"
 
 
 def describe_strength(strength: float) -> str:
@@ -170,7 +148,6 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
         "prompt with trigger words": provenance.get("text", ""),
         "adapters": "\n".join(adapters) or "none: the base model alone",
         "method": describe_method(provenance["method"], _count_acting(provenance)),
-        MEAN_GATES: "\n".join(_describe_gates(provenance)),
         "seed": str(provenance["seed"]),
         "size": f"{settings['width']} x {settings['height']} px",
         "steps": str(settings["steps"]),
@@ -187,13 +164,6 @@ def _describe(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def _count_acting(provenance: Mapping[str, Any]) -> int:
     return sum(adapter.get("strength", 1.0) != 0 for adapter in provenance["adapters"])
-
-
-def _describe_gates(provenance: Mapping[str, Any]) -> list[str]:
-    """Return where and when each adapter passed its gates; empty if there were none."""
-    names = {adapter["sha256"]: f"{adapter['hub']}:{adapter['id']}" for adapter in provenance["adapters"]}
-    stored = provenance.get("gate_means")
-    return describe(GateMeans.from_json(stored), names) if stored else []
 
 
 def _describe_adapter(adapter: Mapping[str, Any]) -> str:

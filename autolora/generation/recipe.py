@@ -27,7 +27,7 @@ FIELDS = {
     "relevance": (float, int, type(None)), "strength": (float, int), "trigger_words": (list,),
 }  # fmt: skip
 """field of an adapter -> its types"""
-NOT_COMPARED = ("gate_means", "generation.batch", "generation.method", "generation.trigger_words")
+NOT_COMPARED = ("generation.batch", "generation.method", "generation.trigger_words")
 """fields of a provenance that do not change the pixels, or only through others"""
 LABELS = {"text": "prompt with trigger words"}
 """field of a provenance -> what it is called for a reader"""

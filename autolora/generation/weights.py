@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from autolora.lora.slots import Slot, slots
 from autolora.params import ModelsParams, PoolParams
-from autolora.publication.manifest import Manifest
+from autolora.publication.manifest import PublishedIndex
 
 if TYPE_CHECKING:
     from autolora.lora.factors import Lora
@@ -24,9 +24,6 @@ class AdapterWeights(Protocol):
 
     def load(self, sha256: str, slots: Sequence[Slot]) -> "Lora":
         """Return the updates of an adapter for the canonical slots of a transformer."""
-
-    def path(self, sha256: str) -> Path:
-        """Return the file of an adapter that has been loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,6 @@ class ProjectWeights:
 
         return load_lora(self.root, sha256, slots, self.bounds)
 
-    def path(self, sha256: str) -> Path:
-        """Return the file of an adapter."""
-        from autolora.pool.store import weights_path
-
-        return weights_path(self.root, sha256).resolve()
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
@@ -63,18 +54,14 @@ class PublishedWeights:
     folder: Path
     cache: Path
     """folder of the downloaded files"""
-    manifest: Manifest
+    index: PublishedIndex
 
     def base_slots(self) -> tuple[Slot, ...]:
         """Return the canonical slots of the base model that the index was made for."""
-        return slots(self.manifest.transformer)
+        return slots(self.index.transformer)
 
     def load(self, sha256: str, slots: Sequence[Slot]) -> "Lora":
         """Return the updates of an adapter. Raises as `autolora.publication.weights.load_lora`."""
         from autolora.publication.weights import load_lora
 
-        return load_lora(self.folder, self.cache, sha256, slots, self.manifest.settings)
-
-    def path(self, sha256: str) -> Path:
-        """Return the file of an adapter that has been loaded."""
-        return self.cache / f"{sha256}.safetensors"
+        return load_lora(self.folder, self.cache, sha256, slots, self.index.settings)

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 import torch
 
 from autolora.encoder import store as encoder_store
-from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
 from autolora.encoder.tags import load_tags
 from autolora.errors import AutoLoraError, MismatchError, MissingArtifact
 from autolora.index.copies import Index
@@ -17,12 +16,13 @@ from autolora.inspection.base_model import BaseModel, bounds_of, open_base_model
 from autolora.inspection.description import Describer
 from autolora.inspection.neighbors import open_neighbors
 from autolora.params import ModelsParams, Params
+from autolora.publication.encoder import PublishedEncoder, load_published
 from autolora.stages import is_pipeline
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
 NO_TAGS = (
-    "the encoder has no tags, so no words say what files do: give one with tags (--encoder), as `autolora publish "
-    "encoder` writes it in a project that has trained it"
+    "the encoder has no tags, so no words say what files do: give one with tags (--encoder), as `autolora publish` "
+    "writes it in a project that has trained it"
 )
 
 
@@ -48,13 +48,13 @@ def open_setup(
     """Return what files are inspected with.
 
     root, params: of the project, which is the working directory; None outside of one. pipeline: as of
-    `open_base_model`. encoder: folder or hub id of a pretrained encoder; None: the one that the project has trained,
-    if it can be used.
+    `open_base_model`. encoder: folder or hub id of a publication with an encoder; None: the one that the project has
+    trained, if it can be used.
     Raises AutoLoraError if what is named does not exist or does not fit.
     """
     index, problem = _served_index(root)
     if encoder is not None:
-        setup = _with_pretrained(load_pretrained(encoder), params, pipeline)
+        setup = _with_published(load_published(encoder), params, pipeline)
         notes = (setup.note, f"files are not looked up in the index: {problem}" if problem else "")
         return replace(setup, index=index, note="; ".join(filter(None, notes)))
     base = open_base_model(pipeline, params)
@@ -88,41 +88,26 @@ def _served_index(root: Path | None) -> tuple[Index | None, str]:
         return None, str(error)
 
 
-def _with_pretrained(pretrained: PretrainedEncoder, params: Params | None, pipeline: str | None) -> Setup:
-    """Return the setup of a pretrained encoder; the base model is its own unless a pipeline is named."""
-    config = pretrained.encoder.config
+def _with_published(published: PublishedEncoder, params: Params | None, pipeline: str | None) -> Setup:
+    """Return the setup of a published encoder; the base model is its own unless a pipeline is named."""
+    config = published.encoder.config
     bounds = bounds_of(params)
     bounds = replace(bounds, sketch_size=config.sketch_size or bounds.sketch_size)
     base = BaseModel(
-        name=f"the base model of {pretrained.folder}", transformer=config.transformer, bounds=bounds
+        name=f"the base model of {published.folder}", transformer=config.transformer, bounds=bounds
     )
     if pipeline is not None:
         base = replace(open_base_model(pipeline, params), bounds=bounds)
-    folder = _text_pipeline(pretrained, params, pipeline)
-    with TemporaryDirectory() as cache:  # outside of a project nothing is stored
-        text_encoder = load_numpy_text_encoder(Path(cache), folder, pretrained.tokenizers)
-    pretrained.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
-    describer = Describer(pretrained.encoder, text_encoder, None, pretrained.tags)
-    note = "" if params is None else "nearest adapters are found with the project's own encoder only"
-    return Setup(base=base, describer=describer, index=None, note=_with_tags_note(describer, note))
-
-
-def _text_pipeline(
-    pretrained: PretrainedEncoder, params: Params | None, pipeline: str | None
-) -> ModelsParams:
-    """Return the pipeline with the text encoder: the encoder's own, else the one that is named, else the project's."""
-    folder = pretrained.pipeline or (Path(pipeline) if pipeline else None)
-    if folder is None and params is not None:
-        return params.models
-    if folder is None or not folder.is_dir():
-        raise MissingArtifact(
-            f"the encoder in {pretrained.folder} comes without its text encoder: give the folder of the pipeline that "
-            "it was trained with (--pipeline)"
-        )
-    return ModelsParams(
-        pipeline=str(folder.absolute()), pipeline_revision=None, vlm="", vlm_revision=None, device="cpu",
+    own = ModelsParams(
+        pipeline=str(published.pipeline.absolute()), pipeline_revision=None, vlm="", vlm_revision=None, device="cpu",
         dtype="float32", threads=0, memory=None,
     )  # fmt: skip
+    with TemporaryDirectory() as cache:  # outside of a project nothing is stored
+        text_encoder = load_numpy_text_encoder(Path(cache), own, published.tokenizers)
+    published.check_fits(base.transformer, text_encoder.digest, bounds.sketch_size)
+    describer = Describer(published.encoder, text_encoder, None, published.tags)
+    note = "" if params is None else "nearest adapters are found with the project's own encoder only"
+    return Setup(base=base, describer=describer, index=None, note=_with_tags_note(describer, note))
 
 
 def _project_describer(root: Path, params: Params, base: BaseModel, index: Index | None) -> Describer:

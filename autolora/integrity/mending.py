@@ -59,7 +59,9 @@ class _Mender:
         for stage in groups.keys() & {*STAGES} - {POOL}:
             for group in ("dvc", "store"):
                 groups[stage] += [row for row in groups[group] if row.output and row.output.stage == stage]
-                groups[group] = [row for row in groups[group] if not (row.output and row.output.stage == stage)]
+                groups[group] = [
+                    row for row in groups[group] if not (row.output and row.output.stage == stage)
+                ]
         return groups
 
     def command(self, group: str, groups: Groups) -> str:

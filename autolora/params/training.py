@@ -17,7 +17,7 @@ class EncoderParams:
     """The encoder of Eq. 1-5 and its training."""
 
     from_: str | None
-    """key `from`: folder or Hugging Face id of a pretrained encoder, which is used as it is; null trains one"""
+    """key `from`: publication (a folder or a Hugging Face id) whose encoder is used as it is; null trains one"""
     from_revision: str | None
     """commit of the Hugging Face repository; required with an id, null with a folder"""
     language: str
@@ -47,10 +47,6 @@ class EncoderParams:
 class FusionParams:
     """The gates of Eq. 6-9 and their training by Eq. 10."""
 
-    from_: str | None
-    """key `from`: folder or Hugging Face id of pretrained gates, which are used as they are; null trains some"""
-    from_revision: str | None
-    """as `encoder.from_revision`"""
     preset: Preset
     """a key of `presets.fusion.FUSION`"""
     variant: FusionVariant

@@ -36,10 +36,7 @@ class GenerationParams:
     trigger_words: bool
     """add the first trigger word of each adapter to the prompt of `generate`"""
     method: Method
-    """how several adapters act together: as the sum of their updates (direct), through the gates (gated), or by the
-    sum of what each changes in the predicted velocity (velocity)"""
-    text_encoders: bool
-    """add an adapter's updates of the text encoders too, if its file has some"""
+    """how several adapters act together: as the sum of their updates (direct), or through the gates (gated)"""
     batch: Count
     """images per call of the pipeline"""
 

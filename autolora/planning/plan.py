@@ -90,7 +90,7 @@ def make_setting(params: Params, root: Path | None, adapters: int | None = None)
         hidden=hidden_size(config), blocks=int(config["num_layers"]) + int(config["num_single_layers"]),
         width=int(config["pooled_projection_dim"]), sketch_numbers=len(linears) * params.pool.sketch_size**2,
         trains_encoder=params.encoder.from_ is None and bool(can_train),
-        has_gates=params.fusion.from_ is not None or work.training_adapters >= MIN_TRAINING_ADAPTERS,
+        has_gates=work.training_adapters >= MIN_TRAINING_ADAPTERS,
         global_lora_s=len(linears) * rates.gpu_decomposition_s * (is_gpu and params.fusion.variant.global_rank > 0),
     )  # fmt: skip
 
@@ -130,8 +130,7 @@ def _find_lacks(s: Setting, plan: Plan, folder: Path) -> Iterator[str]:
         yield (
             f"fusion fails: the gates need {MIN_TRAINING_ADAPTERS} or more training adapters, but the shares "
             "for validation and test (dataset.validation_share, dataset.test_share) leave about "
-            f"{s.work.training_adapters} of {counted(s.work.adapters, 'adapter')}: add adapters, or use pretrained "
-            "gates (fusion.from)"
+            f"{s.work.training_adapters} of {counted(s.work.adapters, 'adapter')}: add adapters"
         )
     for cost in plan.stages:
         for lack in _lacks(s, cost, plan.server_gpu_memory):

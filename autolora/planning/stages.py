@@ -64,13 +64,13 @@ class Setting:
     trains_encoder: bool
     """whether the stage `encoder` fits one; own files need captions for that"""
     has_gates: bool
-    """whether there are gates: pretrained ones, or some that enough adapters train"""
+    """whether there are enough adapters to train gates"""
     global_lora_s: float
     """seconds to compute the global LoRA of two adapters; a step takes far longer on a processor"""
 
     @property
     def encoder_weights(self) -> int:
-        """The number of the encoder's weights, 0 without one; a pretrained one counts as a ridge regression."""
+        """The number of the encoder's weights, 0 without one; a published one counts as a ridge regression."""
         variant, size = self.params.encoder.variant, int(self.params.pool.sketch_size)
         if not self.trains_encoder or not self.params.encoder.trains_transformer:
             has_one = self.trains_encoder or self.params.encoder.from_ is not None
@@ -78,8 +78,7 @@ class Setting:
         by_type = variant.projections == "type"
         projected = {slot.type if by_type else slot.name: slot.d_out for slot in self.seen}
         inputs = sum(projected.values()) if variant.probe == "full" else len(projected) * size
-        probes = variant.probes if variant.tokens == "slot" else 1
-        return inputs * probes * self.width + 12 * variant.layers * self.width**2
+        return inputs * self.width + 12 * variant.layers * self.width**2
 
     def weights(self, *parts: str) -> float:
         """Return the number of weights of parts of the pipeline."""
@@ -244,8 +243,6 @@ def fusion(s: Setting) -> StageCost:
     """Train the gates, one target adapter's images per step; files that are not kept are read for each step."""
     section, work = s.params.fusion, s.work
     gates = s.rates.gate_weights * FLOAT_BYTES * sum(slot.d_out for slot in s.slots)
-    if section.from_ is not None:
-        return s.cost("fusion", disk=gates)
     if not s.has_gates:
         return s.cost("fusion")
     batch, loaded = max(1, section.batch // s.params.operation.processes), s.weights(*PARTS) * s.number_bytes

@@ -48,7 +48,9 @@ def make_workload(params: Params, root: Path | None, file_bytes: float, adapters
     lengths = len(asdict(params.captions.instructions)) if params.captions.engine else 0
     return Workload(
         adapters=adapters,
-        nights=math.ceil(adapters / (rules.max_new_files * len(rules.hubs) if rules.max_new_files else adapters)),
+        nights=math.ceil(
+            adapters / (rules.max_new_files * len(rules.hubs) if rules.max_new_files else adapters)
+        ),
         pooled=len(pool.adapters(root)) if root and has_pool else 0,
         training_adapters=math.floor(round(adapters * share, 9)),  # 100 × (1 - .34 - .1) is 56
         images=images,

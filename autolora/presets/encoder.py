@@ -4,24 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from autolora.presets import Schedule, SlotView
-from autolora.storage.bounds import Count, NonNegative, Positive, Share
+from autolora.presets import SlotView
+from autolora.storage.bounds import Count, Positive
 
 Model = Literal["transformer", "ridge"]
 Probe = Literal["sketch", "full"]
-TokensPer = Literal["slot", "probe"]
 ProjectionsPer = Literal["type", "slot"]
 AlphaPer = Literal["layer", "file"]
 MissingSlots = Literal["mask", "zero"]
-ProjectionInit = Literal["zero", "normal"]
 TextMapping = Literal["none", "center", "whiten"]
-Negatives = Literal["all", "other_families"]
 BatchSampling = Literal["adapters", "captions"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderVariant:
-    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `alpha` to `sketch_noise` apply to the
+    """Architecture, loss and training of the encoder (Eq. 1-3). The fields from `alpha` to `weight_decay` apply to the
     transformer only, those after them to the ridge regression only."""
 
     model: Model
@@ -38,15 +35,9 @@ class EncoderVariant:
     alpha: AlphaPer
     """scale of a LoRA file's layers, read by the probe `full`: each layer's own, or the file's first one for all"""
     probes: Count
-    """L, the number of probe vectors q of Eq. 1 per slot"""
-    tokens: TokensPer
-    """one token per slot, from all its probes, or one token per probe"""
-    scale_invariant: bool
-    """tokens are made of unit updates and each slot's relative strength, instead of Eq. 1 as printed"""
+    """L, the number of probe vectors q of Eq. 1 per slot, and of its tokens"""
     projections: ProjectionsPer
     """one matrix W of Eq. 1 per type of linear, or one per slot"""
-    projection_init: ProjectionInit
-    """W starts at zero, or at the random values of a linear layer"""
     layers: Count
     """transformer blocks of Eq. 2"""
     heads: Count
@@ -63,8 +54,6 @@ class EncoderVariant:
     """train the temperature with the encoder"""
     loss_factor: float
     """factor of the sum of both cross entropies in Eq. 3"""
-    negatives: Negatives
-    """all other pairs of a batch, or only those with another family and another caption"""
     batch_sampling: BatchSampling
     """distinct adapters with one random caption each, or (adapter, caption) pairs with replacement"""
     steps: Count
@@ -75,18 +64,6 @@ class EncoderVariant:
     """of AdamW"""
     weight_decay: float
     """of AdamW"""
-    schedule: Schedule
-    """constant learning rate, or linear warm-up over the first tenth of the steps and cosine decay to zero"""
-    clip_grad_norm: bool
-    """clip the gradient's norm at 1"""
-    regularize: bool
-    """apply `dropout`, `slot_dropout` and `sketch_noise`"""
-    dropout: Share
-    """of the transformer blocks"""
-    slot_dropout: Share
-    """share of an adapter's slots that a training step hides"""
-    sketch_noise: NonNegative
-    """noise added in training, relative to the norm of a slot's update"""
     hybrid: bool
     """the index's vectors combine weights and captions, unless these contradict each other; only with the ridge
     regression, whose predictions out of fold say when they do"""
@@ -99,30 +76,17 @@ class EncoderVariant:
 ENCODER: Mapping[str, EncoderVariant] = {
     "paper": EncoderVariant(
         model="transformer", text_map="none", text_shrinkage=0.1,
-        probe="full", slots="fused", alpha="layer", probes=1, tokens="probe", scale_invariant=False,
-        projections="slot", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=False,
-        missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0, negatives="all",
+        probe="full", slots="fused", alpha="layer", probes=1, projections="slot", layers=2, heads=12, mlp_ratio=4,
+        causal=False, missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0,
         batch_sampling="adapters", steps=20_000, batch=256, learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False, dropout=0.1, slot_dropout=0.2, sketch_noise=0.5,
-        hybrid=False, ridge=0.3, landmarks=2000,
-    ),
-    "released": EncoderVariant(
-        model="transformer", text_map="none", text_shrinkage=0.1,
-        probe="full", slots="fused", alpha="file", probes=1, tokens="probe", scale_invariant=False,
-        projections="type", projection_init="normal", layers=2, heads=12, mlp_ratio=4, causal=True,
-        missing_slots="zero", temperature=1.0, temperature_learned=False, loss_factor=10.0, negatives="all",
-        batch_sampling="captions", steps=20_000, batch=256, learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", clip_grad_norm=False, regularize=False, dropout=0.1, slot_dropout=0.2, sketch_noise=0.5,
         hybrid=False, ridge=0.3, landmarks=2000,
     ),
     "best": EncoderVariant(
         model="ridge", text_map="whiten", text_shrinkage=0.1,
-        probe="sketch", slots="canonical", alpha="layer", probes=32, tokens="slot", scale_invariant=True,
-        projections="type", projection_init="zero", layers=4, heads=12, mlp_ratio=4, causal=False,
-        missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=0.5,
-        negatives="other_families", batch_sampling="adapters", steps=20_000, batch=256, learning_rate=1e-4,
-        weight_decay=0.05, schedule="cosine", clip_grad_norm=True, regularize=True, dropout=0.1, slot_dropout=0.2,
-        sketch_noise=0.5, hybrid=True, ridge=0.3, landmarks=2000,
+        probe="sketch", slots="canonical", alpha="layer", probes=1, projections="type", layers=2, heads=12, mlp_ratio=4,
+        causal=False, missing_slots="mask", temperature=0.07, temperature_learned=True, loss_factor=1.0,
+        batch_sampling="adapters", steps=20_000, batch=256, learning_rate=1e-4, weight_decay=0.01,
+        hybrid=True, ridge=0.3, landmarks=2000,
     ),
 }  # fmt: skip
 """preset -> variant of the encoder"""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from autolora.presets import Schedule, SlotView
+from autolora.presets import SlotView
 from autolora.storage.bounds import Bound, Natural, Positive
 
 GateForm = Literal["full", "no_base", "no_cross", "no_lora", "scalar"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +61,6 @@ FUSION: Mapping[str, FusionVariant] = {
         max_active=2, single_share=0.0, other_family=False, hinge=0.0,
         caption_dropout=0.0, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
         schedule="constant",
-    ),
-    "released": FusionVariant(
-        slots="fused", gate="no_base", relevance=False, relevance_weight=0.0, global_rank=2, init_std=1.0,
-        init_bias=0.0, init_output_scale=0.512,
-        max_active=2, single_share=0.0, other_family=False, hinge=0.5,
-        caption_dropout=0.3, flow_shift=3.0, guidance=1.0, learning_rate=1e-4, weight_decay=0.01,
-        schedule="cosine",
     ),
     "best": FusionVariant(
         slots="canonical", gate="full", relevance=True, relevance_weight=6.0, global_rank=4, init_std=0.0,

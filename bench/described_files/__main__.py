@@ -39,7 +39,7 @@ from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from autolora.storage.files import read_rows, write_atomic
 from bench.bm25 import Bm25
-from bench.own_folder import AUTOLORA, run
+from bench.own_folder import AUTOLORA
 from bench.processes import run_measured
 from bench.timing import today
 

@@ -22,7 +22,7 @@ MAX_SECONDS_FACTOR, MAX_BYTES_FACTOR = 2.0, 1.5
 """Largest factors between what `autolora plan` states and what a stage took."""
 MIN_SECONDS, MIN_BYTES = 30.0, 1.5e9
 """of the larger of both; below these, the start of a process is most of it"""
-METHODS: tuple[Method, ...] = ("direct", "velocity", "gated")
+METHODS: tuple[Method, ...] = ("direct", "gated")
 STEPS = 2
 """of denoising"""
 

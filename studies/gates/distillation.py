@@ -20,7 +20,6 @@ from autolora.fusion.gate import Gates
 from autolora.fusion.install import fused
 from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.direct import Direct
-from autolora.fusion.rules.velocity import Velocity
 from autolora.fusion.training_set import (
     CaptionedAdapter,
     TrainingSet,
@@ -32,6 +31,7 @@ from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.params import FusionParams
 from autolora.storage.hashes import hash_value
 from autolora.storage.tensor_files import load_or_compute
+from studies.paper.rules.velocity import Velocity
 
 NAMED = 2
 """adapters that a prompt names, if two or more are active"""

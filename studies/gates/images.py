@@ -17,7 +17,6 @@ from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 from autolora.fusion.rules.direct import Direct
 from autolora.fusion.rules.gated import Gated
-from autolora.fusion.rules.velocity import Velocity
 from autolora.generation.images import generate_images
 from autolora.metrics.judges import detect
 from autolora.storage.files import append_rows, read_rows
@@ -26,6 +25,7 @@ from studies.gates.cases import RELEVANT, SITUATIONS, Loaded, load_case
 from studies.gates.cells import Recipe
 from studies.gates.shelf import Shelf
 from studies.gates.world import World
+from studies.paper.rules.velocity import Velocity
 
 PLAIN = ("masked sum", "sum", "masked velocity sum")
 """methods without gates; the first is what all others are compared with"""

@@ -14,7 +14,6 @@ from autolora.checkpoint import Checkpoint
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gates
 from autolora.fusion.interference import Interference
-from autolora.fusion.rules.velocity import FACTOR
 from autolora.fusion.stage import base_files, make_objective, training_sigmas
 from autolora.fusion.training import TrainingLoss, fit, held_out_loss
 from autolora.fusion.training_set import TrainingSet
@@ -27,6 +26,7 @@ from autolora.storage.hashes import hash_value
 from studies.gates.cells import CELLS, Kept, Recipe, params_of
 from studies.gates.distillation import Distillation
 from studies.gates.world import World
+from studies.paper.rules.velocity import FACTOR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

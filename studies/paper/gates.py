@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from autolora import models
 from autolora.dataset.store import TRAINING_LOCK
@@ -18,8 +18,10 @@ from autolora.presets.fusion import FUSION, FusionVariant
 from autolora.progress import Progress
 from autolora.storage.files import read_json
 from autolora.storage.hashes import hash_file, hash_value
+from studies.released.presets import FUSION as RELEASED
 
-VARIANTS: Mapping[str, tuple[Preset, Mapping[str, Any]]] = {
+PRESETS: Mapping[str, FusionVariant] = {**FUSION, "released": RELEASED}
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "paper": ("paper", {}),
     "paper without global LoRA": ("paper", {"global_rank": 0}),
     "released": ("released", {}),
@@ -116,8 +118,8 @@ def section_of(params: FusionParams, gates: TrainedGates) -> FusionParams:
     """Return the section `fusion` with which gates are trained: the size of the training and the overrides stay."""
     preset, changes = VARIANTS[gates.variant]
     overrides = _overrides(params.variant, FUSION[params.preset])
-    variant = replace(FUSION[preset], **{**overrides, **changes})
-    return replace(params, from_=None, from_revision=None, preset=preset, variant=variant, seed=gates.seed)
+    variant = replace(PRESETS[preset], **{**overrides, **changes})
+    return replace(params, preset=cast(Preset, preset), variant=variant, seed=gates.seed)
 
 
 def _overrides(variant: FusionVariant, preset: FusionVariant) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from PIL import Image
 from autolora.fusion.install import Attachment
 from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.velocity import FACTOR
 from autolora.generation.images import generate_images
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
 from studies.paper.gates import GateShelf, TrainedGates
 from studies.paper.methods import NUMBERS, PAIRS_ONLY, Method, attach
+from studies.paper.rules.velocity import FACTOR
 from studies.paper.trained_fusion import TRAINED
 from studies.paper.world import World
 
@@ -88,7 +88,6 @@ class ImageCache:
             "batch",
             "method",
             "trigger_words",
-            "text_encoders",
         ):  # none of them changes these images
             del settings[name]
         content = hash_folder(Path(pipeline)) if Path(pipeline).is_dir() else pipeline

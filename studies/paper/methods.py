@@ -20,6 +20,7 @@ from studies.paper.rules.knots import Knots
 from studies.paper.rules.mean import Mean
 from studies.paper.rules.switch import Switch
 from studies.paper.rules.ties import Ties, TiesSlots
+from studies.paper.rules.velocity import Velocity
 
 Method = Literal[
     "direct", "gated", "mean", "velocity", "composite", "switch", "ties", "ties_slots", "ties_factors", "dare",
@@ -80,6 +81,7 @@ def make_rule(method: Method, numbers: RuleNumbers) -> Rule:
     """Return the rule of a method that the product does not have."""
     rules: dict[str, Rule] = {
         "mean": Mean(),
+        "velocity": Velocity(),
         "composite": Composite(),
         "switch": Switch(numbers.switch_steps),
         "ties": Ties(numbers.density),

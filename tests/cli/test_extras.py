@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autolora.cli import COMMANDS, KINDS
+from autolora.cli import COMMANDS
 from autolora.errors import MissingLibrary
 from autolora.extras import LIBRARIES, Extra
 from autolora.index import stage
@@ -57,11 +57,7 @@ NEEDED: dict[str, tuple[str, Extra]] = {
     "prune": ("`autolora prune`", "pipeline"),
     "evaluate --prompts params.yaml": ("`autolora evaluate`", "pipeline"),
     "vllm": ("`autolora vllm`", "pipeline"),
-    "publish index x": ("`autolora publish index`", "pipeline"),
-    "publish encoder x --license mit": ("`autolora publish encoder`", "pipeline"),
-    "publish gates x --license mit": ("`autolora publish gates`", "pipeline"),
-    "import encoder x": ("`autolora import encoder`", "pipeline"),
-    "import gates x": ("`autolora import gates`", "pipeline"),
+    "publish x": ("`autolora publish`", "pipeline"),
 }
 """command -> what, as it says, needs a library, and the extra that it names"""
 
@@ -117,7 +113,6 @@ def test_every_command_is_tried() -> None:
     commands = {function.__name__ for functions in COMMANDS.values() for function in functions}
     commands -= {"verify"}  # it reads what DVC has, and here that is nothing
     commands -= {"doctor"}  # names what is not installed (tests/doctor)
-    commands |= {f"{name} {kind}" for name, (_, kinds) in KINDS.items() for kind in kinds}
     tried = [shlex.split(command) for command in (*CORE, *NEEDED)]
     assert commands <= {words[0] for words in tried} | {" ".join(words[:2]) for words in tried}
 

@@ -67,10 +67,10 @@ def test_a_strength_within_the_bounds_is_accepted(number: str) -> None:
 
 
 def test_an_unknown_method_is_a_usage_error_that_lists_the_known_ones() -> None:
-    result = CliRunner().invoke(app, ["generate", "a cat", "--method", "velocty"], env={"COLUMNS": "400"})
+    result = CliRunner().invoke(app, ["generate", "a cat", "--method", "gatted"], env={"COLUMNS": "400"})
     assert result.exit_code == 2
-    assert "no method of fusion 'velocty' (did you mean 'velocity'" in result.output
-    assert "give one of direct, gated, velocity" in result.output and "Value error" not in result.output
+    assert "no method of fusion 'gatted' (did you mean 'gated'" in result.output
+    assert "give one of direct, gated" in result.output and "Value error" not in result.output
 
 
 @pytest.mark.parametrize("options", [["-k", "101"], ["--adapter", "x/y"] * 101])

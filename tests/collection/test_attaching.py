@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from autolora.errors import MismatchError, MissingArtifact
+from autolora.fusion import store as fusion
 from autolora.fusion.install import fused
 from autolora.fusion.methods import attach, strengthened
 from autolora.fusion.rules import Adapter
@@ -184,13 +185,14 @@ def test_methods_of_fusion_are_chosen_by_name(
         for hit, lora in zip(hits, loras, strict=True)
     ]
     base = draw(pipe)
-    with attach(pipe, adapters, "velocity", pytest.fail):
+    gates = fusion.load(slots(CONFIG), fusion.folder(root))
+    with attach(pipe, adapters, "gated", lambda: gates):
         expected = draw(pipe)
-    with collection.fuse(pipe, hits, method="velocity"):
+    with collection.fuse(pipe, hits, method="gated"):
         assert np.array_equal(draw(pipe), expected)
     assert np.array_equal(draw(pipe), base)
     with collection.fuse(pipe, hits, method="direct"):
-        assert difference(draw(pipe), expected) > 1
+        assert difference(draw(pipe), expected) > 0
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones(
@@ -198,6 +200,6 @@ def test_an_unknown_method_is_an_error_that_lists_the_known_ones(
 ) -> None:
     unknown: Any = "average"
     for some in (hits, []):
-        with pytest.raises(ValueError, match=r"'average': give one of direct, gated, velocity"):
+        with pytest.raises(ValueError, match=r"'average': give one of direct, gated"):
             collection.attach(pipe, some, method=unknown)
     assert not any(module._forward_hooks for module in pipe.transformer.modules())

@@ -482,8 +482,8 @@ def test_a_training_date_before_the_first_adapter(root: Path, params: Params) ->
     early = replace(params, dataset=replace(params.dataset, train_until=date(2026, 1, 5)))
     trouble = found(root, early)
     assert "nothing can be trained on" in trouble.what and f"set it to {today()}" in trouble.remedy
-    pretrained = replace(early.encoder, from_=str(root / MODELS / "vlm"))
-    assert troubles(root, replace(early, encoder=pretrained)) == []
+    published = replace(early.encoder, from_=str(root / MODELS / "vlm"))
+    assert troubles(root, replace(early, encoder=published)) == []
 
 
 def test_a_missing_file_of_judgments(root: Path, params: Params) -> None:

@@ -13,9 +13,8 @@ import pytest
 
 from autolora.encoder.examples import TrainExample
 from autolora.encoder.tag_fitting import MAX_CANDIDATES, contains, fit_tags, list_candidates
-from autolora.encoder.tags import Tag, TagTable, describe_tags, load_tags, save_tags
+from autolora.encoder.tags import TAGS, Tag, TagTable, describe_tags, load_tags, save_tags
 from autolora.errors import MissingArtifact
-from autolora.pretrained.config import TAGS
 from autolora.storage.arrays import Float64Array
 
 WORDS = ("cat", "red cat", "dog", "house", "tree")

@@ -94,15 +94,6 @@ def test_vector_does_not_depend_on_the_factorization(preset: Preset, probe: Prob
         assert torch.allclose(embed(encoder, other), vector, atol=1e-5)
 
 
-@pytest.mark.parametrize("probe", ["sketch", "full"])
-def test_scale_invariant_vector_does_not_depend_on_the_adapters_strength(probe: Probe) -> None:
-    encoder = random_encoder(config_of("best", probe))
-    lora = make_lora("mosaic", 0)
-    vector = embed(encoder, lora)
-    for strength in (1e-4, 0.5, 1e3):
-        assert torch.allclose(embed(encoder, multiplied(lora, 1, 1, strength)), vector, atol=1e-4)
-
-
 def test_vector_depends_on_sign_and_on_relative_strength_of_slots(encoder: TransformerEncoder) -> None:
     lora = make_lora("mosaic", 0)
     vector = embed(encoder, lora)
@@ -148,23 +139,11 @@ def test_sketch_and_full_probes_give_the_same_tokens_in_the_span_of_the_sketch()
         full_projection.bias.copy_(sketch_projection.bias)
     lora = make_lora("mosaic", 0)
     tokens = [
-        encoder.tokens(batch.values, batch.present)
+        encoder.tokens(batch.values)
         for encoder in (on_sketches, on_weights)
         for batch in [read(encoder.config, lora)]
     ]
     torch.testing.assert_close(tokens[0], tokens[1], atol=1e-4, rtol=1e-4)
-
-
-def test_tokens_are_equation_1_on_the_sketch_with_the_relative_strength() -> None:
-    encoder = random_encoder(config_of("best", "sketch", probes=1))
-    reference = sketch(make_lora("mosaic", 0), SLOTS, SPEC)
-    tokens = encoder.tokens(reference.values[None], reference.present[None])[0]
-    norms = reference.values.flatten(1).norm(dim=1)
-    for i, slot in enumerate(SLOTS):
-        project = encoder.projections[encoder.config.types.index(slot.type)]
-        z = encoder.probes[i, 0] @ reference.values[i].T / norms[i] * SPEC.size**0.5  # aᵀMᵀ (m,) of unit norm
-        strength = norms[i].log() - norms.log().mean()
-        assert torch.allclose(tokens[i], project(torch.cat((z, strength[None]))), atol=1e-5)
 
 
 def test_encoder_is_rebuilt_from_its_config_alone(encoder: TransformerEncoder) -> None:
@@ -192,5 +171,5 @@ def test_sizes_at_flux_1_dev() -> None:
         encoder = TransformerEncoder(
             replace(config_of("best", "sketch", heads=12), transformer=flux, width=768)
         )
-    assert encoder.positions.shape == (494, 768)
+    assert encoder.positions.shape == (494 * SMALL["probes"], 768)
     assert len(encoder.projections) == 20

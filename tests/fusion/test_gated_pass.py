@@ -15,6 +15,7 @@ from autolora.fusion.gated_pass import CompiledFunction, GatedPass, Scored, choo
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Factors
 from autolora.presets.fusion import FUSION, FusionVariant, GateForm
+from tests.support.gate_training import PRESETS
 
 CPU = torch.device("cpu")
 FP8 = torch.float8_e4m3fn
@@ -67,11 +68,11 @@ def as_written(gate: Gate, updates: Sequence[Scored], base: Tensor, x: Tensor) -
 
 @pytest.mark.parametrize("dtype", DEVIATION)
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-@pytest.mark.parametrize("preset", FUSION)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("form", TERMS)
 def test_equals_the_equations(form: GateForm, preset: str, count: int, dtype: torch.dtype) -> None:
     torch.manual_seed(count)
-    gate = random_gate(replace(FUSION[preset], gate=form)).to(dtype)
+    gate = random_gate(replace(PRESETS[preset], gate=form)).to(dtype)
     updates = random_updates(count, torch.rand(count))
     base, x = torch.randn(2, 7, D_OUT, dtype=dtype), torch.randn(2, 7, D_IN, dtype=dtype)
     output = GatedPass(updates, gate, CPU, dtype)(base, x)

@@ -14,7 +14,7 @@ from autolora.fusion.global_lora import KEPT_SETS, GlobalLoras
 from autolora.fusion.install import fused
 from autolora.fusion.methods import attach, strengthened, to_adapter
 from autolora.lora.factors import Factors
-from autolora.lora.slots import escape
+from autolora.lora.slots import escape, slots
 from autolora.params import METHODS, Method
 from autolora.records import Hit
 from tests.fusion.rules.adapters import HALF_OPEN, adapter, load_gates, run, scaled_up
@@ -127,7 +127,7 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
         tensors = gates.state_dict()
         tensors[f"model_dict.{name}.bias"][0] = torch.nan
         with pytest.raises(MismatchError, match=r"values that are not finite, first in .*attn___to_q\.bias"):
-            fusion.assemble(tensors, gates.variant, fusion.find_widths(tensors))
+            fusion.assemble(tensors, gates.variant, {slot.name: slot.d_out for slot in slots(CONFIG)})
         return
     if change == "width":
         gates.model_dict[name] = other.model_dict[name]
@@ -140,10 +140,8 @@ def test_gates_that_do_not_fit_are_an_error(pipeline: OneCall, change: str) -> N
 
 
 def test_an_unknown_method_names_the_known_ones(pipeline: OneCall) -> None:
-    unknown: Any = "velocty"
-    with pytest.raises(
-        ValueError, match=r"'velocty' \(did you mean 'velocity'\?\): give one of direct, gated, velocity"
-    ):
+    unknown: Any = "gatted"
+    with pytest.raises(ValueError, match=r"'gatted' \(did you mean 'gated'\?\): give one of direct, gated"):
         attach(pipeline, ADAPTERS, unknown, load_gates)
 
 

@@ -13,7 +13,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
 from autolora.lora.slots import slots
 from autolora.presets.fusion import FUSION
-from tests.support.pretrained_folder import rewrite_config
+from tests.support.published_encoder import rewrite_json
 from tests.support.tiny_flux import CONFIG
 
 NAMES = sorted(store.build(CONFIG, FUSION["best"]).state_dict())
@@ -59,7 +59,7 @@ def set_field(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
 def test_a_config_of_another_version_names_the_field(
     folder: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    rewrite_config(folder, change)
+    rewrite_json(folder / "config.json", change)
     with pytest.raises(
         MismatchError, match=rf"config\.json .*{message}.*: restore the gates .* or write them again"
     ):
@@ -147,13 +147,13 @@ def test_gates_that_were_never_trained_or_are_lost_name_both_remedies(tmp_path: 
 
 @pytest.mark.parametrize("rank", [0, 5])
 def test_the_rank_of_the_global_lora_is_any_number_from_0(folder: Path, rank: int) -> None:
-    rewrite_config(folder, set_field("global_rank", rank))
+    rewrite_json(folder / "config.json", set_field("global_rank", rank))
     assert store.load(slots(CONFIG), folder).variant.global_rank == rank
 
 
 def test_gates_of_another_rank_have_another_hash(folder: Path) -> None:
     former = store.load(slots(CONFIG), folder)
-    rewrite_config(folder, set_field("global_rank", 1))
+    rewrite_json(folder / "config.json", set_field("global_rank", 1))
     edited = store.load(slots(CONFIG), folder)
     assert store.hash_weights(edited) == store.hash_weights(former)
     assert store.hash_gates(edited) != store.hash_gates(former)
@@ -163,4 +163,4 @@ def test_gates_of_another_rank_have_another_hash(folder: Path) -> None:
 def test_a_slot_with_the_name_of_an_attribute_is_an_error(name: str) -> None:
     tensors = {f"model_dict.{name}.norm_lora.weight": torch.zeros(4)}
     with pytest.raises(MismatchError, match="not gates of a transformer"):
-        store.assemble(tensors, FUSION["best"], store.find_widths(tensors))
+        store.assemble(tensors, FUSION["best"], {name: 4})

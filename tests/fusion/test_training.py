@@ -26,6 +26,7 @@ from autolora.presets import Preset
 from autolora.presets.fusion import FUSION
 from tests.support.gate_training import (
     EXAMPLES,
+    PRESETS,
     build_transformer,
     fusion_params,
     objective_of,
@@ -55,7 +56,7 @@ def test_only_the_gates_are_trained_and_a_seed_repeats(transformer: Any) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", FUSION)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_gradient_checkpointing_gives_the_same_gates(transformer: Any, preset: Preset) -> None:
     params = fusion_params(preset, steps=3)
     plain, _ = train_gates(transformer, params)

@@ -11,7 +11,7 @@ from tests.support.tiny_flux import TOKENS
 
 PARAMS = GenerationParams(
     width=32, height=32, steps=3, guidance=3.5, max_sequence_length=TOKENS, trigger_words=True, method="gated",
-    text_encoders=False, batch=2,
+    batch=2,
 )  # fmt: skip
 PROMPT = "a red ball"
 

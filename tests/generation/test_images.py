@@ -7,18 +7,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from autolora.fusion.install import fused
 from autolora.generation.images import Generator, generate, generate_images
 from autolora.lora.factors import Factors
 from autolora.lora.read import read
 from autolora.params import PoolParams
-from autolora.pool.store import weights_path
 from autolora.records import Hit
-from autolora.storage.hashes import hash_file
 from tests.generation.drawing import PARAMS, PROMPT, difference, generate_with
-from tests.support.text_lora import kohya, random_parts, save
 from tests.support.tiny_flux import random_lora, save_kohya, save_peft
 
 
@@ -89,27 +85,6 @@ def test_strength_multiplies_an_adapters_update(generator: Generator, hits: list
     assert difference(image(1.0, 1.0), plain) == 0
     assert difference(image(1.0, 0.0), alone) <= 1
     assert difference(image(0.5, 1.0), plain) > 0
-
-
-def test_updates_of_the_text_encoders_act_if_they_are_asked_for(
-    generator: Generator, hits: list[Hit], tmp_path: Path
-) -> None:
-    tensors = load_file(weights_path(generator.root, hits[0].sha256)) | kohya(random_parts(1))[0]
-    file = save(tmp_path / "x.safetensors", tensors)
-    path = weights_path(generator.root, hash_file(file))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file.rename(path)
-    with_part = replace(hits[0], sha256=path.stem)
-
-    def image(hit: Hit, text_encoders: bool) -> Image.Image:
-        params = replace(PARAMS, text_encoders=text_encoders)
-        return generate(generator, PROMPT, [hit], method="direct", seed=7, params=params).image
-
-    plain = image(hits[0], False)
-    assert difference(image(with_part, False), plain) == 0
-    assert difference(image(hits[0], True), plain) == 0
-    assert difference(image(with_part, True), plain) > 0
-    assert difference(image(hits[0], False), plain) == 0
 
 
 def test_steps_are_reported_and_an_exception_ends_the_generation(

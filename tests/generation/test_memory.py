@@ -68,15 +68,13 @@ def test_a_quantized_base_model_is_fused_with_adapters(
     ]
     assert {type(linear).__module__ for linear in linears} == {"bitsandbytes.nn.modules"}
     plain = generate(quantized, PROMPT, [], method="direct", seed=5, params=PARAMS)
-    for method in ("direct", "velocity"):
-        expected, drawn = (
-            generate(one, PROMPT, hits, method=method, seed=5, params=PARAMS)
-            for one in (generator, quantized)
-        )
-        lost = np.abs(np.asarray(drawn.image, float) - np.asarray(expected.image, float)).mean()
-        effect = np.abs(np.asarray(drawn.image, float) - np.asarray(plain.image, float)).mean()
-        assert lost < tolerated * effect
-        assert drawn.provenance["base"]["quantization"] == memory
+    expected, drawn = (
+        generate(one, PROMPT, hits, method="direct", seed=5, params=PARAMS) for one in (generator, quantized)
+    )
+    lost = np.abs(np.asarray(drawn.image, float) - np.asarray(expected.image, float)).mean()
+    effect = np.abs(np.asarray(drawn.image, float) - np.asarray(plain.image, float)).mean()
+    assert lost < tolerated * effect
+    assert drawn.provenance["base"]["quantization"] == memory
 
 
 def test_bits_need_a_gpu_and_a_library(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:

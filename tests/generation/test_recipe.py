@@ -1,20 +1,16 @@
 """The recipe of an image: read from its PNG within bounds, and compared with that of another."""
 
-import json
 import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from autolora.errors import MissingArtifact
-from autolora.fusion.gate_means import GateMeans
 from autolora.generation.provenance import (
     describe_provenance,
-    read_gate_means,
     read_provenance,
     record_inputs,
 )
@@ -25,9 +21,6 @@ from tests.support.png import bomb, png
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/howto/generate.md"
 A, B = "a" * 64, "b" * 64
-MEANS = GateMeans(
-    adapters=(A,), double_blocks=1, steps=12, values=np.full((1, 2, 12), 0.5, np.float32)
-).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +38,11 @@ def adapter(sha256: str, **fields: Any) -> dict[str, Any]:
 def provenance(**fields: Any) -> dict[str, Any]:
     return {
         "prompt": "a cat", "text": "a cat, zzz", "method": "gated", "seed": 7, "index": "1" * 64, "gates": "2" * 64,
-        "gate_means": MEANS, "autolora": "0.1.0", "adapters": [adapter(A)],
+        "autolora": "0.1.0", "adapters": [adapter(A)],
         "base": {"pipeline": "flux", "revision": None, "dtype": "float32"},
         "generation": {
             "width": 32, "height": 48, "steps": 12, "guidance": 2.5, "max_sequence_length": 16, "trigger_words": True,
-            "method": "direct", "text_encoders": False, "batch": 2,
+            "method": "direct", "batch": 2,
         },
     } | fields  # fmt: skip
 
@@ -150,7 +143,6 @@ def test_differences_name_what_determines_an_image() -> None:
     )
     new["base"] = {"pipeline": "other", "revision": None}
     new["generation"] = generation(steps=4, method="gated", batch=9)
-    new["gate_means"] = None
     assert differences(former, former) == []
     assert differences(former, former | {"index": ["a"], "later": [1, 2]}) == [
         f"index: {'1' * 64} → ['a']",
@@ -188,25 +180,19 @@ def test_pixels_are_compared(tmp_path: Path) -> None:
     assert pixel_difference(tmp_path / "first.png", Image.new("RGB", (4, 5))) is None
 
 
-def test_the_description_says_which_adapters_acted_and_where_they_passed_gates() -> None:
-    text = describe_provenance(provenance())["mean gates"]
-    assert text == "huggingface:someone/1: 0.50 in all blocks and steps"
-    summed = provenance(
-        method="direct", gate_means=None, adapters=[adapter(A), adapter(B, id="someone/2", strength=0.0)]
-    )
+def test_the_description_says_which_adapters_acted() -> None:
+    summed = provenance(method="direct", adapters=[adapter(A), adapter(B, id="someone/2", strength=0.0)])
     description = describe_provenance(summed)
     first, second = description["adapters"].splitlines()
     assert "strength 0.8" in first and "strength 0 (does not act)" in second
-    assert "mean gates" not in description and description["method"] == "direct"
+    assert description["method"] == "direct"
 
 
-@pytest.mark.parametrize("method", ["velocity", "of another version", "direct"])
-def test_a_method_is_described_by_how_many_adapters_act(method: str) -> None:
+@pytest.mark.parametrize("method", ["of another version", "direct"])
+def test_a_method_is_described_by_whether_adapters_act(method: str) -> None:
     adapters = [adapter(A), adapter(B)]
-    made = provenance(method=method, adapters=adapters, gate_means=None)
+    made = provenance(method=method, adapters=adapters)
     assert describe_provenance(made)["method"] == method
-    alone = describe_provenance(made | {"adapters": adapters[:1]})["method"]
-    assert alone == ("direct" if method == "direct" else f"{method}: one adapter alone acts as its update")
     without = [adapter(A, strength=0.0), adapter(B, strength=0)]
     for none_acts in ([], without):
         assert describe_provenance(made | {"adapters": none_acts})["method"] == "none: no adapter acts"
@@ -215,35 +201,6 @@ def test_a_method_is_described_by_how_many_adapters_act(method: str) -> None:
 def test_a_description_controls_no_terminal() -> None:
     text = describe_provenance(provenance(prompt="a\x1b[2J\u202e cat\r"))["prompt"]
     assert text == "a�[2J� cat�"
-
-
-@pytest.mark.parametrize("change", [{"levels": "?"}, {"shape": [1, 2, 10**9]}, {"steps": None}])
-def test_damaged_gates_are_an_error_of_the_description(change: dict[str, Any]) -> None:
-    with pytest.raises(MissingArtifact, match="no valid field"):
-        describe_provenance(json.loads(json.dumps(provenance(gate_means=MEANS | change))))
-
-
-def test_the_documented_program_reads_gate_means_of_images_with_and_without_gates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    section = PAGE.read_text().partition(
-        "## See how an image was made, and where the gates let an adapter act"
-    )[2]
-    program = section.partition("```python\n")[2].partition("```")[0]
-    monkeypatch.chdir(tmp_path)
-    for change, expected in (
-        ({}, "('double 0',"),
-        ({"method": "direct", "gate_means": None}, "not by gates"),
-    ):
-        write(tmp_path, provenance(**change)).rename("cat.png")
-        exec(program, {})
-        assert expected in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("means", [{}, 5, MEANS | {"shape": [1, 2]}])
-def test_gate_means_that_are_not_valid_are_an_error(tmp_path: Path, means: Any) -> None:
-    with pytest.raises(MissingArtifact, match=r"image\.png has no valid field gate_means"):
-        read_gate_means(write(tmp_path, provenance(gate_means=means)))
 
 
 @pytest.mark.parametrize(

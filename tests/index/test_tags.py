@@ -8,12 +8,11 @@ import pytest
 
 from autolora.encoder.paths import folder
 from autolora.encoder.tag_fitting import contains
-from autolora.encoder.tags import describe_tags, load_tags
+from autolora.encoder.tags import TAGS, describe_tags, load_tags
 from autolora.index.served import open_index
 from autolora.index.tags import open_tags, read_tags, read_tags_of
 from autolora.models import load_text_encoder
 from autolora.params import load
-from autolora.pretrained.config import TAGS
 from autolora.show.facts import facts
 from autolora.show.lookup import lookup
 from autolora.show.record_json import record_json

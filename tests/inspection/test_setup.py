@@ -1,4 +1,4 @@
-"""What inspections work with, with the playground's pretrained encoder: outside of projects, and in them."""
+"""What inspections work with, with the playground's published encoder: outside of projects, and in them."""
 
 import gc
 import json
@@ -14,7 +14,7 @@ from autolora.inspection.description import Description
 from autolora.inspection.facts import _description_facts
 from autolora.inspection.setup import NO_TAGS, Setup, open_setup, prepare_process
 from autolora.params import Params, load
-from autolora.pretrained.config import CONFIG, TAGS
+from autolora.publication.manifest import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 ENCODER = str(ROOT / "playground/encoder")
@@ -36,7 +36,7 @@ def test_without_project_and_encoder_a_note_says_what_is_missing() -> None:
     assert setup.describer is None and "--encoder" in setup.note and setup.base.name == "flux.1-dev"
 
 
-def test_pretrained_encoder_brings_base_model_and_tags(
+def test_published_encoder_brings_base_model_and_tags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,9 +50,9 @@ def test_pretrained_encoder_brings_base_model_and_tags(
 def test_an_encoder_without_tags_says_so_and_guesses_no_words(tmp_path: Path) -> None:
     folder = tmp_path / "encoder"
     shutil.copytree(ENCODER, folder)
-    config = json.loads((folder / CONFIG).read_text())
-    del config["files"][TAGS]
-    (folder / CONFIG).write_text(json.dumps(config))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["files"]["data/encoder/tags.safetensors"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
     setup = opened(encoder=str(folder))
     assert setup.note == NO_TAGS and setup.describer and not setup.describer.has_tags
     described = Description(tags=(), captions=(), adapters=(), checks=())

@@ -76,7 +76,7 @@ def test_a_takedown_reaches_every_release(
         hits = project.search(PROMPT, "-k", "99", *options)
         assert hits and hit["sha256"] not in {found["sha256"] for found in hits}, options
     assert "taken down (1), which would be published" in run(
-        project, "publish", "index", str(tmp_path / "p"), check=False
+        project, "publish", str(tmp_path / "p"), check=False
     )
     project.run("git", "add", "data", "dvc.lock", check=False)
     project.commit("takedown")

@@ -1,4 +1,4 @@
-"""A project for a folder with LoRAs of the playground, and the playground's pretrained encoder."""
+"""A project for a folder with LoRAs of the playground, and the playground's published encoder."""
 
 import datetime
 import shutil

@@ -18,13 +18,11 @@ from typer.testing import CliRunner
 from autolora import interrupt
 from autolora.cli import app
 from autolora.cli.index import describe
-from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
 from autolora.local.project import write_project
 from autolora.local.settings import new_project
-from autolora.pretrained.card import CardFacts
 from autolora.report.page import assemble
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
 from tests.support.limits import disk_of
@@ -167,21 +165,6 @@ def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
 def test_a_new_project_needs_a_folder(here: Path, arguments: tuple[object, ...]) -> None:
     result = run("index", *arguments)
     assert result.code == 1 and "is not yet a project: give the folder" in result.err
-    assert list(here.iterdir()) == []
-
-
-def test_an_encoder_without_text_encoder_is_refused_before_anything_is_written(
-    here: Path, folder: Path, tmp_path: Path
-) -> None:
-    pretrained, bare = load_pretrained(ENCODER), tmp_path / "bare"
-    facts = CardFacts(name="bare", license="mit", base_model=None, metrics={})
-    save_pretrained(bare, pretrained.encoder, pretrained.config.training, facts)
-    result = run("index", folder, "--encoder", bare)
-    assert (
-        result.code == 1
-        and "comes without its text encoder" in result.err
-        and "--with-pipeline" in result.err
-    )
     assert list(here.iterdir()) == []
 
 

@@ -108,7 +108,9 @@ def test_old_copies_of_the_index_are_removed(root: Path, folder: Path) -> None:
 def test_the_encoder_is_installed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index(root)
     with monkeypatch.context() as patched:
-        patched.setattr("autolora.encoder.stage.load_pretrained", lambda _: pytest.fail("it is loaded again"))
+        patched.setattr(
+            "autolora.publication.encoder.load_published", lambda _: pytest.fail("it is loaded again")
+        )
         index(root)
     (root / "data/encoder/model.safetensors").unlink()
     index(root)

@@ -8,7 +8,7 @@ from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.local.project import write_project
 from autolora.local.settings import complete_project, new_project
 from autolora.params import load
-from autolora.pretrained.folder import push_to_hub
+from autolora.publication.folder import push_to_hub
 from autolora.search.retriever import open_retriever
 from tests.local.own_folder import ENCODER, index
 from tests.support.hf_client import serve_hub
@@ -66,7 +66,7 @@ def test_an_encoder_from_a_hub_is_pinned_to_its_commit(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve_hub(tmp_path, monkeypatch):
-        commit = push_to_hub(ENCODER, "ann/encoder", "encoder")
+        commit = push_to_hub(ENCODER, "ann/encoder")
         for name, encoder in (("latest", "ann/encoder"), ("pinned", f"ann/encoder@{commit}")):
             (root := tmp_path / name).mkdir()
             new_project(root, folder, encoder)

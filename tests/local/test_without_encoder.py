@@ -137,7 +137,7 @@ def test_an_encoder_adds_what_the_weights_do(root: Path) -> None:
 
 def test_neither_encoder_nor_language_is_an_error(root: Path) -> None:
     set_params(root, {"encoder.language": "clip"})
-    with pytest.raises(ParamsError, match="nothing can be compared with a prompt: give a pretrained encoder"):
+    with pytest.raises(ParamsError, match="nothing can be compared with a prompt: give a published encoder"):
         index(root, TODAY)
 
 

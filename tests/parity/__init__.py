@@ -1,4 +1,4 @@
-"""Tests that the preset `released` equals the authors' code, and a second derivation of its formulas.
+"""Tests that the presets of studies/released equal the authors' code, and a second derivation of its formulas.
 
 The .safetensors and .npz files hold inputs and outputs of the released code. A test runs over every file of its kind
 (`retriever_*`, `fusion_*`, `contrastive*`, `global_lora*`, `convert_*`) and takes sizes, ranks, variants and counts

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from autolora.lora.factors import Lora, delta, fuse_all, with_one_scale
 from autolora.lora.read import read
 from autolora.lora.slots import fused_slots, slots
-from autolora.presets.encoder import ENCODER
+from studies.released.presets import ENCODER
 from tests.lora.writing import BOUNDS, write
 from tests.parity import cases
 
@@ -40,5 +40,5 @@ def test_fused_updates_equal_the_released_loader(path: Path, tmp_path: Path) -> 
 
 
 def with_released_scale(lora: Lora) -> Lora:
-    """Return the LoRA with the scale that the preset `released` reads."""
-    return with_one_scale(lora) if ENCODER["released"].alpha == "file" else lora
+    """Return the LoRA with the scale that the released preset reads."""
+    return with_one_scale(lora) if ENCODER.alpha == "file" else lora

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store as fusion
 from autolora.fusion.gate import Gate
-from autolora.fusion.released_format import find_form, load_published
 from autolora.lora.slots import slots
-from autolora.presets.fusion import FUSION, FusionVariant, GateForm
+from autolora.presets.fusion import FusionVariant, GateForm
+from studies.released.gates import find_form, load_released
+from studies.released.presets import FUSION
 from tests.parity import cases, rnd
 from tests.support.published_gates import save_published
 
@@ -27,7 +28,7 @@ TINY = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 2, "atte
 
 
 def variant(form: GateForm) -> FusionVariant:
-    return replace(FUSION["released"], gate=form, init_output_scale=1.0, global_rank=0)
+    return replace(FUSION, gate=form, init_output_scale=1.0, global_rank=0)
 
 
 def updates(x: Tensor, downs: list[Tensor], ups: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -156,8 +157,8 @@ def test_published_gates_load_and_save(form: GateForm, global_rank: int, tmp_pat
     save_published(gates, tmp_path / "gates.safetensors")
     tensors = load_file(tmp_path / "gates.safetensors")
     assert find_form(tensors) == form
-    loaded = load_published(tmp_path / "gates.safetensors", TINY)
-    assert loaded.variant == replace(FUSION["released"], gate=form, global_rank=global_rank)
+    loaded = load_released(tmp_path / "gates.safetensors", TINY)
+    assert loaded.variant == replace(FUSION, gate=form, global_rank=global_rank)
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in loaded.state_dict().items())
     fusion.save(loaded, slots(TINY), tmp_path)
     stored = fusion.load(slots(TINY), tmp_path)
@@ -167,22 +168,22 @@ def test_published_gates_load_and_save(form: GateForm, global_rank: int, tmp_pat
 def test_published_gates_in_bfloat16_are_read_as_float32(tmp_path: Path) -> None:
     gates = fusion.build(TINY, variant("full")).to(torch.bfloat16)
     save_published(gates, tmp_path / "gates.safetensors")
-    loaded = load_published(tmp_path / "gates.safetensors", TINY)
+    loaded = load_released(tmp_path / "gates.safetensors", TINY)
     assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32}
 
 
 def test_files_that_hold_no_published_gates_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "gates.safetensors"
     with pytest.raises(MissingArtifact, match="download"):
-        load_published(path, TINY)
+        load_released(path, TINY)
     save_file({"model_dict.blocks___0___attn___a_to_qkv.weight_base": torch.zeros(3)}, path)
-    with pytest.raises(MismatchError, match="not published gates"):
-        load_published(path, TINY)
+    with pytest.raises(MismatchError, match="not released gates"):
+        load_released(path, TINY)
     save_file({"model_dict.blocks___0___attn___a_to_qkv.weight_lora": torch.zeros(3)}, path)
     with pytest.raises(MismatchError, match="not gates of the form 'no_cross'"):
-        load_published(path, TINY)
+        load_released(path, TINY)
     save_published(fusion.build(TINY, variant("full")), path)
     with pytest.raises(MismatchError, match="base model that they were trained for"):
-        load_published(path, TINY | {"num_single_layers": 1})
+        load_released(path, TINY | {"num_single_layers": 1})
     with pytest.raises(MismatchError, match="base model that they were trained for"):
-        load_published(path, TINY | {"attention_head_dim": 4})
+        load_released(path, TINY | {"attention_head_dim": 4})

@@ -9,19 +9,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from autolora.encoder.loss import Temperature, contrastive_loss
-from autolora.presets.encoder import ENCODER
+from studies.released.presets import ENCODER as RELEASED
 from tests.parity import cases, rnd
-
-RELEASED = ENCODER["released"]
 
 
 def released_loss(texts: Tensor, adapters: Tensor, tau: float = RELEASED.temperature) -> float:
     """Return the loss of the preset `released`."""
     temperature = Temperature(tau, RELEASED.temperature_learned).double()()
-    no_pairs = torch.zeros(len(texts), len(texts), dtype=torch.bool)
-    loss = contrastive_loss(
-        normalize(texts), normalize(adapters), temperature, no_pairs, RELEASED.loss_factor
-    )
+    loss = contrastive_loss(normalize(texts), normalize(adapters), temperature, RELEASED.loss_factor)
     return loss.item()
 
 

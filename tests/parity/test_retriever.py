@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from autolora.encoder.config import EncoderConfig
-from autolora.encoder.released_format import assemble, layout, load_published
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.factors import Factors, Lora
 from autolora.lora.read import read
-from autolora.presets.encoder import ENCODER, EncoderVariant
+from autolora.presets.encoder import EncoderVariant
+from studies.released.encoder import assemble, layout, load_released
+from studies.released.presets import ENCODER as RELEASED
 from tests.lora.writing import BOUNDS
 from tests.parity import cases, rnd
 
-RELEASED = ENCODER["released"]
 MINI = replace(RELEASED, heads=4, mlp_ratio=2)
 """of the second derivation"""
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_tokens_and_embedding_equal_the_released_retriever(path: Path, name: str
     encoder = encoder_of(path)
     batch = encoder.config.lora_to_batch(lora_of(path, name, encoder.config, tmp_path))
     tokens, embedding = read_reference(path)[f"{name}.tokens"], read_reference(path)[f"{name}.embedding"]
-    torch.testing.assert_close(encoder.tokens(batch.values, batch.present), tokens, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.tokens(batch.values), tokens, atol=1e-5, rtol=0)
     torch.testing.assert_close(encoder(batch.values, batch.present), embedding, atol=1e-5, rtol=0)
 
 
@@ -83,7 +83,7 @@ def test_embedding_in_bfloat16_equals_the_released_retriever(path: Path, name: s
 def test_published_file_loads_as_it_is(path: Path, tmp_path: Path) -> None:
     tensors = with_prefix("w.", read_reference(path))
     save_file(tensors, tmp_path / "published.safetensors")
-    encoder = load_published(tmp_path / "published.safetensors", RELEASED, "t")
+    encoder = load_released(tmp_path / "published.safetensors", RELEASED, "t")
     saved = layout(encoder)
     assert saved.keys() == tensors.keys()
     assert all(torch.equal(saved[name], tensors[name]) for name in tensors)
@@ -171,7 +171,7 @@ def test_tokens_equal_a_second_derivation(
 ) -> None:
     encoder = assemble(mini(1), MINI, "").double()
     batch = encoder.config.lora_to_batch(mini_lora(encoder.config, ranks)).to(CPU, torch.float64)
-    tokens = encoder.tokens(batch.values, batch.present)[0]
+    tokens = encoder.tokens(batch.values)[0]
     assert tokens.shape == (304, 32)
     assert tokens[0, :3].tolist() == pytest.approx(first, abs=2e-5)
     assert tokens[303, :3].tolist() == pytest.approx(last, abs=2e-5)
@@ -182,7 +182,7 @@ def test_several_probes_give_several_tokens_per_slot() -> None:
     tensors = mini(3)
     encoder = assemble(tensors, MINI, "").double()
     batch = encoder.config.lora_to_batch(mini_lora(encoder.config, EQUAL)).to(CPU, torch.float64)
-    tokens = encoder.tokens(batch.values, batch.present)[0]
+    tokens = encoder.tokens(batch.values)[0]
     slot, slot_type = encoder.config.fused[17], "ff_b___0"
     assert slot.name == "blocks.1.ff_b.0"
     probes = tensors["embedder.model_dict.blocks___1___ff_b___0.x"][0].double()
@@ -249,12 +249,12 @@ def test_files_that_hold_no_published_encoder_are_errors(
     tensors = mini(1)
     change(tensors)
     save_file(tensors, tmp_path / "encoder.safetensors")
-    with pytest.raises(MismatchError, match=r"encoder.safetensors: not a published encoder"):
-        load_published(tmp_path / "encoder.safetensors", MINI, "")
+    with pytest.raises(MismatchError, match=r"encoder.safetensors: not a released encoder"):
+        load_released(tmp_path / "encoder.safetensors", MINI, "")
 
 
 def test_missing_and_damaged_files_are_errors(tmp_path: Path) -> None:
     (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
     for name in ("missing", "damaged"):
         with pytest.raises(MissingArtifact, match="download"):
-            load_published(tmp_path / f"{name}.safetensors", MINI, "")
+            load_released(tmp_path / f"{name}.safetensors", MINI, "")

@@ -1,4 +1,4 @@
-"""playground/encoder: a pretrained encoder of at most 4 MB that finds the playground's adapters by their weights."""
+"""playground/encoder: a published encoder of at most 6.5 MB that finds the playground's adapters by their weights."""
 
 import hashlib
 import json
@@ -10,37 +10,37 @@ import torch
 
 from autolora import models
 from autolora.encoder.model import embed_texts
-from autolora.encoder.pretrained import PretrainedEncoder, load_pretrained
 from autolora.index.embedding import embed
 from autolora.lora.read import read_and_sketch
 from autolora.lora.sketch import SketchSpec
 from autolora.matching.hybrid import directions
 from autolora.models import ClipTextEncoder
 from autolora.params import load
+from autolora.publication.encoder import PublishedEncoder, load_published
 from playground.pool import POOL
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "playground/encoder"
 PARAMS = load(ROOT / "params.yaml")
-MAX_BYTES = 4_000_000
+MAX_BYTES = 6_500_000
 
 
 @pytest.fixture(scope="module")
-def pretrained() -> PretrainedEncoder:
-    return load_pretrained(FOLDER)
+def published() -> PublishedEncoder:
+    return load_published(FOLDER)
 
 
 @pytest.fixture(scope="module")
-def text_encoder(pretrained: PretrainedEncoder) -> ClipTextEncoder:
+def text_encoder(published: PublishedEncoder) -> ClipTextEncoder:
     """Return the text encoder in the folder; the base pipeline is not read."""
-    return models.load_text_encoder(replace(PARAMS.models, pipeline=str(pretrained.pipeline), threads=1))
+    return models.load_text_encoder(replace(PARAMS.models, pipeline=str(published.pipeline), threads=1))
 
 
 @pytest.fixture(scope="module")
-def index(pretrained: PretrainedEncoder) -> tuple[list[str], torch.Tensor]:
+def index(published: PublishedEncoder) -> tuple[list[str], torch.Tensor]:
     """Return the themes of all adapters of the pool, and their vectors (N, d)."""
     themes = json.loads((ROOT / "playground/themes.json").read_text())
-    config = pretrained.encoder.config
+    config = published.encoder.config
     assert config.sketch_size is not None
     spec, found, batches = SketchSpec(config.sketch_size), [], []
     for path in sorted(POOL.glob("*/*/*.safetensors")):
@@ -48,31 +48,31 @@ def index(pretrained: PretrainedEncoder) -> tuple[list[str], torch.Tensor]:
             _, sketch = read_and_sketch(path, config.canonical, PARAMS.pool, spec)
             batches.append(config.sketch_to_batch(sketch))
             found.append(judgment["theme"])
-    vectors = embed(pretrained.encoder, iter(batches), torch.device("cpu"))
+    vectors = embed(published.encoder, iter(batches), torch.device("cpu"))
     return found, torch.from_numpy(directions(vectors.astype("float64")))
 
 
 def test_folder_is_small_and_fits_the_playground(
-    pretrained: PretrainedEncoder, text_encoder: ClipTextEncoder
+    published: PublishedEncoder, text_encoder: ClipTextEncoder
 ) -> None:
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MAX_BYTES
-    pretrained.check_fits(
+    published.check_fits(
         models.transformer_config(PARAMS.models),
         models.load_text_encoder(PARAMS.models).digest,
         PARAMS.pool.sketch_size,
     )
-    assert text_encoder.digest == pretrained.encoder.config.text_encoder
-    assert not pretrained.encoder.relevance.isnan().any()
+    assert text_encoder.digest == published.encoder.config.text_encoder
+    assert not published.encoder.relevance.isnan().any()
 
 
 def test_prompts_find_adapters_of_their_themes(
-    pretrained: PretrainedEncoder, text_encoder: ClipTextEncoder, index: tuple[list[str], torch.Tensor]
+    published: PublishedEncoder, text_encoder: ClipTextEncoder, index: tuple[list[str], torch.Tensor]
 ) -> None:
     themes, vectors = index
     assert len(themes) > 80
 
     def first_themes(prompts: list[str]) -> list[str]:
-        wanted = torch.from_numpy(embed_texts(pretrained.encoder, text_encoder, prompts))
+        wanted = torch.from_numpy(embed_texts(published.encoder, text_encoder, prompts))
         return [themes[row] for row in (wanted @ vectors.T).argmax(1).tolist()]
 
     assert first_themes(["a cat in mosaic style"])[0] in ("cat", "mosaic")
@@ -83,20 +83,20 @@ def test_prompts_find_adapters_of_their_themes(
 
 
 def test_tags_name_the_themes_of_files(
-    pretrained: PretrainedEncoder, index: tuple[list[str], torch.Tensor]
+    published: PublishedEncoder, index: tuple[list[str], torch.Tensor]
 ) -> None:
     themes, vectors = index
-    assert pretrained.tags is not None
-    found = [[tag.text for tag in tags if tag.is_likely] for tags in pretrained.tags.tags(vectors.numpy())]
+    assert published.tags is not None
+    found = [[tag.text for tag in tags if tag.is_likely] for tags in published.tags.tags(vectors.numpy())]
     named = [
-        theme in likely for theme, likely in zip(themes, found, strict=True) if theme in pretrained.tags.texts
+        theme in likely for theme, likely in zip(themes, found, strict=True) if theme in published.tags.texts
     ]
     assert len(named) > 60 and sum(named) >= 0.75 * len(named)
     assert sum(named) >= 0.7 * sum(map(len, found))  # most of what is said is right
 
 
-def test_card_lists_what_it_was_trained_on(pretrained: PretrainedEncoder) -> None:
-    training = pretrained.config.training
+def test_card_lists_what_it_was_trained_on(published: PublishedEncoder) -> None:
+    training = published.training
     assert training.adapters == sum(training.licenses.values()) > 40
     card = (FOLDER / "README.md").read_text()
     assert f"{training.adapters} adapters" in card and "95 % interval" in card

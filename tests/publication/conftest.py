@@ -1,21 +1,32 @@
-"""A project whose adapters a hub on loopback offers, and its published index."""
+"""A project whose adapters a hub on loopback offers, with its published index; and one with an encoder to publish."""
 
+import datetime
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from autolora import models
 from autolora.catalog import store as catalog
+from autolora.encoder import store as encoders
+from autolora.encoder.tags import TagTable
+from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.pool.store import weights_path
-from autolora.publication.folder import write_published_index
+from autolora.publication.folder import write_publication
 from playground.hubs.repos import Repo, describe, make_commit
 from playground.hubs.server import running
 from playground.hubs.state import Hub
 from tests.support import small_root
+from tests.support.hf_client import serve_hub
+from tests.support.published_encoder import ridge_encoder
+from tests.support.synthetic_repo import make_adapters, write_dataset, write_repository
+from tests.support.tiny_flux import save_pipeline
+from tests.support.tiny_sentences import WordSums, plain_language
 
 REPOSITORY = Path(__file__).parents[2]
 DATE = "2026-01-01T00:00:00.000Z"
@@ -63,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         content["hubs"] |= {"folder": {"path": "/home/me/private"}, "attempts": 1}
         (root / "params.yaml").write_text(yaml.safe_dump(content))
         published = folder / "published"
-        write_published_index(root, load(root / "params.yaml"), published)
+        write_publication(root, load(root / "params.yaml"), published)
         yield Site(root, hub, endpoint, published)
 
 
@@ -79,3 +90,35 @@ def cache(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def copy(site: Site, tmp_path: Path) -> Path:
     """Return a copy of the published index, which a test may damage."""
     return shutil.copytree(site.published, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with a training lock, a trained encoder with tags and language, and a headline number."""
+    root = tmp_path_factory.mktemp("project")
+    write_repository(root, make_adapters(themes=("mosaic", "neon")))
+    write_dataset(root)
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    params["models"] |= {"pipeline": str(save_pipeline(root / "flux")), "threads": 1}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copy(REPOSITORY / "dvc.yaml", root)
+    encoder = ridge_encoder(models.load_text_encoder(load(root / "params.yaml").models).digest)
+    tags = TagTable(("cat", "dog"), np.eye(2, encoder.config.width, dtype=np.float32), np.array([1.0, 0.0]))
+    encoders.save_encoder(encoders.folder(root), encoder, tags, plain_language(WordSums()))
+    encoders.write_encoder_digest(root, encoder, {}, adapters=4, texts=16)
+    row = Headline(name="retrieval.weights_theme_r_at_1_unseen", value=0.5, low=0.25, high=0.75, n=9)
+    update(root, "a test", datetime.date(2026, 1, 2), [row])
+    return root
+
+
+@pytest.fixture
+def root(project: Path, tmp_path: Path) -> Path:
+    """Return a copy of the project, which a test may change."""
+    return shutil.copytree(project, tmp_path / "project")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Serve a hub that the official client talks to."""
+    with serve_hub(tmp_path, monkeypatch) as hub:
+        yield hub

@@ -23,17 +23,19 @@ from autolora.index.content import LANGUAGE_FILES
 from autolora.index.copies import map_columns
 from autolora.params import load
 from autolora.publication import weights
-from autolora.publication.folder import write_published_index
+from autolora.publication.folder import write_publication
 from autolora.publication.manifest import MANIFEST, SOURCES, read_manifest
 from autolora.records import Hit
 from autolora.storage.files import Row, read_rows, write_rows
 from autolora.storage.hashes import hash_file
 from tests.publication.conftest import Site
 from tests.support import small_root
+from tests.support.published_encoder import TRANSFORMER
 from tests.support.tiny_flux import build_pipeline
 from tests.support.tiny_sentences import tiny_sentence_encoder
 
 PROMPT = "neon"
+INDEX = {"digest": "0" * 64, "transformer": TRANSFORMER, "settings": None}
 
 
 def num_hooks(collection: Collection, hits: list[Hit]) -> int:
@@ -60,7 +62,7 @@ def test_an_index_with_a_language_answers_by_parts_without_its_project(
     root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
     params = load(root / "params.yaml")
     small_root.teach_sentences(root, params.models, tiny_sentence_encoder(tmp_path / "sentences"))
-    write_published_index(root, params, tmp_path / "published")
+    write_publication(root, params, tmp_path / "published")
     prompt, project = "a Neon cat, two monks", autolora.open(root)
     expected = [project.search(prompt, k=12), project.select(prompt), project.select(prompt, unsure=True)]
     assert {"Neon", "cat"} <= {hit.part for hit in expected[1]} and expected != [[], [], []]
@@ -80,7 +82,7 @@ def test_a_search_in_a_published_index_needs_no_transformers(
     site: Site, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
-    write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
+    write_publication(root, load(root / "params.yaml"), tmp_path / "published")
     monkeypatch.setitem(sys.modules, "transformers", None)
     expected = autolora.open(site.published).search(PROMPT, k=3)
     assert autolora.open(tmp_path / "published").search(PROMPT, k=3) == expected
@@ -143,7 +145,7 @@ def test_adapters_that_no_hub_offers_are_counted(
     assert "| adapters whose weights no hub offers | 0 |" in (site.published / "README.md").read_text()
     root = shutil.copytree(site.root, tmp_path / "root", symlinks=True)
     catalog.write(root, catalog.read_all(root)[1:])
-    write_published_index(root, load(root / "params.yaml"), tmp_path / "published")
+    write_publication(root, load(root / "params.yaml"), tmp_path / "published")
     assert "no hub offers the weights of 1 of 12 adapters: others find them" in caplog.text
     card = (tmp_path / "published/README.md").read_text()
     assert "| adapters whose weights no hub offers | 1 |" in card
@@ -154,7 +156,7 @@ def test_without_gates_the_method_is_direct(site: Site, tmp_path: Path, cache: P
     shutil.rmtree(root / "data/fusion")
     params = load(root / "params.yaml")
     params = replace(params, generation=replace(params.generation, method="gated"))
-    write_published_index(root, params, tmp_path / "new/published")
+    write_publication(root, params, tmp_path / "new/published")
     collection = autolora.open(tmp_path / "new/published")
     assert collection.settings.generation.method == "direct"
     with pytest.raises(MissingArtifact, match="`direct`"):
@@ -177,13 +179,19 @@ def test_damaged_and_missing_files_are_named(copy: Path, cache: Path, name: str)
     ("change", "error", "message"),
     [
         ({"schema": 99}, MismatchError, "another version"),
-        ({"settings": {}}, MismatchError, "missing key 'retrieval'"),
+        (
+            {"index": {"digest": "0" * 64, "transformer": TRANSFORMER, "settings": {}}},
+            MismatchError,
+            "missing key 'ret",
+        ),
+        ({"index": INDEX | {"transformer": {}}}, MismatchError, "'num_layers'"),
+        ({"encoder": {"adapters": 1}}, MismatchError, "missing 3 required"),
         ({"files": {"../secret": "0" * 64}}, MissingArtifact, "outside its folder"),
         ({"files": {"/etc/passwd": "0" * 64}}, MissingArtifact, "outside its folder"),
         ({"files": None}, MissingArtifact, "not the manifest"),
-        ({"index": "../../elsewhere"}, MissingArtifact, "expected 64 hex digits"),
+        ({"index": {"digest": "../../elsewhere"}}, MissingArtifact, "expected 64 hex digits"),
     ],
-    ids=["schema", "settings", "parent", "absolute", "files", "index"],
+    ids=["schema", "settings", "base", "encoder", "parent", "absolute", "files", "index"],
 )
 def test_invalid_manifest_is_an_error(
     copy: Path, cache: Path, change: Row, error: type[AutoLoraError], message: str
@@ -238,7 +246,7 @@ def test_no_file_of_this_machine_is_read_because_a_publisher_names_it(copy: Path
 def test_an_index_that_was_published_before_is_replaced(site: Site, copy: Path, cache: Path) -> None:
     (copy / "README.md").write_text("before")
     shutil.rmtree(copy / "pipeline/tokenizer")
-    write_published_index(site.root, load(site.root / "params.yaml"), copy, repo_id="me/index")
+    write_publication(site.root, load(site.root / "params.yaml"), copy, name="me/index")
     assert 'autolora.open("me/index")' in (copy / "README.md").read_text()
     assert len(autolora.open(copy)) == 12
     assert [path for path in copy.parent.iterdir() if path.name.startswith(".publishing-")] == []
@@ -248,25 +256,25 @@ def test_other_files_are_not_replaced(site: Site, copy: Path, tmp_path: Path) ->
     params = load(site.root / "params.yaml")
     (copy / ".git").mkdir()
     (copy / ".git/config").touch()
-    with pytest.raises(MismatchError, match=r"do not belong to a published index \(.git/config\)"):
-        write_published_index(site.root, params, copy)
+    with pytest.raises(MismatchError, match=r"do not belong to a publication \(.git/config\)"):
+        write_publication(site.root, params, copy)
     (copy / ".git/config").unlink()
     (copy / MANIFEST).write_text("{}")
-    with pytest.raises(MismatchError, match="do not belong to a published index"):
-        write_published_index(site.root, params, copy)
+    with pytest.raises(MismatchError, match="do not belong to a publication"):
+        write_publication(site.root, params, copy)
     assert (copy / MANIFEST).read_text() == "{}"
     (tmp_path / "file").touch()
     with pytest.raises(MismatchError, match="is not a folder"):
-        write_published_index(site.root, params, tmp_path / "file")
+        write_publication(site.root, params, tmp_path / "file")
 
 
 def test_nothing_is_left_of_an_index_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
     params = load(site.root / "params.yaml")
     (tmp_path / "file").touch()
     with pytest.raises(MissingArtifact, match="cannot be written"):
-        write_published_index(site.root, params, tmp_path / "file/published")
+        write_publication(site.root, params, tmp_path / "file/published")
     with pytest.raises(AutoLoraError):
-        write_published_index(tmp_path, params, tmp_path / "published")
+        write_publication(tmp_path, params, tmp_path / "published")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -277,20 +285,18 @@ def test_a_text_encoder_of_another_index_is_an_error(site: Site, tmp_path: Path)
     config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 1}))
     changed = replace(params, models=replace(params.models, pipeline=str(other)))
     with pytest.raises(MismatchError, match="built with text encoder"):
-        write_published_index(site.root, changed, tmp_path / "published")
+        write_publication(site.root, changed, tmp_path / "published")
 
 
 def test_a_failed_replacement_keeps_the_index(site: Site, copy: Path, tmp_path: Path) -> None:
     before = sorted(copy.rglob("*"))
     with pytest.raises(AutoLoraError):
-        write_published_index(tmp_path, load(site.root / "params.yaml"), copy)
+        write_publication(tmp_path, load(site.root / "params.yaml"), copy)
     assert sorted(copy.rglob("*")) == before
 
 
 def test_folder_without_a_published_index_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(
-        MissingArtifact, match=f"contains no {MANIFEST}, so it does not hold a published index"
-    ):
+    with pytest.raises(MissingArtifact, match=f"contains no {MANIFEST}, so it is not a publication"):
         read_manifest(tmp_path)
 
 
@@ -363,7 +369,7 @@ def test_a_publisher_cannot_choose_a_private_address_to_ask(
         (site.endpoint.replace("http:", "https:"), "not a public address"),
         ("https://169.254.169.254", "not a public address"),
     ]:
-        manifest["settings"]["hubs"][hub]["endpoint"] = endpoint
+        manifest["index"]["settings"]["hubs"][hub]["endpoint"] = endpoint
         (copy / MANIFEST).write_text(json.dumps(manifest))
         url = f"{endpoint}/latest/meta-data/iam"
         collection = rewrite_sources(copy, {"hub": hub, "url": url})

@@ -1,4 +1,4 @@
-"""`autolora publish index`: the index goes to a hub on loopback by the command, and comes back by its id."""
+"""`autolora publish`: the index goes to a hub on loopback by the command, and comes back by its id."""
 
 import os
 import re
@@ -14,11 +14,11 @@ import autolora
 from autolora.cli import app
 from autolora.errors import HubError, MissingArtifact
 from autolora.publication.folder import push_to_hub
-from autolora.publication.manifest import CARD, MANIFEST
+from autolora.publication.manifest import CARD, ENCODER, MANIFEST
 from tests.publication.conftest import REPOSITORY, Site
 from tests.support import small_root
 from tests.support.hf_client import TOKEN, point_at, remove_token
-from tests.support.pretrained_folder import flip_byte
+from tests.support.published_encoder import flip_byte
 
 PROMPT = "neon"
 SCRIPT = """
@@ -51,7 +51,7 @@ def run(root: Path, environment: Mapping[str, str], *arguments: str) -> subproce
 
 
 def publish(site: Site, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(site.root, client_environment(site, home), "-m", "autolora", "publish", "index", *arguments)
+    return run(site.root, client_environment(site, home), "-m", "autolora", "publish", *arguments)
 
 
 @pytest.mark.slow
@@ -59,11 +59,13 @@ def test_command_uploads_what_another_process_opens_by_its_id(site: Site, tmp_pa
     published = publish(site, tmp_path / "publisher", str(tmp_path / "index"), "--push", "me/index")
     assert published.returncode == 0, published.stderr
     assert "Warning" not in published.stderr
-    wrote, uploaded = published.stdout.splitlines()
-    assert re.fullmatch(rf"wrote {tmp_path}/index: [\d.]+ MB, index [0-9a-f]{{12}}", wrote)
+    wrote, uploaded, use, *encoder = published.stdout.splitlines()
+    assert re.fullmatch(rf"wrote {tmp_path}/index: [\d.]+ MB, index [0-9a-f]{{12}}, encoder", wrote)
     commit = site.hub.repos["me/index"].head.sha
     assert 'autolora.open("me/index")' in (tmp_path / "index" / CARD).read_text()
-    assert uploaded.endswith(f"commit {commit}; open it with autolora.open('me/index', revision='{commit}')")
+    assert uploaded == f"uploaded to me/index, commit {commit}"
+    assert use == f"open it with autolora.open('me/index', revision='{commit}')"
+    assert encoder[1:] == ["encoder:", "  from: me/index", f"  from_revision: {commit}"]
 
     opened = run(REPOSITORY, client_environment(site, tmp_path / "reader"), "-c", SCRIPT, commit)
     assert opened.returncode == 0, opened.stderr
@@ -83,7 +85,8 @@ def test_upload_and_download_hold_the_same_files(
         {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
         for folder in (site.published, collection.root)
     ]
-    assert files[0] == files[1] and Path(MANIFEST) in files[0]
+    unread = {path for path in files[0] if path.is_relative_to(ENCODER)}
+    assert unread and files[0] - unread == files[1] and Path(MANIFEST) in files[1]
     assert collection.search(PROMPT, k=12) == autolora.open(site.root).search(PROMPT, k=12)
 
 
@@ -107,7 +110,7 @@ def test_command_writes_nothing_if_it_cannot_upload(
 ) -> None:
     remove_token(monkeypatch, tmp_path)
     monkeypatch.chdir(site.root)
-    result = CliRunner().invoke(app, ["publish", "index", str(tmp_path / "index"), "--push", repo_id])
+    result = CliRunner().invoke(app, ["publish", str(tmp_path / "index"), "--push", repo_id])
     assert result.exit_code == 1
     assert "HubError: cannot upload to" in result.output and message in result.output
     assert not (tmp_path / "index").exists()

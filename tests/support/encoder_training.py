@@ -12,16 +12,18 @@ from unittest.mock import patch
 
 import torch
 
-from autolora.encoder.config import TRANSFORMER_FIELDS, EncoderConfig
+from autolora.encoder.config import EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample
 from autolora.encoder.inputs import AdapterBatch, keeping
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.lora.factors import Factors
+from autolora.lora.slots import TRANSFORMER_FIELDS
 from autolora.params import load
 from autolora.planning.plan import make_setting
 from autolora.planning.stages import encoder
 from autolora.presets.encoder import ENCODER
+from studies.released.presets import ENCODER as RELEASED
 
 SMALL = {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 8, "attention_head_dim": 64}
 ADAPTERS, BATCH, RANK, STEPS, KEPT = 24, 16, 16, 2, 20_000_000
@@ -29,7 +31,7 @@ ADAPTERS, BATCH, RANK, STEPS, KEPT = 24, 16, 16, 2, 20_000_000
 
 def config(preset: str, transformer: Mapping[str, Any], **fields: Any) -> EncoderConfig:
     """Return the config of an encoder of a preset, with some fields changed."""
-    variant = replace(ENCODER[preset], **fields)
+    variant = replace({**ENCODER, "released": RELEASED}[preset], **fields)
     return EncoderConfig(
         transformer={name: transformer[name] for name in TRANSFORMER_FIELDS},
         variant=variant,

@@ -15,8 +15,10 @@ from autolora.fusion.training_set import CaptionedAdapter, TrainingSet
 from autolora.params import FusionParams, load
 from autolora.presets import Preset
 from autolora.presets.fusion import FUSION
+from studies.released.presets import FUSION as RELEASED
 from tests.support.tiny_flux import CONFIG, random_lora
 
+PRESETS = {**FUSION, "released": RELEASED}
 SHIPPED = load(Path(__file__).parents[2] / "params.yaml")
 LORAS = {"a": random_lora(1), "b": random_lora(2), "c": random_lora(3)}
 SIGMAS = torch.linspace(1, 0.01, 50)
@@ -24,7 +26,7 @@ SIGMAS = torch.linspace(1, 0.01, 50)
 
 def fusion_params(preset: Preset = "best", *, steps: int = 6, **overrides: object) -> FusionParams:
     """Return params for a short training; `overrides` replace fields of the preset's variant."""
-    variant = replace(FUSION[preset], **{"learning_rate": 0.005} | overrides)  # type: ignore[arg-type]
+    variant = replace(PRESETS[preset], **{"learning_rate": 0.005} | overrides)  # type: ignore[arg-type]
     return replace(SHIPPED.fusion, preset=preset, variant=variant, steps=steps, batch=4, image_size=32)
 
 

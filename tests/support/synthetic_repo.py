@@ -22,12 +22,13 @@ from autolora.models import ClipTextEncoder
 from autolora.params import DatasetParams, EncoderParams, PoolParams, load
 from autolora.pool import store as pool
 from autolora.presets import Preset
-from autolora.presets.encoder import ENCODER as PRESETS
+from autolora.presets.encoder import ENCODER as SHIPPED_PRESETS
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.storage.files import write_rows
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.incremental import read_digest
 from autolora.text_encoder.sentences import SentenceEncoder
+from studies.released.presets import ENCODER as RELEASED
 from tests.lora.writing import peft, write
 
 CONFIG = {
@@ -53,6 +54,7 @@ BOUNDS = PoolParams(
     sketch_size=SPEC.size,
     near_duplicate_cosine=0.99,
 )
+PRESETS = {**SHIPPED_PRESETS, "released": RELEASED}
 SETTINGS = replace(load(Path(__file__).parents[2] / "params.yaml"), pool=BOUNDS)
 """of searches: the shipped ones, with these bounds"""
 
@@ -61,7 +63,6 @@ def encoder_params(preset: Preset = "best", *, steps: int = 60, **overrides: obj
     """Return params of a small encoder; `overrides` replace further fields of the preset's variant."""
     small = {
         "layers": 1, "heads": 4, "mlp_ratio": 2, "learning_rate": 0.002, "steps": steps, "batch": 8,
-        "sketch_noise": 0.3,
     }  # fmt: skip
     return EncoderParams(
         from_=None,

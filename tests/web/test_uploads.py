@@ -4,7 +4,6 @@ import io
 import socket
 import struct
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from PIL import Image
 
 from autolora.errors import MissingArtifact
-from autolora.fusion.gate_means import GLOBAL, GateMeans
 from autolora.lora import read
 from autolora.lora.remedies import REMEDIES
 from autolora.params import Params
@@ -213,20 +211,6 @@ def test_an_image_that_fails_unexpectedly_is_answered(
     monkeypatch.setattr(provenance_module, "read_provenance", failing)
     answer = client.post(path, content=png(make_provenance(first_adapter(client))))
     assert answer.status_code == 500 and "the image cannot be read: unexpected RuntimeError" in answer.text
-
-
-def make_means(adapters: Sequence[str]) -> dict[str, Any]:
-    """Return mean gates of adapters in two double blocks and a single one, in four steps, as an image holds them."""
-    values = np.full((len(adapters), 3, 4), 0.25, np.float32)
-    return GateMeans(adapters=tuple(adapters), double_blocks=2, steps=4, values=values).to_json()
-
-
-def test_mean_gates_are_described_by_printable_names(client: httpx2.Client) -> None:
-    hit = first_adapter(client) | {"id": "<script>\u202ebad"}
-    means = make_means([hit["sha256"], GLOBAL])
-    part = client.post("/parts/provenance", content=png(make_provenance(hit) | {"gate_means": means})).text
-    assert "<dt>mean gates</dt>" in part and part.count("0.25 in all blocks and steps") == 2
-    assert "&lt;script&gt;\ufffdbad: 0.25" in part and "<script>" not in part and "\u202e" not in part
 
 
 @pytest.mark.parametrize(

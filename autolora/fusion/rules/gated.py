@@ -9,7 +9,6 @@ from typing import Any
 
 from autolora.fusion.gate import Gates
 from autolora.fusion.install import Attachment, fused
-from autolora.fusion.recorder import GateRecorder
 from autolora.fusion.rules import Adapter
 
 
@@ -18,8 +17,6 @@ class Gated:
     """Passes the updates through gates, which know the relevance of each adapter."""
 
     gates: Gates
-    recorder: GateRecorder | None = None
-    """gets the means of the gates"""
 
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let any number of adapters act through the gates, also a single one; errors as `fused`.
@@ -27,13 +24,10 @@ class Gated:
         An unknown relevance counts as 1: that of a named adapter, and any if the encoder has no calibration.
         """
         loras = [adapter.lora for adapter in adapters]
-        if self.recorder:
-            self.recorder.begin([adapter.sha256 for adapter in adapters])
         return fused(
             pipeline.transformer,
             loras,
             gates=self.gates,
             relevance=[1.0 if adapter.relevance is None else adapter.relevance for adapter in adapters],
             sha256=[adapter.sha256 for adapter in adapters],
-            recorder=self.recorder,
         )

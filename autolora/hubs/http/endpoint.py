@@ -140,7 +140,7 @@ def unreachable(name: str, url: str, error: Exception) -> HubError:
     """Return the error for a hub that accepts no connection."""
     return HubError(
         f"hub {name} at {url} cannot be reached: {error}: check the connection, that it is running, and its "
-        f"address (hubs.{name}.endpoint in params.yaml; of a published index, in its published_index.json)"
+        f"address (hubs.{name}.endpoint in params.yaml; of a published index, in its publication.json)"
     )
 
 

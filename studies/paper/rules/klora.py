@@ -22,9 +22,9 @@ from torch import Tensor
 from autolora.errors import MismatchError
 from autolora.fusion.install import Attachment, execution_device, find_linears, fused
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.turns import Acting, attach_by_turns
 from studies.paper.rules.merged import delta_on
 from studies.paper.rules.steps import DenoisingSteps
+from studies.paper.rules.turns import Acting, attach_by_turns
 
 ALPHA = 1.5
 BETA = 0.5

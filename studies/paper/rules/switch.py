@@ -15,8 +15,8 @@ from torch import Tensor
 
 from autolora.fusion.install import Attachment
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.turns import Acting, attach_by_turns, only
 from studies.paper.rules.steps import DenoisingSteps
+from studies.paper.rules.turns import Acting, attach_by_turns, only
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import torch
 from autolora.fusion import store as fusion
 from autolora.fusion.flow_matching import NoisedBatch, predict_velocity
 from autolora.fusion.install import fused
-from autolora.fusion.rules.velocity import FACTOR
 from autolora.fusion.training import fit, held_out_loss
 from autolora.params import FusionParams
 from studies.gates.distillation import IMAGES_PER_SET, Distillation, draw
+from studies.paper.rules.velocity import FACTOR
 from tests.support.gate_training import (
     EXAMPLES,
     LORAS,

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.fusion.rules.turns import Acting, attach_by_turns, only
 from studies.paper.rules.steps import DenoisingSteps, Step
+from studies.paper.rules.turns import Acting, attach_by_turns, only
 from tests.fusion.rules.adapters import adapter
-from tests.fusion.rules.test_turns import STEPS, draw
+from tests.studies.paper.rules.calls import STEPS, draw
 from tests.support.one_call import OneCall, Scheduler, build_transformer
 from tests.support.tiny_flux import build_pipeline
 

@@ -11,24 +11,12 @@ from autolora.encoder.config import EncoderConfig
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.lora.sketch import SketchSpec
 from autolora.presets.encoder import ENCODER
-from autolora.pretrained.card import CardFacts
-from autolora.pretrained.config import TrainingSet
 
 TRANSFORMER = {
     "num_layers": 1, "num_single_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16,
 }  # fmt: skip
 """that of tests.support.tiny_flux"""
 SKETCH = SketchSpec(8)
-TRAINING = TrainingSet(
-    adapters=5, families=4, train_until="2026-01-05", licenses={"mit": 3, "cc-by-nc-4.0": 2}
-)
-METRIC = {"value": 0.75, "low": 0.59, "high": 0.89, "n": 240, "date": "2026-01-06"}
-FACTS = CardFacts(
-    name="ann/encoder",
-    license="apache-2.0",
-    base_model="black-forest-labs/FLUX.1-dev",
-    metrics={"retrieval.weights_theme_r_at_1_unseen": METRIC, "fusion.both_shown_gated": METRIC},
-)
 
 
 def ridge_encoder(text_encoder: str, rank: int = 5, width: int = 16) -> RidgeEncoder:
@@ -51,9 +39,8 @@ def ridge_encoder(text_encoder: str, rank: int = 5, width: int = 16) -> RidgeEnc
     return encoder.eval().requires_grad_(False)
 
 
-def rewrite_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the content of config.json."""
-    path = folder / "config.json"
+def rewrite_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the content of a JSON file."""
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))

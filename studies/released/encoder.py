@@ -32,7 +32,7 @@ BLOCK = {
     "up": "fc1",
     "down": "fc2",
 }
-"""module of `model.Block` -> its published name; `qkv` is stored as QKV"""
+"""module of `model.Block` -> its released name; `qkv` is stored as QKV"""
 QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
 PROBE = "embedder.model_dict.{}.x"
 PROJECTION = "embedder.proj_dict.{}.{}"
@@ -44,22 +44,20 @@ PROBE_OF_HIDDEN_WIDTH = re.compile(
 FIXED = {
     "probe": "full",
     "slots": "fused",
-    "tokens": "probe",
-    "scale_invariant": False,
     "projections": "type",
 }
 """fields that every encoder in this layout has"""
 
 
-def import_encoder(
+def load_for(
     path: Path, variant: EncoderVariant, transformer: Mapping[str, Any], text_encoder: TextEncoder
 ) -> TransformerEncoder:
-    """Return a published encoder for this base model and text encoder, in float32.
+    """Return a released encoder for this base model and text encoder, in float32.
 
-    variant: as `load_published`. transformer: config of the base model's FluxTransformer2DModel.
-    Raises as `load_published`, and MismatchError if the file is for another base model or width of text encoder.
+    variant: as `load_released`. transformer: config of the base model's FluxTransformer2DModel.
+    Raises as `load_released`, and MismatchError if the file is for another base model or width of text encoder.
     """
-    encoder = load_published(path, variant, text_encoder.digest)
+    encoder = load_released(path, variant, text_encoder.digest)
     config, expected = encoder.config, slots(transformer)
     if config.canonical != expected:
         raise MismatchError(
@@ -75,8 +73,8 @@ def import_encoder(
     return encoder.float()
 
 
-def load_published(path: Path, variant: EncoderVariant, text_encoder: str) -> TransformerEncoder:
-    """Return a published encoder, frozen and in evaluation mode, in the file's precision.
+def load_released(path: Path, variant: EncoderVariant, text_encoder: str) -> TransformerEncoder:
+    """Return a released encoder, frozen and in evaluation mode, in the file's precision.
 
     variant: decides what the file does not store; probes, layers and mlp_ratio are the file's.
     text_encoder: digest of the text encoder that it was trained with.
@@ -95,7 +93,7 @@ def load_published(path: Path, variant: EncoderVariant, text_encoder: str) -> Tr
 
 
 def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encoder: str) -> TransformerEncoder:
-    """Return the encoder of published tensors; arguments and MismatchError as `load_published`."""
+    """Return the encoder of released tensors; arguments and MismatchError as `load_released`."""
     try:
         config = _read_config(tensors, variant, text_encoder)
         state = {**_read_state(tensors, config), "relevance": unfitted_relevance()}
@@ -103,18 +101,18 @@ def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encode
             encoder = TransformerEncoder(config)
         encoder.load_state_dict(state, assign=True)
     except KeyError as error:
-        raise MismatchError(f"not a published encoder: tensor {error} is missing") from error
+        raise MismatchError(f"not a released encoder: tensor {error} is missing") from error
     except (IndexError, ValueError, RuntimeError) as error:
-        raise MismatchError(f"not a published encoder: {error}") from error
+        raise MismatchError(f"not a released encoder: {error}") from error
     if unknown := tensors.keys() - layout(encoder).keys():
         raise MismatchError(
-            f"not a published encoder: {len(unknown)} tensors are unknown, the first is {min(unknown)}"
+            f"not a released encoder: {len(unknown)} tensors are unknown, the first is {min(unknown)}"
         )
     return encoder.eval().requires_grad_(False)
 
 
 def layout(encoder: TransformerEncoder) -> dict[str, Tensor]:
-    """Return the tensors of an encoder with the fields FIXED, by their published names."""
+    """Return the tensors of an encoder with the fields FIXED, by their released names."""
     config, state = encoder.config, encoder.state_dict()
     tensors = {"position_embeds": state["positions"][None]}
     for group, (slot_type, indices) in enumerate(zip(config.types, config.groups, strict=True)):
@@ -125,8 +123,8 @@ def layout(encoder: TransformerEncoder) -> dict[str, Tensor]:
     for part in PARAMETERS:
         tensors[f"final_layer_norm.{part}"] = state[f"norm.{part}"]
         for block in range(config.variant.layers):
-            for ours, published in BLOCK.items():
-                tensors[f"encoders.{block}.{published}.{part}"] = state[f"blocks.{block}.{ours}.{part}"]
+            for ours, released in BLOCK.items():
+                tensors[f"encoders.{block}.{released}.{part}"] = state[f"blocks.{block}.{ours}.{part}"]
             for name, third in zip(QKV, state[f"blocks.{block}.qkv.{part}"].chunk(3), strict=True):
                 tensors[f"encoders.{block}.{name}.{part}"] = third
     return {name: tensor.clone() for name, tensor in tensors.items()}
@@ -140,7 +138,7 @@ def _read_config(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_en
     probe = tensors[name]
     hidden, width = tensors["encoders.0.fc1.weight"].shape
     if not width or width % variant.heads:
-        raise MismatchError(f"not a published encoder: {variant.heads} heads do not divide its width {width}")
+        raise MismatchError(f"not a released encoder: {variant.heads} heads do not divide its width {width}")
     return EncoderConfig(
         transformer={
             "num_layers": _count(tensors, r"embedder\.model_dict\.blocks___(\d+)___"),
@@ -173,8 +171,8 @@ def _read_state(tensors: Mapping[str, Tensor], config: EncoderConfig) -> dict[st
     for part in PARAMETERS:
         state[f"norm.{part}"] = tensors[f"final_layer_norm.{part}"]
         for block in range(config.variant.layers):
-            for ours, published in BLOCK.items():
-                state[f"blocks.{block}.{ours}.{part}"] = tensors[f"encoders.{block}.{published}.{part}"]
+            for ours, released in BLOCK.items():
+                state[f"blocks.{block}.{ours}.{part}"] = tensors[f"encoders.{block}.{released}.{part}"]
             thirds = [tensors[f"encoders.{block}.{name}.{part}"] for name in QKV]
             state[f"blocks.{block}.qkv.{part}"] = torch.cat(thirds)
     kind = state["norm.weight"].dtype

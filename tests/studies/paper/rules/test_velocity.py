@@ -1,4 +1,4 @@
-"""Rules with several passes per call, such as velocity."""
+"""The rule velocity, which has several passes per call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from autolora.errors import MismatchError
 from autolora.fusion.install import fused
-from autolora.fusion.methods import attach
-from autolora.fusion.rules.velocity import FACTOR
-from tests.fusion.rules.adapters import adapter, load_gates, run
+from studies.paper.methods import attach
+from studies.paper.rules.velocity import FACTOR
+from tests.fusion.rules.adapters import adapter, load_gates
+from tests.studies.paper.rules.calls import draw, run
 from tests.support.one_call import OneCall, build_transformer
-from tests.support.tiny_flux import TOKENS, build_pipeline
+from tests.support.tiny_flux import build_pipeline
 
 ADAPTERS = [adapter(1), adapter(2, rank=5, share=0.5), adapter(3, share=0.3)]
-STEPS = 4
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +61,6 @@ def test_the_output_has_the_type_of_the_transformer_s_own(transformer: Any) -> N
     finally:
         del transformer.forward
     assert torch.equal(seen[0].sample, expected)
-
-
-def draw(pipe: Any, *, true_cfg: bool = False, **arguments: Any) -> np.ndarray[Any, Any]:
-    """Return an image (32, 32, 3), 0 to 1."""
-    negative = {"negative_prompt": "blurred", "true_cfg_scale": 2.0} if true_cfg else {}
-    images = pipe(
-        prompt="neon", width=32, height=32, num_inference_steps=STEPS, max_sequence_length=TOKENS,
-        generator=torch.Generator().manual_seed(5), output_type="np", **negative, **arguments,
-    ).images  # fmt: skip
-    return np.asarray(images[0])
 
 
 def sum_of_changes(transformer: Any, factor: float) -> Callable[..., tuple[Tensor]]:

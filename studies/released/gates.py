@@ -1,5 +1,6 @@
 """Gates in the file layout of their authors: one file of tensors on fused slots, without a config."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,21 @@ from torch import Tensor
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.fusion import store
 from autolora.fusion.gate import TERMS, Gates
-from autolora.lora.slots import fused_slots
-from autolora.presets.fusion import FUSION, FusionVariant, GateForm
+from autolora.lora.slots import fused_slots, unescape
+from autolora.presets.fusion import GateForm
+from studies.released.presets import FUSION
 
+WIDE = re.compile(r"model_dict\.(\w+)\.norm_lora\.weight")
+"""name of a tensor that a gate of every form has, and that is as wide as its slot"""
 GLOBAL_RANK: Mapping[GateForm, int] = {"full": 4, "no_base": 2, "no_cross": 2, "no_lora": 2}
-"""form of published gates -> rank of the global LoRA in the release that has it; the file does not store it"""
+"""form of released gates -> rank of the global LoRA in the release that has it; the file does not store it"""
 
 
-def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVariant | None = None) -> Gates:
-    """Return published gates, frozen, in float32; the file decides the form of the gate.
+def load_released(path: Path, transformer: Mapping[str, Any]) -> Gates:
+    """Return released gates, frozen, in float32; the file decides the form of the gate.
 
-    transformer: config of the base model's FluxTransformer2DModel. variant: decides what the file does not store,
-    the rank of the global LoRA; None takes the preset `released` with the rank of the release that has this form.
+    transformer: config of the base model's FluxTransformer2DModel. The rank of the global LoRA, which the
+    file does not store, is that of the release that has this form.
     Raises MissingArtifact if the file is missing or damaged, MismatchError if it holds something else or gates for
     another base model.
     """
@@ -31,22 +35,19 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
         tensors = load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise MissingArtifact(
-            f"cannot read gates from {path} ({error}): give a file of published gates, or download it again"
+            f"cannot read gates from {path} ({error}): give a file of released gates, or download it again"
         ) from error
     try:
         form = find_form(tensors)
-        variant = variant or replace(FUSION["released"], global_rank=GLOBAL_RANK[form])
-        variant = replace(variant, gate=form, slots="fused", relevance=False)
-        gates = store.assemble(tensors, variant, store.find_widths(tensors))
+        variant = replace(FUSION, gate=form, global_rank=GLOBAL_RANK[form])
+        gates = store.assemble(tensors, variant, find_widths(tensors))
     except MismatchError as error:
-        store.check_exported(path.parent)
         raise MismatchError(
             f"{path}: {error}: give a file of gates that their authors have published, or download it again"
         ) from error
     expected = {slot.name: slot.d_out for slot in fused_slots(transformer)}
     fitting = [name for name, width in expected.items() if name in gates and gates.of(name).width == width]
     if len(fitting) != len(expected) or len(gates.model_dict) != len(expected):
-        store.check_exported(path.parent)
         raise MismatchError(
             f"{path} has {len(gates.model_dict)} gates, of which {len(fitting)} fit the {len(expected)} fused slots "
             "of the base model: set models.pipeline in params.yaml to the base model that they were trained for"
@@ -54,16 +55,25 @@ def load_published(path: Path, transformer: Mapping[str, Any], variant: FusionVa
     return gates
 
 
+def find_widths(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return slot -> width of its gate, for the slots that the names of tensors contain."""
+    return {
+        unescape(match[1]): tensor.numel()
+        for name, tensor in tensors.items()
+        if (match := WIDE.fullmatch(name))
+    }
+
+
 def find_form(tensors: Mapping[str, Tensor]) -> GateForm:
     """Return the form of gate that has exactly the weights among these tensors; MismatchError if there is none."""
     names = {name.rpartition(".")[2] for name in tensors}
     present = {term for term in ("base", "lora", "cross") if f"weight_{term}" in names}
-    published = {form: terms for form, terms in TERMS.items() if terms}
-    for form, terms in published.items():
+    released = {form: terms for form, terms in TERMS.items() if terms}
+    for form, terms in released.items():
         if present == set(terms):
             return form
-    expected = ", or ".join(" and ".join(sorted(terms)) for terms in published.values())
+    expected = ", or ".join(" and ".join(sorted(terms)) for terms in released.values())
     found = " and ".join(sorted(present)) or "none"
     raise MismatchError(
-        f"not published gates: the file has {found} of the terms of a gate, expected {expected}"
+        f"not released gates: the file has {found} of the terms of a gate, expected {expected}"
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autolora.fusion.install import Attachment
 from autolora.fusion.rules import Adapter
-from autolora.fusion.rules.turns import attach_by_turns, only
+from studies.paper.rules.turns import attach_by_turns, only
 
 FACTOR = 0.85
 """c that was best on the playground: docs/fusion.md"""
