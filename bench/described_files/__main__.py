@@ -10,6 +10,9 @@ these may fit what stands around.
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -38,11 +41,11 @@ from autolora.params import load
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from autolora.storage.files import read_rows, write_atomic
-from bench.own_folder import AUTOLORA, run
 from bench.processes import run_measured
 from bench.timing import today
 
 DATA, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+AUTOLORA = (sys.executable, "-m", "autolora")
 RESULTS = ROOT / "metrics" / "described_files.json"
 WIDTH, RANK, RESAMPLES = 3072, 2, 2000
 FORMS, SOURCES = ("short", "prompt"), ("name", "header", "sidecar", "nothing")
@@ -135,6 +138,16 @@ def index(project: Path, loras: Path) -> dict[str, Any]:
     cold = run_measured(project, *AUTOLORA, "search", "a cat in the style of a woodcut")
     print(f"first run {first}, next run {second}, cold search {cold}")
     return {"first": first, "next": second, "search": cold}
+
+
+def run(project: Path, *arguments: str) -> None:
+    """Run autolora in a project. Raises RuntimeError if it fails."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [*AUTOLORA, *arguments], cwd=project, env=environment, capture_output=True, text=True
+    )
+    if process.returncode:
+        raise RuntimeError(f"autolora {' '.join(arguments)} failed:\n{process.stdout}\n{process.stderr}")
 
 
 def measure(retriever: Retriever) -> dict[str, Any]:
