@@ -1,8 +1,8 @@
-"""Training of base models: the committed one, and that of the second world (studies/large).
+"""Training of the base model.
 
 A base is trained by flow matching on plain drawings of the twelve base objects. Its T5 encoder is trained together with
-its transformer; the CLIP text tower and the autoencoder are trained before, and all bases share them. A training that
-was interrupted continues at its last checkpoint, and a base that exists is not trained again.
+its transformer; the CLIP text tower and the autoencoder are trained before. A training that was
+interrupted continues at its last checkpoint, and a base that exists is not trained again.
 """
 
 from __future__ import annotations
