@@ -48,7 +48,7 @@ check: .venv/installed       ## check style, types and import contracts
 deps: .venv/installed        ## update the code digests that tell DVC which stages to run again
 	python -m flows.code_digests --write
 
-bench: .venv/installed       ## run all measurements, each a ratio against a peer in the same run (hours)
+bench: .venv/installed       ## measure reading a file and a cold search (minutes)
 	python -m bench
 
 playground: .venv/installed  ## draw the playground's world and train its models and pool from nothing (hours)
