@@ -109,6 +109,8 @@ def extent(name: str, table: Any) -> dict[tuple[str, str], int]:
     try:
         if name == LOSSES:
             return {("training", "trainings"): sum(map(len, table["gates"].values()))}
+        if not {"title", "date"} <= table.keys():
+            return {}
         rows = table["rows"]
         score = main_score(rows)
         entries = [entry for row in rows.values() for entry in row.items()]
