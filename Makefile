@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-others test-all quantized vllm soak check deps bench playground playground-report playground-128 constraints
+.PHONY: help demo test test-others test-all quantized vllm soak check deps bench playground constraints
 
 help:                        ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -48,18 +48,12 @@ check: .venv/installed       ## check style, types and import contracts
 deps: .venv/installed        ## update the code digests that tell DVC which stages to run again
 	python -m flows.code_digests --write
 
-bench: .venv/installed       ## run all measurements, each a ratio against a peer in the same run (hours)
+bench: .venv/installed       ## measure reading a file and a cold search (minutes)
 	python -m bench
 
 playground: .venv/installed  ## draw the playground's world and train its models and pool from nothing (hours)
 	python -m playground.build
 	python -m playground.compare
-
-playground-report: .venv/installed ## measure the playground's quality: a table, metrics/playground.json, playground/sheets/
-	python -m playground.report
-
-playground-128: .venv/installed ## train a second world with 128x128 pixels, resumable, and a project with it: cache/playground/128 (hours)
-	python -m studies.large
 
 constraints: .venv/installed ## write constraints.txt: the versions that are installed now, and the hashes of their files
 	pip install --quiet --upgrade --target cache/uv uv

@@ -1,8 +1,8 @@
-"""Training of base models: the committed one, and that of the second world (studies/large).
+"""Training of the base model.
 
 A base is trained by flow matching on plain drawings of the twelve base objects. Its T5 encoder is trained together with
-its transformer; the CLIP text tower and the autoencoder are trained before, and all bases share them. A training that
-was interrupted continues at its last checkpoint, and a base that exists is not trained again.
+its transformer; the CLIP text tower and the autoencoder are trained before. A training that was
+interrupted continues at its last checkpoint, and a base that exists is not trained again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from autolora.checkpoint import Stateful
 from playground import clip, drawings, flux, text, vae, world
 from playground.checkpoints import Checkpoint
 
-CACHE = Path(__file__).parent.parent / "cache" / "playground"
 BATCH, EMA, CAPTIONS = 32, 0.998, 3
 CHECKPOINT_EVERY = 100
 """steps between two checkpoints"""
@@ -83,11 +82,6 @@ def build(base: Base, scale: float = 1.0) -> dict[str, float]:
     flux.save(models[0], models[1], tower, tokenizer, base.home, base.size)
     base.checkpoint.unlink(missing_ok=True)  # not before: an interrupted save is repeated from it
     return {"loss": average, **flux.check(base.seed + 1, base.home)}
-
-
-def is_trained(base: Base) -> bool:
-    """Return whether a base exists and its training is finished."""
-    return (base.home / "model_index.json").exists() and not base.checkpoint.exists()
 
 
 def _training_set(base: Base, tower: CLIPModel, tokenizer: CLIPTokenizer) -> TrainingSet:

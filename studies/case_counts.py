@@ -28,7 +28,7 @@ class StudyCase:
 def describe_cases(
     cases: Sequence[StudyCase], adapters: Mapping[str, CandidateAdapter], trained: Collection[str]
 ) -> dict[str, Any]:
-    """Return the fields `different` and `per case` of a table (`studies.tables.StudyTable`).
+    """Return the fields `different` and `per case` of a table.
 
     adapters: sha256 -> adapter. trained: themes of the adapters that gates are trained on.
     """

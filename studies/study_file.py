@@ -1,6 +1,8 @@
 """The tables of a study on fusion, as a file of metrics/, as Markdown, and as rows of metrics/details.json.
 
-studies/tables.py says what a table is, and reads it for the report.
+The file maps the name of a world to tables, and a table to its rows; a row maps a score to its value, its 95 %
+interval, and its paired difference to another row. Both bounds of an interval are null if there are too few cases for
+one (studies/crossed_bootstrap.py).
 """
 
 import datetime
@@ -9,16 +11,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from autolora.metrics.numbers import rounded
 from autolora.metrics.summary import Headline, update
 from autolora.storage.files import read_json, write_atomic
 from autolora.wording import counted
 from studies.crossed_bootstrap import MIN_CASES
-from studies.options import Write
-from studies.tables import LOSSES, counts_of, main_score, read_table
 
+MAIN_SCORES = ("all shown", "both shown", "VQAScore")
+"""the first that a table has is the one by which its rows are compared"""
+LOSSES = "losses"
+"""name under which a file holds the losses of trainings, which are no table of rows"""
+Write = Literal["none", "larger", "all"]
+"""which tables are written: none; those that hold as much as the ones that they replace; all of them"""
 NO_INTERVALS = f"No intervals: fewer than {MIN_CASES} cases, or a single object, style or adapter."
 Table = dict[str, Any]
 """title, cases, images per row, rows (row -> score -> entry), and what studies/case_counts.py adds"""
@@ -103,18 +109,29 @@ def extent(name: str, table: Any) -> dict[tuple[str, str], int]:
     try:
         if name == LOSSES:
             return {("training", "trainings"): sum(map(len, table["gates"].values()))}
-        read = read_table(table)
-        entries = [entry for row in table["rows"].values() for entry in row.items()]
-        runs = max(len(entry.get("runs", ())) for _, entry in entries)
+        if not {"title", "date"} <= table.keys():
+            return {}
+        rows = table["rows"]
+        score = main_score(rows)
+        entries = [entry for row in rows.values() for entry in row.items()]
+        return {
+            ("case", "cases"): int(table["cases"]),
+            ("image per row", "images per row"): int(table["images per row"]),
+            ("row", "rows"): sum(score in scores for scores in rows.values()),
+            ("score", "scores"): len({score for score, _ in entries}),
+            ("run", "runs"): max(len(entry.get("runs", ())) for _, entry in entries),
+        }
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
-    return {
-        ("case", "cases"): read.cases,
-        ("image per row", "images per row"): read.images,
-        ("row", "rows"): len(read.rows),
-        ("score", "scores"): len({score for score, _ in entries}),
-        ("run", "runs"): runs,
-    }
+
+
+def main_score(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the score by which rows are compared. rows: row -> score -> entry. Raises KeyError without one."""
+    scores = {score for row in rows.values() for score in row}
+    for score in MAIN_SCORES:
+        if score in scores:
+            return score
+    raise KeyError(" or ".join(MAIN_SCORES))
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -154,10 +171,32 @@ def to_markdown(table: Mapping[str, Any]) -> str:
     }
     filled = {head: cells for head, cells in columns.items() if any(cells)}
     lines = [["row", *filled], ["---"] * (len(filled) + 1), *zip(rows, *filled.values(), strict=True)]
-    counts = f"{counts_of(table['cases'], table['images per row'], table.get('different', {}))}."
+    different = [counted(number, f"different {noun}") for noun, number in table.get("different", {}).items()]
+    images = f"{counted(table['images per row'], 'image')} per row"
+    counts = f"{', '.join([counted(table['cases'], 'case'), images, *different])}."
     if any(entry.get("low", 0) is None for entry in entries):
         counts += f" {NO_INTERVALS}"
     return "\n".join([f"## {table['title']}", "", counts, "", *map(_line, lines)])
+
+
+def loss_table(losses: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return the losses of trainings as Markdown: a row per gates, in which each cell has a number per seed.
+
+    losses: gates -> seed -> `held_out` (step -> loss; empty if no loss was measured), `best_step`.
+    """
+    heads = ["gates", "held-out loss at the start", "lowest", "after step", "of steps"]
+    lines = [heads, ["---"] * len(heads)]
+    for gates, by_seed in losses.items():
+        trainings = [row for row in by_seed.values() if row["held_out"]]
+        curves = [{int(step): float(loss) for step, loss in row["held_out"].items()} for row in trainings]
+        columns: list[Iterable[str]] = [
+            (f"{curve[min(curve)]:.3f}" for curve in curves),
+            (f"{min(curve.values()):.3f}" for curve in curves),
+            (str(row["best_step"]) for row in trainings),
+            (str(max(curve)) for curve in curves),
+        ]
+        lines.append([gates, *map(" ".join, columns)])
+    return "\n".join(map(_line, lines))
 
 
 def format_interval(entry: Mapping[str, float | None], sign: str = "") -> str:

@@ -2,7 +2,7 @@
 
 `base` loads no adapter; `direct` adds the updates of all loaded adapters; `selected` adds those of the adapters whose
 relevance to the prompt, as a selection computes it, is above one half; `gated` weights the updates by the trained
-gates. `python -m studies.rules` compares further ones.
+gates.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ these may fit what stands around.
 
 import argparse
 import json
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -39,11 +40,11 @@ from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from autolora.storage.files import read_rows, write_atomic
 from bench.bm25 import Bm25
-from bench.own_folder import AUTOLORA
 from bench.processes import run_measured
 from bench.timing import today
 
 DATA, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+AUTOLORA = (sys.executable, "-m", "autolora")
 RESULTS = ROOT / "metrics" / "described_files.json"
 WIDTH, RANK, RESAMPLES = 3072, 2, 2000
 FORMS, SOURCES = ("short", "prompt"), ("name", "header", "sidecar", "nothing")

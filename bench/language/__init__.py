@@ -8,7 +8,4 @@ The files of data/, all written by somebody who saw no number; those marked * se
 - unrelated.jsonl: 100 prompts that ask for nothing that the playground's adapters do.
 - other_words.jsonl*: prompts for half of the themes without a word of their captions, and new_words.jsonl: those for
   the other half, on which nothing has been chosen. metrics/language.json counts the runs that have seen the latter.
-- free_captions.jsonl: for 20 images of as many themes, a caption as a person writes it.
-- background_without_themes.txt, background_half_themes.txt: everyday phrases as autolora.encoder.everyday has them,
-  without those that contain a theme's word, and with phrases about half of the themes.
 """

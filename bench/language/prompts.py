@@ -35,8 +35,6 @@ class Prompt:
     """of prompts that are not independent: a theme, or for one without a theme itself"""
     is_removed: bool = False
     """whether the adapters of these themes are taken out, so that nothing fits"""
-    image: str | None = None
-    """which the text describes, so that the other captions of this image are left out"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +87,6 @@ def make_prompts(indexed: Sequence[Judgment], seed: int, with_new: bool) -> list
 def read_lines(file: str) -> list[dict[str, Any]]:
     """Return the rows of a file of data/."""
     return [json.loads(line) for line in (DATA / file).read_text(encoding="utf-8").splitlines()]
-
-
-def read_phrases(file: str) -> tuple[str, ...]:
-    """Return the lines of a file of data/."""
-    return tuple((DATA / file).read_text(encoding="utf-8").splitlines())
-
-
-def halves(indexed: Iterable[Judgment], seed: int) -> tuple[frozenset[str], frozenset[str]]:
-    """Return two random halves of the themes, with as many of each kind."""
-    rng = np.random.default_rng(seed)
-    drawn = [
-        theme
-        for kind in sorted({judgment.kind or "" for judgment in indexed})
-        for theme in rng.permutation(_themes(indexed, kind)).tolist()
-    ]
-    return frozenset(drawn[::2]), frozenset(drawn[1::2])
 
 
 def _cases(indexed: Iterable[Judgment], rng: np.random.Generator) -> list[Prompt]:

@@ -1,8 +1,8 @@
 """The languages that are compared: that of the product, fitted by its own code, with one thing replaced in each."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,19 +14,16 @@ from autolora.encoder import language as fitting
 from autolora.encoder import store as encoder_store
 from autolora.encoder import training
 from autolora.encoder.calibration import CalibrationSet
-from autolora.encoder.everyday import EVERYDAY_PHRASES
 from autolora.encoder.examples import load_examples
 from autolora.encoder.model import TextEncoder
-from autolora.matching import parts as splitting
 from autolora.matching.hybrid import directions
 from autolora.matching.language import Language, LanguageMap, log_odds_inputs
 from autolora.matching.parts import split_parts
-from autolora.metrics.judgments import Judgment
 from autolora.params import Params
 from autolora.storage.arrays import Float32Array, Float64Array
 from bench.language.encoders import Remembered
 
-MINILM, RANDOM_WORDS, E5 = "the project's", "random words", "e5"
+MINILM, RANDOM_WORDS = "the project's", "random words"
 """names of the sentence encoders"""
 COSINE_INPUTS = np.array([1.0, 0.0, 0.0, 1.0])
 """of `log_odds_inputs`: product and intercept"""
@@ -40,26 +37,11 @@ class Inputs:
     """What the training of the encoder gives to `fit_language`."""
 
     adapters: CalibrationSet
-    themes: tuple[str, ...]
-    """of these adapters"""
     embed: fitting.Embed
     seed: int
 
-    def of_themes(self, themes: Collection[str]) -> "Inputs":
-        """Return the adapters of these themes."""
-        rows = [row for row, theme in enumerate(self.themes) if theme in themes]
-        adapters = replace(
-            self.adapters,
-            renderings=[self.adapters.renderings[row] for row in rows],
-            caption_sums=[self.adapters.caption_sums[row] for row in rows],
-            weights=self.adapters.weights[rows],
-        )
-        return replace(self, adapters=adapters, themes=tuple(self.themes[row] for row in rows))
 
-
-def read_inputs(
-    root: Path, params: Params, text_encoder: TextEncoder, judgments: dict[str, Judgment]
-) -> Inputs:
+def read_inputs(root: Path, params: Params, text_encoder: TextEncoder) -> Inputs:
     """Train the encoder again, and return what it gives to `fit_language`: predictions from weights out of fold."""
     examples = load_examples(root)
     encoder = training.build(root, params.encoder, models.transformer_config(params.models), text_encoder)
@@ -68,7 +50,7 @@ def read_inputs(
         for _ in training.fit(encoder, examples, read, text_encoder, params.encoder, text_encoder):
             pass
     adapters, _, embed, seed = fit.call_args.args
-    return Inputs(adapters, tuple(judgments[example.sha256].theme for example in examples), embed, seed)
+    return Inputs(adapters, embed, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +59,6 @@ class Variant:
 
     sentences: str = MINILM
     split: Split = split_parts
-    phrases: tuple[str, ...] = EVERYDAY_PHRASES
     is_cosine: bool = False
     """whether parts are compared by cosine, and only its slope and an intercept are fitted"""
 
@@ -94,7 +75,7 @@ class Variant:
         return unit(vectors) if self.is_cosine else vectors
 
     def _replacements(self) -> list[tuple[Any, str, Any]]:
-        shared = [(fitting, "split_parts", self.split), (fitting, "EVERYDAY_PHRASES", self.phrases)]
+        shared = [(fitting, "split_parts", self.split)]
         if not self.is_cosine:
             return shared
         of_product = LanguageMap.parts
@@ -120,16 +101,6 @@ class Reading:
 def whole(prompt: str) -> tuple[str, ...]:
     """Return the prompt as its only part."""
     return (prompt,)
-
-
-def with_stop_words(words: frozenset[str]) -> Split:
-    """Return the split of the product with other stop words."""
-
-    def split(prompt: str) -> tuple[str, ...]:
-        with mock.patch.object(splitting, "STOP_WORDS", words):
-            return split_parts(prompt)
-
-    return split
 
 
 def cosine_inputs(products: Float64Array, sizes: Float64Array) -> Float64Array:

@@ -30,8 +30,7 @@ DISK_PARTS = {
     "data": "data",
 }
 HEADER = (
-    "night", "what happens", "index", "s", "CPU s", "requests", "adapters", "new", "catalog, lines", "files",
-    "data, MB", "cache, MB", ".git, MB", "DVC's cache, MB", "remote, MB", "disk, MB", "release",
+    "night", "what happens", "index", "CPU s", "requests", "adapters", "new", "disk, MB",
 )  # fmt: skip
 
 
@@ -64,8 +63,8 @@ def render(entries: Sequence[Entry], findings: Findings) -> str:
         "![Seconds and bytes per night](images/nights.svg)",
         "## Every night",
         table(entries),
-        "*s* is the time of the refresh; *files* are all files of project and remote; *disk* counts a file that has "
-        "several links once. `refused` and `failed` nights serve the index before.",
+        "*disk* is of project and remote, and counts a file that has several links once. `refused` and `failed` "
+        "nights serve the index before.",
     )
     return "\n\n".join(parts) + "\n"
 
@@ -108,12 +107,9 @@ def table(entries: Sequence[Entry]) -> str:
 
 def _cells(entry: Entry) -> tuple[str, ...]:
     why = f" ({', '.join(entry.reasons)})" if entry.verdict == "refused" else ""
-    sizes = (entry.bytes[name] for name in ("data", "cache", ".git", ".dvc/cache", "../remote"))
     return (
-        str(entry.night), entry.what, f"{entry.verdict}{why}", f"{entry.seconds:.0f}", f"{entry.cpu_seconds:.0f}",
-        str(entry.requests), str(entry.adapters), str(entry.new), str(entry.catalog_lines),
-        str(sum(entry.files.values())), *(f"{size / MB:.1f}" for size in (*sizes, entry.disk)),
-        ", ".join(tag.removeprefix("release/") for tag in entry.tags),
+        str(entry.night), entry.what, f"{entry.verdict}{why}", f"{entry.cpu_seconds:.0f}", str(entry.requests),
+        str(entry.adapters), str(entry.new), f"{entry.disk / MB:.1f}",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The experiments of the paper, and some beyond it: `python -m studies.paper` (after `make demo`).
+"""The paper's tables: `python -m studies.paper` (after `make demo`).
 
 Every method of fusion on the same prompts and seeds, scored by the judges of params.yaml, in the world of a repository:
 the playground, or FLUX.1-dev with profiles/flux.1-dev.yaml as params.yaml. Images, scores and gates are kept in
@@ -7,24 +7,22 @@ drew. Results go to metrics/paper_bench.json and docs/images, and are printed as
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from autolora.errors import exit_on_error
+from autolora.models import LOGGING_MODULES
 from autolora.params import load
 from autolora.progress import show_progress, track
 from autolora.storage.files import write_atomic
 from autolora.storage.lock import exclusive_folder
 from bench.timing import today
 from studies.case_counts import describe_cases
-from studies.loading_bars import hide_loading_bars
-from studies.losses import Losses, loss_table
-from studies.options import PLAYGROUND
 from studies.paper.cases import as_study_case
-from studies.paper.curves import PANELS, draw_curves
 from studies.paper.experiments import EXPERIMENTS, Size
 from studies.paper.figure_2 import draw_figure_2
 from studies.paper.gates import GateShelf
@@ -32,8 +30,8 @@ from studies.paper.images import ImageCache
 from studies.paper.options import (
     COMMAND,
     DEFAULT,
+    PLAYGROUND,
     RESULTS,
-    STRENGTHS,
     experiments_of,
     gates_of,
     read_options,
@@ -43,10 +41,8 @@ from studies.paper.quality import start_scorers
 from studies.paper.results import finished, key_of, measure, summarize
 from studies.paper.scores import Scores
 from studies.paper.world import CACHE, World, open_world
-from studies.study_file import StudyFile, to_markdown
-from studies.tables import LOSSES, main_score
+from studies.study_file import LOSSES, StudyFile, loss_table, to_markdown
 
-FIGURES = Path("docs", "images")
 UNFINISHED = (
     "No case is finished. Give the options of the run, because its cases depend on them: --runs, --prompts, --images, "
     "--sets, --objects, --styles, --gates, --other-prompts, --quality."
@@ -65,13 +61,13 @@ class Study:
     only_finished: bool
     """use what is in the cache, and draw nothing"""
 
-    def run(self, name: str, strength: float) -> dict[str, Any] | None:
+    def run(self, name: str) -> dict[str, Any] | None:
         """Return the table of an experiment; None if no case of it is finished."""
         experiment = EXPERIMENTS[name]
         wanted = [
             cell
             for run in track(self.size.runs, f"{experiment.title}: cases", len(self.size.runs), "runs")
-            for cell in experiment.plan(self.world, self.size, strength, run)
+            for cell in experiment.plan(self.world, self.size, run)
             if cell.belongs_to(self.size)
         ]
         cells = finished(wanted, self.scores) if self.only_finished else wanted
@@ -112,60 +108,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             root=home, path=RESULTS, command=COMMAND, world=options.name, write=options.write,
             order=(*EXPERIMENTS, LOSSES),
         )  # fmt: skip
-        write = Writer(file)
-        strength = choose_strength(study, write)
         for name in experiments_of(options):
-            if table := study.run(name, strength):
-                write.table(name, table)
-        write.losses(shelf.losses(gates_of(options, size)))
+            if table := study.run(name):
+                print(f"{to_markdown(table)}\n", flush=True)
+                file.store(name, table, today())
+        if losses := shelf.losses(gates_of(options, size)):
+            print(f"## Losses\n\n{loss_table(losses)}\n", flush=True)
+            file.store(LOSSES, {"gates": losses}, today())
         file.remind()
         if options.figure and not options.finished:
-            write.figure("figure-2", draw_figure_2(world, images, study.size))
+            path = home / "docs" / "images" / f"paper-{options.name}-figure-2.png"
+            write_atomic(path, draw_figure_2(world, images, size))
         if (study.size, options.name, options.finished) == (DEFAULT, PLAYGROUND, False):
             file.summarize("paper", params.fusion.preset, today())
 
 
-def choose_strength(study: Study, write: "Writer") -> float:
-    """Return the strength of `direct` that is best on pairs of training adapters; 1 if none is finished."""
-    table = study.run(STRENGTHS, 1.0)
-    if table is None:
-        return 1.0
-    write.table(STRENGTHS, table)
-    return best_strength(table)
-
-
-def best_strength(table: Mapping[str, Any]) -> float:
-    """Return the strength with the highest main score; of several that are equally good the one nearest to 1.
-
-    table: the summary of the experiment `strengths`.
-    """
-    rows: Mapping[str, Any] = table["rows"]
-    score = main_score(rows)
-    values = {float(row.rpartition("× ")[2]): float(scores[score]["value"]) for row, scores in rows.items()}
-    return max(values, key=lambda strength: (values[strength], -abs(strength - 1)))
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Prints tables, and writes them and the figures into a repository."""
-
-    file: StudyFile
-
-    def table(self, name: str, table: Mapping[str, Any]) -> None:
-        """Print a table and write it; draw the curves if it has some."""
-        print(f"{to_markdown(table)}\n", flush=True)
-        if self.file.store(name, table, today()) and name in PANELS:
-            self.figure("unnamed", draw_curves(self.file.tables()))
-
-    def losses(self, losses: Losses) -> None:
-        """Print the losses of the gates, and write them."""
-        if losses:
-            print(f"## Losses\n\n{loss_table({self.file.world: losses})}\n", flush=True)
-            self.file.store(LOSSES, {"gates": losses}, today())
-
-    def figure(self, name: str, content: bytes) -> None:
-        """Write a figure."""
-        write_atomic(self.file.root / FIGURES / f"paper-{self.file.world}-{name}.png", content)
+def hide_loading_bars() -> None:
+    """Turn off the bars of libraries that load models, also of judges: they would stand between the lines of a run."""
+    for name in LOGGING_MODULES:
+        import_module(name).disable_progress_bar()
 
 
 if __name__ == "__main__":

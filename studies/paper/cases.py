@@ -1,8 +1,8 @@
 """Prompts of the paper's tables, and the adapters that are loaded for each."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,11 +32,9 @@ class Case:
     content: str
     """the prompt without trigger words, which judges do not know"""
     loaded: tuple[str, ...]
-    """sha256; those that the prompt asks for come first"""
-    wanted: int
-    """number of adapters that the prompt asks for"""
+    """sha256 of the adapters that act: those that the prompt asks for; none in Table 1"""
     themes: tuple[str | None, ...] = ()
-    """of the wanted adapters"""
+    """of the loaded adapters"""
     adapters: tuple[str, ...] = ()
     """sha256 of those that the prompt asks for or describes"""
     groups: Groups
@@ -61,15 +59,14 @@ def object_style_cases(
     run: int,
     images: int,
     *,
-    unseen: bool = True,
     limits: tuple[int | None, int | None] = (None, None),
 ) -> list[Case]:
-    """Return a case per object and style of the unseen adapters, or of the training adapters: one adapter per theme.
+    """Return a case per object and style of the unseen adapters: one adapter per theme.
 
     limits: largest numbers of objects and styles. Empty without judgments of both kinds.
     """
     firsts: dict[str, dict[str, CandidateAdapter]] = {kind: {} for kind in KINDS}
-    for adapter in world.listed(unseen=unseen):
+    for adapter in world.listed(unseen=True):
         if adapter.kind in firsts and adapter.theme:
             firsts[adapter.kind].setdefault(adapter.theme, adapter)
     objects, styles = (
@@ -85,7 +82,6 @@ def _object_in_style(thing: CandidateAdapter, style: CandidateAdapter, run: int,
         prompt=", ".join([content, *thing.trigger_words, *style.trigger_words]),
         content=content,
         loaded=(thing.sha256, style.sha256),
-        wanted=2,
         themes=(thing.theme, style.theme),
         adapters=(thing.sha256, style.sha256),
         groups=((KINDS[0], thing.topic), (KINDS[1], style.topic)),
@@ -107,18 +103,16 @@ def draw_part(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
     return drawn
 
 
-def random_sets(
-    world: World, size: int, count: int, run: int, images: int, *, unseen: bool = True
-) -> list[Case]:
+def random_sets(world: World, size: int, count: int, run: int, images: int) -> list[Case]:
     """Return cases of random sets of adapters of different fields, each set once, with prompts from captions.
 
-    unseen: draw unseen adapters, and training adapters only of a field that has fewer than MIN_PER_FIELD unseen ones;
-    otherwise training adapters alone. The first adapter of a set gives a caption, the others their distinctive
-    phrases, all of them their trigger words. There are fewer than `count` cases if there are fewer sets.
+    They are unseen adapters, and training adapters only of a field that has fewer than MIN_PER_FIELD unseen ones. The
+    first adapter of a set gives a caption, the others their distinctive phrases, all of them their trigger words.
+    There are fewer than `count` cases if there are fewer sets.
     """
     rng = np.random.default_rng([run, size])
     trained = _by_field(world, world.listed(unseen=False))
-    fields = _unseen_first(_by_field(world, world.listed(unseen=True)), trained, size) if unseen else trained
+    fields = _unseen_first(_by_field(world, world.listed(unseen=True)), trained, size)
     drawn: dict[tuple[str, ...], Case] = {}
     for _ in range(100 * count):
         chosen = [
@@ -167,7 +161,6 @@ def _mixed_case(
         prompt=", ".join([*parts, *trigger_words]),
         content=", ".join(parts),
         loaded=adapters,
-        wanted=len(chosen),
         themes=tuple(adapter.theme for adapter in chosen),
         adapters=adapters,
         groups=tuple(("topic", adapter.topic) for adapter in chosen),
@@ -190,35 +183,3 @@ def _phrase(world: World, adapter: CandidateAdapter) -> str:
         text for other in world.adapters.values() if other.topic != adapter.topic for text in other.captions
     )
     return distinctive_phrase(adapter.captions, word_shares(others))
-
-
-def single_case(world: World, case: Case) -> Case:
-    """Return the case whose prompt asks for the first adapter of a pair alone: an object, or what a caption says."""
-    adapter = world.adapters[case.loaded[0]]
-    is_object = adapter.kind == KINDS[0]
-    content = _with_article(str(adapter.theme)) if is_object else _short_caption(adapter, 0)
-    return replace(
-        case,
-        prompt=", ".join([content, *adapter.trigger_words]),
-        content=content,
-        loaded=case.loaded[:1],
-        wanted=1,
-        themes=case.themes[:1],
-        adapters=case.adapters[:1],
-        groups=case.groups[:1],
-    )
-
-
-def with_unnamed(world: World, case: Case, largest: int) -> Iterator[Case]:
-    """Yield a case with further adapters that its prompt does not ask for, from none up to `largest` loaded ones.
-
-    They are unseen adapters of other topics than the wanted ones, in an order drawn per case; there may be fewer.
-    """
-    topics = {world.adapters[sha256].topic for sha256 in case.loaded}
-    others = [adapter for adapter in world.listed(unseen=True) if adapter.topic not in topics]
-    seed = [case.run, *(int(sha256[:8], 16) for sha256 in case.loaded)]
-    order = np.random.default_rng(seed).permutation(len(others)).tolist()
-    for count in range(largest - len(case.loaded) + 1):
-        if count <= len(others):
-            unnamed = tuple(others[i].sha256 for i in order[:count])
-            yield replace(case, loaded=(*case.loaded, *unnamed))

@@ -1,39 +1,21 @@
-"""The experiments: which rows are compared on which cases.
-
-Tables 1 to 5 are the paper's. The others go beyond it:
-
-strengths   `direct` with every update multiplied, on pairs of training adapters; the best strength is a row of 2 to 4
-unnamed     a pair that the prompt asks for, with further adapters that it does not, up to 8 loaded ones
-single      the same for one adapter that the prompt asks for
-order       every method on pairs, loaded in both orders
-"""
+"""The paper's tables: which rows are compared on which cases."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from studies.paper.cases import Case, draw_part, object_style_cases, random_sets, single_case, with_unnamed
+from studies.paper.cases import Case, object_style_cases, random_sets
 from studies.paper.gates import VARIANTS
 from studies.paper.images import Recipe
 from studies.paper.prompts import OTHER, SYNTHETIC, other_prompts, synthetic_prompts
 from studies.paper.rows import BASE, DIRECT, PRESETS, Retrieved, Way, fusion_ways, gated_way, retrieved_ways
-from studies.paper.trained_fusion import TRAINED
 from studies.paper.world import World
 
-STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-MAX_LOADED = 8
-WITHOUT_GLOBAL, REVERSED = " without global LoRA", ", reversed"
-"""ends of the names of rows"""
+WITHOUT_GLOBAL = " without global LoRA"
+"""end of the names of rows"""
 GLOBAL = tuple(f"{preset}{end}" for preset in ("paper", "best") for end in ("", WITHOUT_GLOBAL))
 """variants of the gates in Table 5"""
-UNNAMED_WAYS = (
-    Way(name="direct"),
-    Way(name="direct, selected", selects=True),
-    gated_way("best"),
-    Way(name="velocity", method="velocity"),
-    Way(name="velocity, selected", method="velocity", selects=True),
-)
 QUALITY = ("prompt similarity", "VQAScore", "HPSv2.1", "MPS", "Aesthetic", "CLIP-FlanT5 VQAScore")
 
 
@@ -48,7 +30,7 @@ class Size:
     images: int = 3
     """per prompt of the other tables"""
     sets: int = 12
-    """random pairs, triples, and pairs of the tables beyond the paper, per run"""
+    """random pairs and triples, per run"""
     objects: int = 3
     """largest number of objects in Table 2; the paper has 3, and 8 styles"""
     styles: int = 8
@@ -76,8 +58,8 @@ class Experiment:
     """A table."""
 
     title: str
-    plan: Callable[[World, Size, float, int], list[Cell]]
-    """world, size, strength of the further row of `direct`, run -> cells; each row has the same cases in one order"""
+    plan: Callable[[World, Size, int], list[Cell]]
+    """world, size, run -> cells; each row has the same cases in one order"""
     gates: tuple[str, ...]
     """variants that some rows use"""
     scores: tuple[str, ...]
@@ -90,7 +72,7 @@ def _cells(world: World, cases: Sequence[Case], ways: Sequence[Way | Retrieved])
     return [Cell(way.name, case, way.recipe(world, case)) for case in cases for way in ways]
 
 
-def retrieval(kind: str, world: World, size: Size, strength: float, run: int) -> list[Cell]:
+def retrieval(kind: str, world: World, size: Size, run: int) -> list[Cell]:
     """Return the cells of a half of Table 1. kind: SYNTHETIC or OTHER."""
     if kind == SYNTHETIC:
         cases = synthetic_prompts(world, size.prompts, run)
@@ -99,60 +81,28 @@ def retrieval(kind: str, world: World, size: Size, strength: float, run: int) ->
     return _cells(world, cases, retrieved_ways())
 
 
-def object_style(world: World, size: Size, strength: float, run: int) -> list[Cell]:
+def object_style(world: World, size: Size, run: int) -> list[Cell]:
     """Return the cells of Table 2."""
     cases = object_style_cases(world, run, size.images, limits=(size.objects, size.styles))
-    ways = [*fusion_ways(world, cases, strength), *(Way(name=name, trained=name) for name in TRAINED)]
-    return _cells(world, cases, ways)
+    return _cells(world, cases, fusion_ways(cases))
 
 
-def random_pairs(world: World, size: Size, strength: float, run: int) -> list[Cell]:
+def random_pairs(world: World, size: Size, run: int) -> list[Cell]:
     """Return the cells of Table 3."""
     cases = random_sets(world, 2, size.sets, run, size.images)
-    return _cells(world, cases, fusion_ways(world, cases, strength))
+    return _cells(world, cases, fusion_ways(cases))
 
 
-def random_triples(world: World, size: Size, strength: float, run: int) -> list[Cell]:
+def random_triples(world: World, size: Size, run: int) -> list[Cell]:
     """Return the cells of Table 4."""
     cases = random_sets(world, 3, size.sets, run, size.images)
-    return _cells(world, cases, fusion_ways(world, cases, strength))
+    return _cells(world, cases, fusion_ways(cases))
 
 
-def global_lora(world: World, size: Size, strength: float, run: int) -> list[Cell]:
+def global_lora(world: World, size: Size, run: int) -> list[Cell]:
     """Return the cells of Table 5, on the cases of Table 4."""
     cases = random_sets(world, 3, size.sets, run, size.images)
     return _cells(world, cases, [Way(name=DIRECT), *map(gated_way, GLOBAL)])
-
-
-def strengths(world: World, size: Size, strength: float, run: int) -> list[Cell]:
-    """Return the cells of `direct` at several strengths, on pairs of training adapters."""
-    cases = draw_part(object_style_cases(world, run, size.images, unseen=False), size.sets, run)
-    cases = cases or random_sets(world, 2, size.sets, run, size.images, unseen=False)
-    return _cells(world, cases, [Way(name=f"{DIRECT} × {value:g}", strength=value) for value in STRENGTHS])
-
-
-def unnamed(wanted: int, world: World, size: Size, strength: float, run: int) -> list[Cell]:
-    """Return the cells of sets with adapters that the prompt does not ask for. wanted: 1 or 2."""
-    pairs = draw_part(object_style_cases(world, run, size.images), size.sets, run)
-    pairs = pairs or random_sets(world, 2, size.sets, run, size.images)
-    cases = pairs if wanted == 2 else [single_case(world, case) for case in pairs]
-    return [
-        Cell(f"{way.name}, {len(loaded.loaded)} loaded", loaded, way.recipe(world, loaded))
-        for case in cases
-        for loaded in with_unnamed(world, case, MAX_LOADED)
-        for way in UNNAMED_WAYS
-    ]
-
-
-def order(world: World, size: Size, strength: float, run: int) -> list[Cell]:
-    """Return the cells of every method with the adapters of pairs in both orders."""
-    cases = draw_part(object_style_cases(world, run, size.images), size.sets, run)
-    cases = cases or random_sets(world, 2, size.sets, run, size.images)
-    ways = [way for way in fusion_ways(world, cases, strength) if way.strength == 1 and not way.selects]
-    swapped = [
-        Way(name=f"{way.name}{REVERSED}", method=way.method, gates=way.gates, swaps=True) for way in ways
-    ]
-    return _cells(world, cases, [way for pair in zip(ways, swapped, strict=True) for way in pair])
 
 
 def _with_global_lora(row: str) -> str:
@@ -160,17 +110,8 @@ def _with_global_lora(row: str) -> str:
     return row.removesuffix(WITHOUT_GLOBAL)
 
 
-def _equal_number(row: str) -> str:
-    """Return the row of `direct` with as many loaded adapters."""
-    return f"{DIRECT}, {row.rpartition(', ')[2]}"
-
-
 SHOWN = ("all shown", *QUALITY)
 EXPERIMENTS: Mapping[str, Experiment] = {
-    "strengths": Experiment(
-        title="Strengths of the plain sum, training adapters", plan=strengths, gates=(),
-        scores=SHOWN, reference=lambda row: f"{DIRECT} × 1",
-    ),
     "1 synthetic": Experiment(
         title="Table 1, prompts that describe images of adapters",
         plan=partial(retrieval, SYNTHETIC), gates=("paper", "best"), scores=QUALITY, reference=lambda row: BASE,
@@ -195,17 +136,5 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         title="Table 5, the global LoRA on random triples", plan=global_lora, gates=GLOBAL,
         scores=(*SHOWN, "alone 1", "alone 2", "alone 3"), reference=_with_global_lora,
     ),
-    "unnamed": Experiment(
-        title="A pair with adapters that the prompt does not ask for", plan=partial(unnamed, 2), gates=("best",),
-        scores=SHOWN, reference=_equal_number,
-    ),
-    "single": Experiment(
-        title="One adapter with others that the prompt does not ask for", plan=partial(unnamed, 1), gates=("best",),
-        scores=SHOWN, reference=_equal_number,
-    ),
-    "order": Experiment(
-        title="Both orders of a pair", plan=order, gates=PRESETS,
-        scores=SHOWN, reference=lambda row: row.removesuffix(REVERSED),
-    ),
 }  # fmt: skip
-"""name -> experiment, in the order of the report; the first digit of a name is the number of the paper's table"""
+"""name -> experiment, in the order of the report; a name begins with the number of the paper's table"""

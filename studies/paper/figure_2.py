@@ -8,29 +8,28 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from studies.paper.cases import Case, draw_part, object_style_cases, random_sets
-from studies.paper.curves import INK, to_png
 from studies.paper.experiments import Size
 from studies.paper.images import ImageCache
 from studies.paper.prompts import synthetic_prompts
 from studies.paper.rows import BASE, DIRECT, Retrieved, Way, gated_way
 from studies.paper.world import World
 
+INK = "#333a45"
 COLUMNS = 6
 """largest number of prompts of each half"""
 MAX_TITLE = 48
 """characters of a prompt above its column"""
 PANEL_INCHES = 1.6
 SEARCHED: tuple[Way | Retrieved, ...] = (
-    Way(name=BASE, strength=0),
+    Way(name=BASE, acts=False),
     *(Retrieved(name=f"top {k}", method="gated", gates="paper", k=k) for k in (1, 2, 3)),
     Retrieved(name="as shipped", k=None),
 )
 FUSED: tuple[Way | Retrieved, ...] = (
-    Way(name=BASE, strength=0),
+    Way(name=BASE, acts=False),
     Way(name=DIRECT),
     gated_way("paper"),
     gated_way("best"),
-    Way(name="velocity", method="velocity"),
     Way(name="klora", method="klora"),
     Way(name="dare", method="dare"),
 )
@@ -55,15 +54,11 @@ def draw_figure_2(world: World, images: ImageCache, size: Size) -> bytes:
         panels = part.subplots(len(ways), columns, squeeze=False)
         part.subplots_adjust(left=0.11, right=0.99, bottom=0.02, top=0.94, wspace=0.05, hspace=0.05)
         _fill(panels, world, images, cases, ways)
-    return _reduce(to_png(figure))
-
-
-def _reduce(png: bytes) -> bytes:
-    """Return a PNG with a palette of 256 colors, a third as large without a visible difference."""
-    stream = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").quantize(256).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
+    drawn, reduced = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as image:  # a palette of 256 colors: a third as large without a visible difference
+        image.convert("RGB").quantize(256).save(reduced, format="PNG", optimize=True)
+    return reduced.getvalue()
 
 
 def _fill(

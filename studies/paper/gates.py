@@ -83,7 +83,7 @@ class GateShelf:
         return self._loaded[1]
 
     def losses(self, wanted: Iterable[TrainedGates]) -> dict[str, dict[str, Any]]:
-        """Return variant -> seed -> the held-out losses of the gates that are trained (studies/losses.py)."""
+        """Return variant -> seed -> the held-out losses of the gates that are trained, as `loss_table` takes them."""
         losses: dict[str, dict[str, Any]] = {}
         for gates in wanted:
             digest = read_json(self._home(gates) / "digests" / "fusion.json") or {}

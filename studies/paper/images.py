@@ -13,15 +13,12 @@ from typing import Any
 from PIL import Image
 
 from autolora.fusion.install import Attachment
-from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 from autolora.generation.images import generate_images
 from autolora.storage.files import write_atomic
 from autolora.storage.hashes import hash_folder, hash_value
 from studies.paper.gates import GateShelf, TrainedGates
-from studies.paper.methods import NUMBERS, PAIRS_ONLY, Method, attach
-from studies.paper.rules.velocity import FACTOR
-from studies.paper.trained_fusion import TRAINED
+from studies.paper.methods import PAIRS_ONLY, Method, attach
 from studies.paper.world import World
 
 
@@ -30,7 +27,6 @@ class Part:
     """An adapter as it acts."""
 
     sha256: str
-    strength: float = 1.0
     relevance: float | None = None
     """to the prompt, 0 to 1; gates read it"""
 
@@ -44,26 +40,21 @@ class Recipe:
     method: Method = "direct"
     gates: TrainedGates | None = None
     """None for all methods but `gated`"""
-    trained: str | None = None
-    """a key of TRAINED, in place of the method; reads no strength"""
 
     def simplified(self) -> "Recipe":
         """Return the recipe that gives the same images with the fewest differences from others.
 
-        Adapters of strength 0 do not act; one alone acts as its update unless it is gated; only gates read relevance.
+        One adapter alone acts as its update unless it is gated; only gates read relevance.
         """
-        parts = tuple(part for part in self.parts if part.strength != 0)
-        if not parts or (len(parts) == 1 and self.method != "gated"):
-            parts = tuple(replace(part, relevance=None) for part in parts)
-            return Recipe(self.prompt, parts)  # also by a trained fusion
-        if self.method != "gated":
-            parts = tuple(replace(part, relevance=None) for part in parts)
-        return replace(self, parts=parts)
+        if self.parts and self.method == "gated":
+            return self
+        parts = tuple(replace(part, relevance=None) for part in self.parts)
+        return replace(self, parts=parts) if len(parts) > 1 else Recipe(self.prompt, parts)
 
     def computed(self) -> "Recipe":
-        """Return the simplified recipe without the order of its adapters, unless the method or a training reads it."""
+        """Return the simplified recipe without the order of its adapters, unless the method reads it."""
         recipe = self.simplified()
-        if recipe.trained or recipe.method in PAIRS_ONLY:
+        if recipe.method in PAIRS_ONLY:
             return recipe
         return replace(recipe, parts=tuple(sorted(recipe.parts, key=lambda part: part.sha256)))
 
@@ -73,7 +64,6 @@ class ImageCache:
 
     def __init__(self, world: World, shelf: GateShelf) -> None:
         self._world, self._shelf = world, shelf
-        self._trained = {name: make(world) for name, make in TRAINED.items()}
         self.drawn = 0
         """number of images that were drawn and not read"""
 
@@ -83,7 +73,6 @@ class ImageCache:
         params = self._world.params
         pipeline = params.models.pipeline
         settings = asdict(params.generation)
-        settings["rules"] = {"velocity_factor": FACTOR} | asdict(NUMBERS)
         for name in (
             "batch",
             "method",
@@ -98,9 +87,6 @@ class ImageCache:
         recipe = recipe.simplified()
         made_from = asdict(recipe) | {"seed": seed}
         made_from["gates"] = None if recipe.gates is None else self._shelf.key(recipe.gates)
-        del made_from["trained"]  # so that the hash of other images does not depend on trained fusions
-        if recipe.trained:
-            made_from |= self._trained[recipe.trained].facts
         return hash_value(self._settings | made_from)
 
     def path(self, key: str) -> Path:
@@ -129,20 +115,16 @@ class ImageCache:
 
     def _attached(self, recipe: Recipe) -> Attachment:
         """Let the adapters of a recipe act."""
-        if recipe.trained:
-            return self._trained[recipe.trained].attach([part.sha256 for part in recipe.parts])
         generator = self._world.generator
-        adapters = [Adapter(part.sha256, self._strengthened(part), part.relevance) for part in recipe.parts]
+        adapters = [
+            Adapter(part.sha256, generator.load_lora(part.sha256), part.relevance) for part in recipe.parts
+        ]
         return attach(
             generator.pipeline,
             adapters,
             recipe.method,
             lambda: self._shelf.load(recipe.gates, generator.slots),
         )
-
-    def _strengthened(self, part: Part) -> Any:
-        lora = self._world.generator.load_lora(part.sha256)
-        return lora if part.strength == 1 else strengthened(lora, part.strength)
 
 
 def _read(path: Path) -> Image.Image:

@@ -27,7 +27,7 @@ def synthetic_prompts(world: World, count: int, run: int) -> list[Case]:
     ]
     return [
         Case(
-            prompt=case.content, content=case.content, loaded=(), wanted=0,
+            prompt=case.content, content=case.content, loaded=(),
             adapters=case.adapters, groups=case.groups, run=run, images=1,
         )
         for case in cases
@@ -43,7 +43,7 @@ def other_prompts(world: World, path: Path | None, count: int, run: int) -> list
     order = np.random.default_rng(run).permutation(len(texts))[:count].tolist()
     return [
         Case(
-            prompt=texts[i], content=texts[i], loaded=(), wanted=0,
+            prompt=texts[i], content=texts[i], loaded=(),
             groups=((PROMPT, texts[i]),), run=run, images=1,
         )
         for i in sorted(order)

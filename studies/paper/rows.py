@@ -8,7 +8,7 @@ from autolora.metrics.numbers import DIGITS
 from studies.paper.cases import Case
 from studies.paper.gates import TrainedGates
 from studies.paper.images import Part, Recipe
-from studies.paper.methods import EQUAL_RANKS, METHODS, PAIRS_ONLY, Method
+from studies.paper.methods import METHODS, PAIRS_ONLY, Method
 from studies.paper.world import World
 
 BASE = "base"
@@ -25,28 +25,24 @@ class Way:
     method: Method = "direct"
     gates: str | None = None
     """of the method `gated`: a key of VARIANTS"""
-    strength: float = 1.0
-    """of every adapter; 0 leaves the base model alone"""
+    acts: bool = True
+    """False: the base model draws alone"""
     selects: bool = False
     """only the adapters act that a selection would choose among the loaded ones"""
-    trained: str | None = None
-    """a key of TRAINED, in place of the method"""
-    swaps: bool = False
-    """the adapters are loaded in reversed order"""
 
     def recipe(self, world: World, case: Case) -> Recipe:
         """Return what the images of a case are made from."""
-        relevance: Sequence[float | None] = [None] * len(case.loaded)
+        loaded = case.loaded if self.acts else ()
+        relevance: Sequence[float | None] = [None] * len(loaded)
         if self.selects or self.method == "gated":
-            relevance = [round(score, DIGITS) for score in world.relevance(case.prompt, case.loaded)]
-        parts = [
-            Part(sha256, self.strength, score)
-            for sha256, score in zip(case.loaded, relevance, strict=True)
+            relevance = [round(score, DIGITS) for score in world.relevance(case.prompt, loaded)]
+        parts = tuple(
+            Part(sha256, score)
+            for sha256, score in zip(loaded, relevance, strict=True)
             if not self.selects or (score or 0) >= world.params.retrieval.min_relevance
-        ]
+        )
         gates = TrainedGates(self.gates, case.run) if self.gates else None
-        ordered = tuple(parts[::-1] if self.swaps else parts)
-        return Recipe(case.prompt, ordered, self.method, gates, self.trained)
+        return Recipe(case.prompt, parts, self.method, gates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +63,13 @@ class Retrieved:
             prompt = add_trigger_words(prompt, hits)
         else:
             hits = retriever.search(prompt, self.k)
-        parts = tuple(Part(hit.sha256, relevance=hit.relevance) for hit in hits)
+        parts = tuple(Part(hit.sha256, hit.relevance) for hit in hits)
         return Recipe(prompt, parts, self.method, TrainedGates(self.gates, case.run) if self.gates else None)
 
 
 def retrieved_ways() -> list[Way | Retrieved]:
     """Return the rows of Table 1."""
-    rows: list[Way | Retrieved] = [Way(name=BASE, strength=0)]
+    rows: list[Way | Retrieved] = [Way(name=BASE, acts=False)]
     rows += [
         Retrieved(name=f"gated, {variant}, top {k}", method="gated", gates=variant, k=k)
         for variant in ("paper", "best")
@@ -83,18 +79,14 @@ def retrieved_ways() -> list[Way | Retrieved]:
     return [*rows, Retrieved(name="selection, as shipped", k=None)]
 
 
-def fusion_ways(world: World, cases: Sequence[Case], strength: float) -> list[Way]:
-    """Return the rows of Tables 2 to 4: every method that can combine the adapters of these cases.
-
-    strength: of the further row of `direct`, chosen on training adapters.
-    """
-    left_out = {DIRECT, "gated", *(() if have_equal_ranks(world, cases) else EQUAL_RANKS)}
+def fusion_ways(cases: Sequence[Case]) -> list[Way]:
+    """Return the rows of Tables 2 to 4: every method that can combine the adapters of these cases."""
+    left_out: set[Method] = {"direct", "gated"}
     if any(len(case.loaded) != 2 for case in cases):
         left_out |= set(PAIRS_ONLY)
     return [
-        Way(name=BASE, strength=0),
+        Way(name=BASE, acts=False),
         Way(name=DIRECT),
-        Way(name=f"direct × {strength:g}", strength=strength),
         Way(name="direct, selected", selects=True),
         *(gated_way(variant) for variant in PRESETS),
         *(Way(name=method, method=method) for method in METHODS if method not in left_out),
@@ -104,12 +96,3 @@ def fusion_ways(world: World, cases: Sequence[Case], strength: float) -> list[Wa
 def gated_way(variant: str) -> Way:
     """Return the row of the gates of a variant, a key of VARIANTS."""
     return Way(name=f"gated, {variant}", method="gated", gates=variant)
-
-
-def have_equal_ranks(world: World, cases: Sequence[Case]) -> bool:
-    """Return whether in each case the adapters have the same slots, and in each slot the same rank."""
-    ranks = {
-        sha256: {slot: factors.up.shape[1] for slot, factors in world.generator.load_lora(sha256).items()}
-        for sha256 in {sha256 for case in cases for sha256 in case.loaded}
-    }
-    return all(len({tuple(sorted(ranks[s].items())) for s in case.loaded}) == 1 for case in cases)

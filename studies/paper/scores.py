@@ -2,11 +2,11 @@
 
 prompt similarity  CLIP: cosine of image and prompt
 VQAScore           judge VLM: probability that the image shows the content of the prompt
-own i              CLIP: mean cosine of the image and the own images (renderings) of the wanted adapter i; Table 2
+own i              CLIP: mean cosine of the image and the own images (renderings) of the loaded adapter i; Table 2
 alone i            CLIP: cosine of the image and that of adapter i alone, from the same prompt and seed; Tables 3 to 5
 crop i             CLIP: `own i` of the crop that is most like the adapter's own images
 shown i            classifier: 1 if it detects the theme of adapter i
-all shown          classifier: 1 if it detects the themes of all wanted adapters
+all shown          classifier: 1 if it detects the themes of all loaded adapters
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class Scores:
     def _keys(self, case: Case, recipe: Recipe) -> list[str]:
         """Return the hash of everything that the scores of each image depend on."""
         facts = [SCHEMA, self._world.judges.facts, [scorer.name for scorer in self._quality]]
-        texts = [case.prompt, case.content, case.loaded[: case.wanted], case.themes]
+        texts = [case.prompt, case.content, case.loaded, case.themes]
         return [hash_value([facts, texts, self._images.key(recipe, seed), seed]) for seed in case.seeds]
 
     def _compute(self, case: Case, recipe: Recipe, seeds: Sequence[int], keys: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ class Scores:
             "prompt similarity": similarity(features, text_features(judges.clip, [case.prompt])),
             "VQAScore": vqa_score(judges, images, case.content),
         }
-        for number, sha256 in enumerate(case.loaded[: case.wanted], start=1):
+        for number, sha256 in enumerate(case.loaded, start=1):
             columns[f"own {number}"] = similarity(features, self._own(sha256))
             columns[f"crop {number}"] = self._best_crop(images, self._own(sha256))
         if judges.classifier and case.themes:
@@ -95,11 +95,11 @@ class Scores:
         return columns
 
     def _alone(self, case: Case, images: Sequence[Image.Image], seeds: Sequence[int]) -> Columns:
-        """Return the cosines with the images that each wanted adapter makes alone."""
+        """Return the cosines with the images that each loaded adapter makes alone."""
         clip = self._world.judges.clip
         features = image_features(clip, images).astype(np.float64)
         columns = {}
-        for number, sha256 in enumerate(case.loaded[: case.wanted], start=1):
+        for number, sha256 in enumerate(case.loaded, start=1):
             alone = self._images.images(Recipe(case.prompt, (Part(sha256),)), seeds)
             columns[f"alone {number}"] = (features * image_features(clip, alone)).sum(axis=1)
         return columns

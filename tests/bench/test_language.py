@@ -1,6 +1,5 @@
 """The bench of languages: prompts and what stands around them, pools, ways and scores, by vectors made by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ from autolora.text_encoder.sentences import open_sentence_encoder
 from bench.language import pools
 from bench.language.encoders import BatchedEncoder, RandomWords, Remembered
 from bench.language.pools import Pool
-from bench.language.prompts import WRAPPED, Prompt, Surroundings, halves, make_prompts, read_contexts
+from bench.language.prompts import WRAPPED, Prompt, Surroundings, make_prompts, read_contexts
 from bench.language.rows import thinned
 from bench.language.scoring import Answers, answer, score
-from bench.language.variants import Inputs, Reading, Variant, whole, with_stop_words
+from bench.language.variants import Inputs, Reading, Variant, whole
 from bench.language.ways import Choice, Parts, Words
 
 PARAMS = RetrievalParams(k=3, max_selected=3, min_relevance=0.6)
@@ -88,12 +87,6 @@ def test_prompts_ask_for_indexed_themes_and_new_words_are_left_out() -> None:
     assert [row for row in more if row.kind != "new words"] == found and len(more) > len(found)
 
 
-def test_halves_have_as_many_themes_of_each_kind_and_none_in_common() -> None:
-    first, second = halves(JUDGMENTS, 0)
-    assert first | second == KINDS.keys() and not first & second
-    assert {KINDS[theme] for theme in first} >= {"object", "style"} <= {KINDS[theme] for theme in second}
-
-
 def test_slow_rows_keep_every_third_prompt_of_large_kinds_but_all_other_words() -> None:
     asked = [
         prompt(str(n), kind=kind)
@@ -139,30 +132,12 @@ def test_removed_themes_are_not_found() -> None:
     assert way().choose(prompt("cat", "cat"), "cat") == Choice("cat", frozenset(("cat",)))
 
 
-def test_the_captions_of_a_described_image_are_left_out() -> None:
-    silent = pool(CAPTIONS).for_prompt(replace(prompt("cat", "cat"), image="b"))
-    assert silent.captions[1].tolist() == [0, 1, 0] and silent.captions[0].tolist() == [1, 0, 0]
-    assert not pool(CAPTIONS).is_captioned(replace(prompt("duck", "duck"), image="e"))
-
-
 def test_adapters_without_captions_are_found_by_their_weights() -> None:
     mute = way([{}, {}, {"d": ("duck",)}, {}])
     assert mute.choose(prompt("cat", "cat"), "cat").used == {"cat"}
     assert mute.choose(prompt("duck", "duck"), "duck").used == {"neon", "duck"}, (
         "captions decide where they are"
     )
-    assert not mute.pool.is_captioned(prompt("cat", "cat")) and mute.pool.is_captioned(prompt("neon", "neon"))
-
-
-def test_pools_have_some_or_the_captions_of_others() -> None:
-    assert [len(row) for row in pools.one_each([*CAPTIONS, {}], 0)] == [1, 1, 1, 1, 0]
-    halved = pools.without_half(CAPTIONS, THEMES, 0)
-    assert sum(not row for row in halved) in (1, 2) and bool(halved[0]) == bool(halved[1])
-    themes = ("cat", "neon", "duck", "clay")
-    mixed = pools.exchanged(CAPTIONS, themes, 0)
-    assert all(row is not own for row, own in zip(mixed, CAPTIONS, strict=True))
-    assert sorted(map(id, mixed)) == sorted(map(id, CAPTIONS))
-    assert pools.with_free(CAPTIONS, {"b": "a cat!"})[:2] == [CAPTIONS[0], {"b": ("a cat!",)}]
 
 
 def test_bm25_finds_shared_words_and_nothing_without_any() -> None:
@@ -184,25 +159,14 @@ def test_batches_change_no_vector(tmp_path: Path) -> None:
     assert BatchedEncoder(encoder).encode(texts).shape == (6, encoder.width)
 
 
-def test_stop_words_are_replaced_in_one_split_only() -> None:
-    assert "neon" in split_parts("a neon, please") and "please" not in split_parts("a neon please")
-    assert "please" in with_stop_words(frozenset())("a neon please") and "please" not in split_parts(
-        "please neon"
-    )
-
-
-@pytest.mark.parametrize(
-    "variant", [Variant(), Variant(is_cosine=True), Variant(split=whole, phrases=("a dog", "rain"))]
-)
+@pytest.mark.parametrize("variant", [Variant(), Variant(is_cosine=True), Variant(split=whole)])
 def test_a_variant_is_fitted_by_the_code_of_the_product(variant: Variant) -> None:
     renderings = [[[f"a {theme} by {place}"] for place in ("night", "day")] for theme in KINDS]
     adapters = CalibrationSet(
         renderings, [np.ones((2, 4))] * 6, np.random.default_rng(0).normal(size=(6, 4)), None
     )
-    inputs = Inputs(adapters, tuple(KINDS), lambda texts: np.ones((len(texts), 4)) / 2, seed=0)
+    inputs = Inputs(adapters, lambda texts: np.ones((len(texts), 4)) / 2, seed=0)
     fitted = variant.fit(inputs, RandomWords())
     assert (fitted.coefficients[:, 1:3] == 0).all() == variant.is_cosine
     lengths = np.linalg.norm(variant.parts(fitted, RandomWords().encode(["a dog in rain", "cat"])), axis=1)
     assert np.allclose(lengths, 1) == variant.is_cosine
-    assert inputs.of_themes({"duck", "clay"}).themes == ("duck", "clay")
-    assert inputs.of_themes({"duck", "clay"}).adapters.renderings == [renderings[1], renderings[3]]

@@ -8,7 +8,7 @@ import pytest
 
 from autolora.metrics.clip import load_clip
 from autolora.models import LOGGING_MODULES
-from studies.loading_bars import hide_loading_bars
+from studies.paper.__main__ import hide_loading_bars
 from tests.support import tiny_judges
 
 

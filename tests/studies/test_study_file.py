@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from autolora.metrics.summary import read_numbers
-from studies.options import Write
-from studies.study_file import NO_INTERVALS, StudyFile, to_markdown
-from studies.tables import LOSSES, read_study
+from studies.study_file import LOSSES, NO_INTERVALS, StudyFile, Write, loss_table, main_score, to_markdown
 
 DAY, LATER = datetime.date(2026, 1, 1), datetime.date(2026, 2, 1)
 ENTRY = {"value": 0.5, "low": 0.25, "high": 0.75, "runs": [0.4, 0.6]}
@@ -28,19 +26,24 @@ def study_file(root: Path, world: str = "playground", write: Write = "larger") -
     return StudyFile(root=root, path=path, command="measure", world=world, write=write)
 
 
+def read(file: StudyFile) -> dict[str, Any]:
+    """Return world -> name -> table."""
+    return dict(json.loads((file.root / file.path).read_text()))
+
+
 def test_a_table_replaces_its_former_one_and_no_other(tmp_path: Path) -> None:
     file, other = study_file(tmp_path), study_file(tmp_path, "large")
     file.store("3", TABLE, DAY)
     file.store("4", TABLE | {"title": "Table 4"}, DAY)
     other.store("3", TABLE, DAY)
     file.store("3", TABLE | {"cases": 5}, LATER)
-    worlds = read_study(tmp_path / file.path, "measure").worlds
+    worlds = read(file)
     assert {world: {*tables} for world, tables in worlds.items()} == {
         "playground": {"3", "4"},
         "large": {"3"},
     }
     changed, unchanged = worlds["playground"]["3"], worlds["playground"]["4"]
-    assert (changed.cases, changed.day, unchanged.day) == (5, LATER, DAY)
+    assert (changed["cases"], changed["date"], unchanged["date"]) == (5, "2026-02-01", "2026-01-01")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +69,12 @@ def test_a_smaller_table_replaces_none_by_accident(
     assert study_file(tmp_path, "trial").store("3", TABLE | smaller, LATER)  # its own world has none
     assert file.store("4", TABLE | smaller, LATER)  # nor has the playground this one
     assert study_file(tmp_path, write="all").store("3", TABLE | smaller, LATER)
-    assert read_study(tmp_path / file.path, "").worlds["playground"]["3"].day == LATER
+    assert read(file)["playground"]["3"]["date"] == "2026-02-01"
 
 
 def test_fewer_losses_replace_none_by_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, both = study_file(tmp_path), {"gates": {"full": {"0": {}, "1": {}}}}
+    file = study_file(tmp_path)
+    both: dict[str, Any] = {"gates": {"full": {"0": {}, "1": {}}}}
     assert file.store(LOSSES, both, DAY)
     assert not file.store(LOSSES, {"gates": {"full": {"0": {}}}}, LATER)
     assert "has 2 trainings, this one has 1 training." in capsys.readouterr().out
@@ -103,8 +107,7 @@ def test_tables_are_in_the_order_of_the_study_however_they_were_written(tmp_path
     file = replace(study_file(tmp_path), order=("strengths", "3", "10"))
     for name in ("former", "10", "3", "strengths"):
         file.store(name, TABLE, DAY)
-    worlds = read_study(tmp_path / file.path, "measure").worlds
-    assert [*worlds["playground"]] == ["strengths", "3", "10", "former"]
+    assert [*read(file)["playground"]] == ["strengths", "3", "10", "former"]
 
 
 def test_an_equal_table_retains_its_date(tmp_path: Path) -> None:
@@ -159,3 +162,22 @@ def test_markdown_says_why_there_are_no_intervals() -> None:
     assert f"1 case, 1 image per row. {NO_INTERVALS}\n" in text
     assert text.endswith("| direct | 0.50 |  |\n| mean | 0.50 | +0.00 |")
     assert NO_INTERVALS not in to_markdown(TABLE)
+
+
+def test_a_table_without_a_main_score_has_none() -> None:
+    assert main_score({"a": {"VQAScore": 1, "own 1": 2}, "b": {"both shown": 3}}) == "both shown"
+    with pytest.raises(KeyError):
+        main_score({"a": {"own 1": 2}})
+
+
+def test_losses_have_a_number_per_seed_in_the_order_of_the_steps() -> None:
+    seeds = {
+        "0": {"held_out": {"0": 0.3, "100": 0.4, "50": 0.2}, "best_step": 50},
+        "1": {"held_out": {"0": 0.5, "100": 0.45, "50": 0.6}, "best_step": 100},
+    }
+    assert loss_table({"full": seeds, "paper": {"1": seeds["1"]}}).splitlines() == [
+        "| gates | held-out loss at the start | lowest | after step | of steps |",
+        "| --- | --- | --- | --- | --- |",
+        "| full | 0.300 0.500 | 0.200 0.450 | 50 100 | 100 100 |",
+        "| paper | 0.500 | 0.450 | 100 | 100 |",
+    ]

@@ -1,4 +1,4 @@
-"""klora, klora_released, klora_balanced: in each slot only the adapter with the larger values acts (K-LoRA).
+"""klora, klora_released: in each slot only the adapter with the larger values acts (K-LoRA).
 
 Source: Ouyang, Li, Hou, K-LoRA (CVPR 2025, 2502.18461). For a content and a style adapter with ranks r_c and r_s, S_c
 and S_s are the sums of the r_c · r_s largest magnitudes in a slot's ΔW. Content acts if S_c / γ > S_s · S, else style.
@@ -7,8 +7,7 @@ the share t of the denoising that is done, α = 1.5 and β = 0.5, moves from con
 
 `klora_released` is the authors' code for FLUX (github.com/HVision-NKU/K-LoRA): S* = (α t + β) mod α with β = 0.85 α,
 which begins and ends with style, and as γ the mean of the slots' ratios without those of three times their mean and
-more. These two need to know which adapter is the style: the second of two. `klora_balanced` leaves S out: the adapter
-with the largest sum relative to all its magnitudes acts, of any number, in any order.
+more. Both need to know which adapter is the style: the second of two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from autolora.errors import MismatchError
-from autolora.fusion.install import Attachment, execution_device, find_linears, fused
+from autolora.fusion.install import Attachment, execution_device, find_linears
 from autolora.fusion.rules import Adapter
 from studies.paper.rules.merged import delta_on
 from studies.paper.rules.steps import DenoisingSteps
@@ -57,8 +56,15 @@ class KLora:
     def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
         """Let two adapters act, the second of which is the style.
 
-        Raises as `fused`; when the pipeline is called, as `DenoisingSteps.read`.
+        Raises MismatchError if there are not two, and as `fused`; when the pipeline is called, as
+        `DenoisingSteps.read`.
         """
+        if len(adapters) != 2:
+            names = ", ".join(adapter.sha256[:8] for adapter in adapters)
+            raise MismatchError(
+                f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given ({names}): "
+                "give two"
+            )
         magnitudes = measure(pipeline.transformer, adapters)
         both = [row for row in magnitudes.values() if len(row) == 2]
         gamma = (_mean_ratio(both) if self.released else _ratio_of_sums(both)) if both else 1.0
@@ -68,32 +74,6 @@ class KLora:
         return attach_by_turns(
             pipeline, adapters, partial(_choose, content, style, scale, DenoisingSteps(pipeline))
         )
-
-
-def check_pair(adapters: Sequence[Adapter]) -> None:
-    """Raise MismatchError if there are not two adapters, which KLora needs."""
-    if len(adapters) != 2:
-        names = ", ".join(adapter.sha256[:8] for adapter in adapters)
-        raise MismatchError(
-            f"K-LoRA combines a content adapter and a style adapter, but {len(adapters)} are given ({names}): give "
-            "two, or use the method `klora_balanced`"
-        )
-
-
-class KLoraBalanced:
-    """Lets the adapter with the largest relative magnitudes act in each slot."""
-
-    def attach(self, pipeline: Any, adapters: Sequence[Adapter]) -> Attachment:
-        """Let any number of adapters act, one per slot; errors as `fused`."""
-        ordered = sorted(adapters, key=lambda adapter: adapter.sha256)
-        transformer = pipeline.transformer
-        magnitudes = measure(transformer, ordered)
-        totals = [sum(row[i].total for row in magnitudes.values() if i in row) for i in range(len(ordered))]
-        chosen = {}
-        for name, row in magnitudes.items():
-            shares = {i: magnitude.largest / totals[i] for i, magnitude in row.items()}
-            chosen[name] = ordered[max(shares, key=shares.__getitem__)].lora[name]
-        return fused(transformer, [chosen])
 
 
 def _choose(
@@ -124,7 +104,7 @@ def scale_released(share: float) -> float:
 def measure(transformer: Any, adapters: Sequence[Adapter]) -> SlotMagnitudes:
     """Return the magnitudes of each adapter's ΔW in each slot.
 
-    K is the product of the smallest and the largest rank: of both ranks, if there are two adapters.
+    K is the product of their ranks in the slot.
     """
     magnitudes: dict[str, dict[int, Magnitudes]] = {}
     for name, linear in find_linears(transformer, [adapter.lora for adapter in adapters]).items():

@@ -1,13 +1,12 @@
 """studies.paper.cases and prompts: who is loaded for which prompt."""
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from autolora.errors import MissingArtifact
-from studies.paper.cases import draw_part, object_style_cases, random_sets, single_case, with_unnamed
+from studies.paper.cases import draw_part, object_style_cases, random_sets
 from studies.paper.prompts import other_prompts, synthetic_prompts
 from studies.paper.world import World
 
@@ -23,11 +22,6 @@ def test_every_unseen_object_meets_every_unseen_style(world: World) -> None:
     assert case.prompt.startswith(f"{case.content}, zq")
     assert case.seeds == (1000, 1001)
     assert object_style_cases(world, 1, 2, limits=(1, 1)) == cases[:1]
-
-
-def test_training_adapters_have_cases_of_their_own(world: World) -> None:
-    cases = object_style_cases(world, 0, 1, unseen=False)
-    assert cases and not any(world.adapters[sha256].unseen for case in cases for sha256 in case.loaded)
 
 
 def test_random_sets_have_one_adapter_per_field_and_depend_on_the_run(world: World) -> None:
@@ -52,17 +46,6 @@ def test_cases_of_one_theme_by_several_adapters_share_a_member(world: World) -> 
 
 def test_there_is_no_set_of_more_adapters_than_fields(world: World) -> None:
     assert random_sets(world, 3, 2, 0, 1) == []
-
-
-def test_unnamed_adapters_join_one_by_one(world: World) -> None:
-    case = single_case(world, object_style_cases(world, 0, 1)[0])
-    assert case.content == f"a {case.themes[0]}" and case.wanted == 1
-    loaded = [larger.loaded for larger in with_unnamed(world, case, 3)]
-    assert loaded[0] == case.loaded
-    for smaller, larger in pairwise(loaded):
-        assert larger[:-1] == smaller
-    topics = [world.adapters[sha256].topic for sha256 in loaded[-1]]
-    assert topics.count(topics[0]) == 1
 
 
 def test_a_part_uses_adapters_equally_often(world: World) -> None:

@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 from autolora.errors import MissingArtifact
-from autolora.storage.hashes import hash_value
-from studies.paper import mole, ziplora
 from studies.paper.cases import object_style_cases
 from studies.paper.gates import VARIANTS, GateShelf, TrainedGates, section_of
 from studies.paper.images import ImageCache, Part, Recipe
 from studies.paper.methods import METHODS, PAIRS_ONLY
 from studies.paper.rows import Way, fusion_ways
-from studies.paper.trained_fusion import TRAINED
 from studies.paper.world import World
 
 FIRST, SECOND = Part("a" * 64), Part("b" * 64)
@@ -42,15 +39,12 @@ def test_an_image_is_drawn_once(fresh: World) -> None:
 
 
 def test_recipes_that_differ_in_nothing_that_acts_share_images() -> None:
-    alone = Recipe("a cat", (FIRST,))
-    assert Recipe("a cat", (FIRST, replace(SECOND, strength=0)), "ties").simplified() == alone
-    assert Recipe("a cat", (replace(FIRST, relevance=0.5),), "velocity").simplified() == alone
-    assert Recipe("a cat", (FIRST,), trained="MoLE").simplified() == alone
-    assert Recipe("a cat", (replace(FIRST, strength=0),), "gated").simplified() == Recipe("a cat", ())
+    assert Recipe("a cat", (replace(FIRST, relevance=0.5),), "dare").simplified() == Recipe("a cat", (FIRST,))
+    assert Recipe("a cat", (), "gated", TrainedGates("best", 0)).simplified() == Recipe("a cat", ())
     gated = Recipe("a cat", (replace(FIRST, relevance=0.5),), "gated", TrainedGates("best", 0))
     assert gated.simplified() == gated
-    pair = Recipe("a cat", (FIRST, SECOND), "mean")
-    assert pair.simplified() == pair != Recipe("a cat", (SECOND, FIRST), "mean").simplified()
+    pair = Recipe("a cat", (FIRST, SECOND), "dare")
+    assert pair.simplified() == pair != Recipe("a cat", (SECOND, FIRST), "dare").simplified()
 
 
 def test_every_difference_that_acts_has_another_key(fresh: World) -> None:
@@ -59,37 +53,13 @@ def test_every_difference_that_acts_has_another_key(fresh: World) -> None:
     recipes = [
         pair,
         replace(pair, prompt="a dog"),
-        replace(pair, parts=(FIRST, replace(SECOND, strength=0.5))),
-        replace(pair, method="mean"),
+        replace(pair, parts=(SECOND, FIRST)),
+        replace(pair, method="dare"),
         *(replace(pair, method="gated", gates=TrainedGates(name, 0)) for name in VARIANTS),
         replace(pair, method="gated", gates=TrainedGates("best", 1)),
-        *(replace(pair, trained=name) for name in TRAINED),
     ]
     keys = {images.key(recipe, seed) for recipe in recipes for seed in (0, 1)}
     assert len(keys) == 2 * len(recipes)
-
-
-def test_trained_fusions_leave_the_keys_of_images_that_were_drawn_before_them(fresh: World) -> None:
-    images = ImageCache(fresh, shelf(fresh))
-    parts = [{"sha256": part.sha256, "strength": 1.0, "relevance": None} for part in (FIRST, SECOND)]
-    direct = {"prompt": "a cat", "parts": parts, "method": "direct", "gates": None, "seed": 3}
-    pair = Recipe("a cat", (FIRST, SECOND))
-    assert images.key(pair, 3) == hash_value(images._settings | direct)
-    zipped = images.key(replace(pair, trained="ZipLoRA"), 3)
-    assert zipped == hash_value(images._settings | direct | {"is_zipped": True})
-
-
-def test_trained_fusions_draw_different_images_of_one_pair(
-    fresh: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (mole, ziplora):
-        monkeypatch.setattr(module, "STEPS", 2)
-    case = object_style_cases(fresh, 0, 1)[0]
-    images = ImageCache(fresh, shelf(fresh))
-    drawn = {
-        images.images(Way(name=name, trained=name).recipe(fresh, case), [0])[0].tobytes() for name in TRAINED
-    }
-    assert len(drawn) == len(TRAINED) == images.drawn
 
 
 def test_gates_are_trained_once_per_variant_and_seed(fresh: World) -> None:
@@ -117,11 +87,11 @@ def test_a_training_has_the_size_and_the_overrides_of_params(world: World) -> No
 
 def test_rows_are_the_methods_that_can_combine_the_adapters(world: World) -> None:
     pairs = object_style_cases(world, 0, 1)
-    names = [way.name for way in fusion_ways(world, pairs, 1.25)]
-    assert names[:4] == ["base", "direct", "direct × 1.25", "direct, selected"]
-    assert {"gated, paper", "gated, released", "gated, best", "velocity", "ties_factors"} <= {*names}
+    names = [way.name for way in fusion_ways(pairs)]
+    assert names[:3] == ["base", "direct", "direct, selected"]
+    assert {*names[3:]} == {"gated, paper", "gated, released", "gated, best", "dare", *PAIRS_ONLY}
     larger = [replace(case, loaded=(*case.loaded, pairs[-1].loaded[1])) for case in pairs]
-    assert {*names} - {way.name for way in fusion_ways(world, larger, 1.25)} == {*PAIRS_ONLY}
+    assert {*names} - {way.name for way in fusion_ways(larger)} == {*PAIRS_ONLY}
 
 
 def test_a_selection_leaves_out_adapters_of_low_relevance(world: World) -> None:
@@ -129,29 +99,18 @@ def test_a_selection_leaves_out_adapters_of_low_relevance(world: World) -> None:
     chosen = replace(world, relevance=lambda prompt, loaded: (0.9, 0.1))
     parts = Way(name="direct, selected", selects=True).recipe(chosen, case).parts
     assert [part.sha256 for part in parts] == [case.loaded[0]]
-    reversed_parts = Way(name="klora", method="klora", swaps=True).recipe(chosen, case).parts
-    assert [part.sha256 for part in reversed_parts] == [*case.loaded[::-1]]
-
-
-@pytest.mark.parametrize(
-    ("way", "is_same"),
-    [
-        (Way(name="direct × 1", strength=1.0), True),
-        (Way(name="direct, reversed", swaps=True), True),
-        (Way(name="direct × 2", strength=2.0), False),
-        (Way(name="mean", method="mean"), False),
-    ],
-)
-def test_a_row_computes_the_same_as_the_plain_sum(world: World, way: Way, is_same: bool) -> None:
-    case = object_style_cases(world, 0, 1)[0]
-    direct, other = Way(name="direct").recipe(world, case), way.recipe(world, case)
-    assert (other.computed() == direct.computed()) == is_same
 
 
 def test_only_methods_for_pairs_depend_on_the_order(world: World) -> None:
     case = object_style_cases(world, 0, 1)[0]
     for method in METHODS:
         once, reversed_ = (
-            Way(name="", method=method, swaps=swaps).recipe(world, case) for swaps in (False, True)
+            Way(name="", method=method).recipe(world, replace(case, loaded=loaded))
+            for loaded in (case.loaded, case.loaded[::-1])
         )
         assert (once.computed() == reversed_.computed()) == (method not in PAIRS_ONLY)
+
+
+def test_the_base_model_draws_alone(world: World) -> None:
+    case = object_style_cases(world, 0, 1)[0]
+    assert Way(name="base", acts=False).recipe(world, case) == Recipe(case.prompt, ())

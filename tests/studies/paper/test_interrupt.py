@@ -62,10 +62,10 @@ def test_imports_end_with_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("gates", "sign"), [(["best"], "[gates best, "), ([], "[Strengths")], ids=["training", "drawing"]
+    ("gates", "sign"), [(["best"], "[gates best, "), ([], "[Table 3")], ids=["training", "drawing"]
 )
 def test_a_run_ends_with_one_line(slow_world: Path, gates: list[str], sign: str) -> None:
-    command = ["-m", "studies.paper", "--tables", "3", "--beyond", "--gates", *gates]
+    command = ["-m", "studies.paper", "--tables", "3", "--gates", *gates]
     status, errors = interrupt(command, slow_world, sign)
     assert status == STATUS
     assert errors.endswith(MESSAGE) and "Traceback" not in errors

@@ -10,12 +10,12 @@ from PIL import Image
 
 from autolora.storage.lock import exclusive_folder
 from studies.case_counts import TEST_SPLIT, UNTRAINED
-from studies.paper.__main__ import COMMAND, RESULTS, best_strength, main
-from studies.paper.experiments import EXPERIMENTS, STRENGTHS, UNNAMED_WAYS, Size
+from studies.paper.__main__ import main
+from studies.paper.experiments import EXPERIMENTS, Size
 from studies.paper.images import ImageCache
 from studies.paper.results import key_of
 from studies.paper.world import CACHE, World
-from studies.tables import LOSSES, read_study
+from studies.study_file import LOSSES, main_score
 
 SMALL = (
     "--runs",
@@ -47,33 +47,25 @@ def run(world_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     return call
 
 
-def test_tables_and_curves_are_written_and_drawn_once(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_tables_are_written_and_drawn_once(
+    run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--tables", "3", "--beyond", "single")
-    tables = run(*options)
-    assert [*tables] == ["strengths", "3", "single", LOSSES]
+    tables = run("--tables", "3")
+    assert [*tables] == ["3", LOSSES]
     assert {*tables[LOSSES]["gates"]} == {"paper", "released", "best"}
     assert {*tables[LOSSES]["gates"]["paper"]} == {"0", "1"}
     assert {*tables["3"]["per case"]} == {TEST_SPLIT, UNTRAINED}
-    assert len(tables["strengths"]["rows"]) == len(STRENGTHS)
-    direct, base = (tables["3"]["rows"][name] for name in ("direct", "base"))
+    rows = tables["3"]["rows"]
+    direct, base = (rows[name] for name in ("direct", "base"))
+    assert main_score(rows) == "all shown"
     assert "difference" not in direct["VQAScore"]
     assert base["VQAScore"]["compared with"] == "direct" and len(base["VQAScore"]["runs"]) == 2
     assert sum(base["VQAScore"]["images"].values()) == pytest.approx(1)
     assert direct["alone 1"]["value"] <= 1 and not math.isnan(direct["all shown"]["value"])
-    alone, two = (tables["single"]["rows"][f"velocity, {n} loaded"]["VQAScore"] for n in (1, 2))
-    assert "difference" not in alone and "images" not in alone  # one adapter acts as its update by any method
-    assert two["compared with"] == "direct, 2 loaded"
-    assert {f"{way.name}, 1 loaded" for way in UNNAMED_WAYS} <= {*tables["single"]["rows"]}
     shown = capsys.readouterr().out
-    assert "## Table 3, random pairs" in shown and "| direct |" in shown
-    assert Image.open(tmp_path / "docs/images/paper-tiny-unnamed.png").width > 100
-    assert {table.score for table in read_study(tmp_path / RESULTS, COMMAND).worlds["tiny"].values()} == {
-        "all shown"
-    }
+    assert "## Table 3, random pairs" in shown and "| direct |" in shown and "## Losses" in shown
     monkeypatch.setattr(ImageCache, "_draw", None)  # drawing again would fail
-    assert run(*options) == tables
+    assert run("--tables", "3") == tables
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -84,9 +76,9 @@ def test_every_row_has_a_reference_and_the_cases_of_the_others(
     size = Size(runs=(0,), prompts=2, images=1, sets=2, other_prompts=tmp_path / "prompts.txt")
     plan = EXPERIMENTS[name].plan
     if name == "4" or name == "5":  # needs three fields of adapters
-        assert plan(world, size, 1.25, 0) == []
+        assert plan(world, size, 0) == []
         return
-    cells = plan(world, size, 1.25, 0)
+    cells = plan(world, size, 0)
     rows = {cell.row for cell in cells}
     used = {cell.recipe.gates.variant for cell in cells if cell.recipe.gates}
     assert used == {*EXPERIMENTS[name].gates}
@@ -98,44 +90,32 @@ def test_every_row_has_a_reference_and_the_cases_of_the_others(
 def test_a_report_on_finished_cases_draws_nothing_and_may_be_beside_a_run(
     run: Any, world_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    former = run("--tables", "2", "--beyond", "--runs", "0")
+    former = run("--tables", "2", "--runs", "0")
     monkeypatch.setattr(ImageCache, "_draw", None)
     with exclusive_folder(world_root / CACHE):
-        before = run("--finished", "--tables", "2", "4", "--beyond", "unnamed")
+        run("--finished", "--tables", "3", "--images", "7")
+        before = run("--finished", "--tables", "2", "4")
         shown = capsys.readouterr().out
-        tables = run("--finished", "--tables", "2", "--beyond", "--write", "larger")
+        tables = run("--finished", "--tables", "2", "--write", "larger")
     assert before["2"] == tables["2"] == former["2"]
     assert (
         "## Table 2, an object and a style\n\n1 case, 1 image per row, 1 different set, 1 different object,"
         in shown
     )  # that of run 0; run 1 has none
-    assert "that the prompt does not ask for\n\nNo case is finished. Give the options of the run" in shown
+    assert "## Table 3, random pairs\n\nNo case is finished. Give the options of the run" in shown
     assert "## Table 4, random triples\n\nNot measured in this world" in shown
     assert "Nothing is written. `--write larger` writes" in shown
 
 
-def test_a_smaller_run_replaces_no_table(
-    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    former = run("--tables", "--beyond", "single")
-    figure = tmp_path / "docs/images/paper-tiny-unnamed.png"
-    figure.unlink()
-    assert run("--tables", "--beyond", "single", "--runs", "0") == former
+def test_a_smaller_run_replaces_no_table(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    former = run("--tables", "2", "--gates")
+    assert run("--tables", "2", "--gates", "--runs", "0") == former
     shown = capsys.readouterr().out
-    assert "Not written: table 'single' of tiny in metrics/paper_bench.json has 2 cases, 2 images" in shown
-    assert not figure.exists()
-    smaller = run("--tables", "--beyond", "single", "--runs", "0", "--write", "all")
-    assert smaller["single"]["cases"] == 1 and figure.exists()
+    assert "Not written: table '2' of tiny in metrics/paper_bench.json has 2 cases, 2 images" in shown
+    smaller = run("--tables", "2", "--gates", "--runs", "0", "--write", "all")
+    assert smaller["2"]["cases"] == 1
 
 
 def test_figure_2_shows_both_halves(run: Any, tmp_path: Path) -> None:
-    run("--tables", "--beyond", "--figure", "2")
+    run("--tables", "--figure", "2")
     assert Image.open(tmp_path / "docs/images/paper-tiny-figure-2.png").height > 500
-
-
-@pytest.mark.parametrize(
-    ("values", "best"), [({0.5: 0.4, 1.0: 0.4, 2.0: 0.1}, 1.0), ({0.5: 0.1, 1.0: 0.4, 1.25: 0.5}, 1.25)]
-)
-def test_the_best_strength_is_nearest_to_1_among_equals(values: dict[float, float], best: float) -> None:
-    rows = {f"direct × {strength:g}": {"all shown": {"value": value}} for strength, value in values.items()}
-    assert best_strength({"rows": rows}) == best

@@ -8,22 +8,18 @@ import torch
 from torch import Tensor
 
 from autolora.fusion.rules import Adapter
-from studies.paper.methods import Method, RuleNumbers, attach
+from studies.paper.methods import Method, attach
 from tests.fusion.rules.adapters import load_gates
 from tests.support.one_call import OneCall
 from tests.support.tiny_flux import TOKENS
 
 STEPS = 4
 """of denoising"""
-DENSE = RuleNumbers(density=0.5, drop=0.1)
-"""tiny matrices have few values, so that more of them must stay"""
 
 
-def run(
-    pipeline: OneCall, adapters: Sequence[Adapter], method: Method, numbers: RuleNumbers = DENSE
-) -> Tensor:
+def run(pipeline: OneCall, adapters: Sequence[Adapter], method: Method) -> Tensor:
     """Return the output (2, 4, 16) of a call with adapters."""
-    with attach(pipeline, adapters, method, load_gates, numbers):
+    with attach(pipeline, adapters, method, load_gates):
         return pipeline()
 
 

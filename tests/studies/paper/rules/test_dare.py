@@ -1,12 +1,27 @@
 """DARE: which values are dropped, and that the others keep the expected update."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
+from autolora.fusion.rules import Adapter
 from autolora.lora.factors import delta
 from studies.paper.rules.dare import Dare, drop_values
 from tests.fusion.rules.adapters import adapter
-from tests.studies.paper.rules.test_ties import merged_updates
+from tests.support.one_call import OneCall, build_transformer
+
+
+def merged_updates(rule: Any, adapters: list[Adapter]) -> dict[str, Tensor]:
+    """Return slot -> the update that a rule adds, by applying each linear to unit vectors."""
+    transformer = build_transformer()
+    names = list(dict.fromkeys(name for one in adapters for name in one.lora))
+    linears = {name: transformer.get_submodule(name) for name in names}
+    inputs = {name: torch.eye(linear.in_features) for name, linear in linears.items()}
+    before = {name: linears[name](inputs[name]) for name in names}
+    with rule.attach(OneCall(transformer), adapters):
+        return {name: (linears[name](inputs[name]) - before[name]).T for name in names}
 
 
 def test_expected_value_is_the_value_and_a_share_is_dropped() -> None:

@@ -12,7 +12,7 @@ from autolora.fusion.install import fused
 from autolora.fusion.methods import strengthened
 from autolora.fusion.rules import Adapter
 from autolora.lora.factors import Lora, delta
-from studies.paper.methods import Method
+from studies.paper.methods import PAIRS_ONLY, Method
 from studies.paper.rules.klora import Magnitudes, _mean_ratio, measure, scale_of_style, scale_released
 from tests.fusion.rules.adapters import adapter
 from tests.studies.paper.rules.calls import run
@@ -70,7 +70,7 @@ def test_a_slot_that_one_adapter_changes_always_has_it(transformer: Any) -> None
         replace(one, lora={name: one.lora[name] for name in half})
         for one, half in zip((CONTENT, STYLE), halves, strict=True)
     )
-    for method in ("klora", "klora_released", "klora_balanced"):
+    for method in PAIRS_ONLY:
         for step in (0, 9):
             pipeline = OneCall(transformer, step, steps=10)
             output = run(pipeline, [content, style], method)
@@ -79,7 +79,7 @@ def test_a_slot_that_one_adapter_changes_always_has_it(transformer: Any) -> None
 
 @pytest.mark.parametrize("method", ["klora", "klora_released"])
 def test_other_numbers_of_adapters_are_an_error(transformer: Any, method: Method) -> None:
-    with pytest.raises(MismatchError, match=r"but 3 are given \(.*\): give two, or use .* `klora_balanced`"):
+    with pytest.raises(MismatchError, match=r"but 3 are given \(.*\): give two"):
         run(OneCall(transformer), [adapter(1), adapter(2), adapter(3)], method)
 
 
@@ -99,22 +99,3 @@ def test_the_released_balance_leaves_out_outliers() -> None:
 
     assert _mean_ratio([slot(1.0), slot(3.0)]) == 2.0
     assert _mean_ratio([*[slot(1.0)] * 9, slot(91.0)]) == 1.0
-
-
-def test_without_a_schedule_the_largest_share_of_an_adapter_acts(transformer: Any) -> None:
-    adapters = [adapter(seed, rank=3) for seed in (1, 2, 3)]
-    magnitudes = measure(transformer, adapters)
-    totals = [sum(row[i].total for row in magnitudes.values()) for i in range(3)]
-    expected = {
-        name: adapters[max(range(3), key=lambda i, row=row: row[i].largest / totals[i])].lora[name]
-        for name, row in magnitudes.items()
-    }
-    pipeline = OneCall(transformer)
-    assert torch.equal(run(pipeline, adapters, "klora_balanced"), with_loras(pipeline, [expected]))
-    stronger = [adapters[0], replace(adapters[1], lora=strengthened(adapters[1].lora, 4.0)), adapters[2]]
-    output = run(pipeline, stronger, "klora_balanced")
-    chosen = {
-        name: stronger[next(i for i in range(3) if adapters[i].lora[name] is factors)].lora[name]
-        for name, factors in expected.items()
-    }
-    assert torch.equal(output, with_loras(pipeline, [chosen])), "strength does not change the choice"

@@ -2,29 +2,24 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from autolora.errors import MismatchError
-from autolora.fusion.install import fused
 from autolora.fusion.methods import strengthened
 from autolora.lora.factors import Factors
 from autolora.params import METHODS as PRODUCT_METHODS
-from studies.paper.methods import EQUAL_RANKS, METHODS, NUMBERS, PAIRS_ONLY, Method, attach, make_rule
+from studies.paper.methods import METHODS, PAIRS_ONLY, Method, attach
 from tests.fusion.rules.adapters import adapter, load_gates, scaled_up
 from tests.fusion.rules.adapters import run as run_product
-from tests.studies.paper.rules.calls import DENSE, run
+from tests.studies.paper.rules.calls import run
 from tests.support.one_call import OneCall, build_transformer
 
 ADAPTERS = [adapter(1), adapter(2), adapter(3, share=0.5)]
 OTHERS = [method for method in METHODS if method not in PRODUCT_METHODS]
-OF_WHOLE_UPDATE = ("ties", "knots", "knots_released", *EQUAL_RANKS, *PAIRS_ONLY)
-"""methods that take a share of all values of the slots that an adapter changes, or divide by their sum"""
-SHIPPED_NUMBERS = {"switch_steps": 5, "density": 0.2, "drop": 0.5, "seed": 0}
-"""those of all published tables, and in the names of cached images"""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def test_one_adapter_and_none_act_as_in_the_product(pipeline: OneCall, method: M
 
 
 @pytest.mark.parametrize("method", PRODUCT_METHODS)
-def test_methods_of_the_product_are_the_same(pipeline: OneCall, method: Method) -> None:
+def test_methods_of_the_product_are_the_same(pipeline: OneCall, method: Any) -> None:
     assert torch.equal(run(pipeline, ADAPTERS, method), run_product(pipeline, ADAPTERS, method))
 
 
@@ -59,7 +54,7 @@ def test_order_of_adapters_does_not_matter(pipeline: OneCall, method: Method) ->
     assert (outputs[0] - pipeline()).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("method", [method for method in OTHERS if method not in EQUAL_RANKS])
+@pytest.mark.parametrize("method", OTHERS)
 def test_strength_is_a_factor_of_the_update(pipeline: OneCall, method: Method) -> None:
     """An adapter of strength -0.5 acts as one whose file holds -0.5 times the update: the strength acts once."""
     first, second = ADAPTERS[:2]
@@ -86,7 +81,7 @@ def test_adapter_for_another_base_model_is_an_error(pipeline: OneCall, method: M
         attach(pipeline, adapters, method, load_gates)
 
 
-@pytest.mark.parametrize("method", [method for method in OTHERS if method not in OF_WHOLE_UPDATE])
+@pytest.mark.parametrize("method", [method for method in OTHERS if method not in PAIRS_ONLY])
 def test_a_slot_that_an_adapter_misses_counts_as_an_update_of_zero(pipeline: OneCall, method: Method) -> None:
     first, second = ADAPTERS[:2]
     some = {name: factors for name, factors in second.lora.items() if not name.endswith("to_out.0")}
@@ -98,34 +93,3 @@ def test_a_slot_that_an_adapter_misses_counts_as_an_update_of_zero(pipeline: One
     torch.testing.assert_close(
         missing, run(pipeline, [first, replace(second, lora=zero)], method), atol=1e-4, rtol=1e-4
     )
-
-
-def test_mean_is_the_sum_with_equal_shares(pipeline: OneCall) -> None:
-    with fused(pipeline.transformer, [strengthened(one.lora, 1 / 3) for one in ADAPTERS]):
-        expected = pipeline()
-    assert torch.equal(run(pipeline, ADAPTERS, "mean"), expected)
-
-
-def test_numbers_are_those_of_the_published_tables() -> None:
-    assert asdict(NUMBERS) == SHIPPED_NUMBERS
-
-
-@pytest.mark.parametrize(
-    ("methods", "name"),
-    [
-        (("ties", "ties_slots", "ties_factors", "knots", "knots_released"), "density"),
-        (("dare", "dare_factors"), "drop"),
-        (("dare", "dare_factors"), "seed"),
-        (("switch",), "switch_steps"),
-    ],
-)
-def test_each_number_is_in_the_rules_of_its_methods_only(methods: tuple[Method, ...], name: str) -> None:
-    changed = replace(DENSE, **{name: 7 if name in ("seed", "switch_steps") else 0.35})
-    differing = {m for m in OTHERS if fields_of(make_rule(m, changed)) != fields_of(make_rule(m, DENSE))}
-    assert differing == set(methods)
-
-
-def fields_of(rule: object) -> dict[str, object]:
-    """Return the fields of a rule."""
-    names = getattr(type(rule), "__slots__", ())
-    return {name: getattr(rule, name) for name in names}
