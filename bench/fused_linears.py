@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from autolora.fusion.gate import Gate
 from autolora.fusion.slot_fusion import SlotFusion
 from autolora.lora.factors import Factors
-from autolora.presets.fusion import FUSION
 from bench.timing import cpu_timed
+from studies.released.presets import FUSION
 
-FULL = replace(FUSION["released"], gate="full", global_rank=0)
+FULL = replace(FUSION, gate="full", global_rank=0)
 """the gate that is published"""
 STRENGTH = 0.5
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
