@@ -3,8 +3,8 @@
 A refresh evicts after each push; `python -m flows.evict` does it by hand. A batch leaves only if DVC's default remote
 has each of its objects with the size of the file here. Its folder is first moved to data/pool/evicting/, from which a
 run completes what a killed one has left; so a batch is either here as a whole, or evicted. The list of its files stays
-in DVC's cache. `python -m flows.evict BATCH…` brings back what is left of batches of which the remote has lost files:
-`dvc pull` restores a batch as a whole or not at all.
+in DVC's cache. `python -m flows.evict BATCH…` brings back what is left of batches of which the remote has lost files,
+since `dvc pull` of a batch restores all of its files or none.
 """
 
 import argparse
@@ -201,9 +201,10 @@ if __name__ == "__main__":
         with exclusive_lock(ROOT) as lock_fd:
             dvc.repair_files()
             if given.names:
-                return bring_back(given.names, lock_fd)
-            dvc.add_batches(lock_fd)
-            dvc.push(lock_fd)
-            evict_batches()
+                bring_back(given.names, lock_fd)
+            else:
+                dvc.add_batches(lock_fd)
+                dvc.push(lock_fd)
+                evict_batches()
 
     run(evict, guard=False, parse=False)
