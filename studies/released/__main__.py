@@ -54,14 +54,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file of the authors' code")
     parser.add_argument("--heads", type=int, default=ENCODER.heads, help="attention heads of the encoder")
     options = parser.parse_args(arguments)
-    with exit_on_error():
-        root, params = Path.cwd(), load("params.yaml")
-        models.set_threads(params.models)
-        if options.kind == "encoder":
-            convert_encoder(root, params, options.file, options.heads)
-        else:
-            convert_gates(root, params, options.file)
+    root, params = Path.cwd(), load("params.yaml")
+    models.set_threads(params.models)
+    if options.kind == "encoder":
+        convert_encoder(root, params, options.file, options.heads)
+    else:
+        convert_gates(root, params, options.file)
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

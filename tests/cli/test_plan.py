@@ -42,7 +42,7 @@ def test_the_table_and_what_does_not_fit(params: Path, free: float, monkeypatch:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     result = CliRunner().invoke(app, ["plan", "--adapters", "1200"])
     assert result.exit_code == (free < 1e9), result.output
-    assert "1,200 adapters, 3,600 images, 10,800 captions, on cpu" in re.sub(r"\s+", " ", result.stdout)
+    assert "1,200 adapters, 6,000 images, 18,000 captions, on cpu" in re.sub(r"\s+", " ", result.stdout)
     assert ("Everything fits." in result.stdout) == (free > 1e9)
     assert ("of disk are needed" in result.stdout) == (free < 1e9)
 

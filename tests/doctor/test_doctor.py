@@ -269,7 +269,6 @@ def test_a_judge_that_cannot_be_downloaded_stops_no_release(
         ("judges", "classifier"),
         ("encoder", "from_"),
         ("encoder", "language"),
-        ("fusion", "from_"),
     ],
 )
 @pytest.mark.parametrize("name", [f"{MODELS}/nope", "profiles"])

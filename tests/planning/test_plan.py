@@ -143,8 +143,8 @@ def test_too_few_adapters_to_fuse_take_no_time_and_are_named(params: Params, ada
 
 
 def test_experiments_have_at_most_the_pairs_that_there_are(params: Params) -> None:
-    one, three, all_pairs = (estimate(params, "experiments", adapters).disk for adapters in (1, 3, 100))
-    assert one == 0 and all_pairs == pytest.approx(three * params.experiments.pairs / 3)
+    one, four, all_pairs = (estimate(params, "experiments", adapters).disk for adapters in (1, 4, 100))
+    assert one == 0 and all_pairs == pytest.approx(four * params.experiments.pairs / 6)
 
 
 def test_own_files_need_no_more_of_a_pipeline_than_an_encoder_brings(params: Params, tmp_path: Path) -> None:

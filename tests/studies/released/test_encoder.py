@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.store import folder, load_encoder
 from autolora.encoder.transformer import TransformerEncoder
+from autolora.errors import MismatchError, MissingArtifact
 from autolora.storage.incremental import read_digest
 from studies.released.__main__ import main
 from studies.released.encoder import layout
@@ -80,15 +81,15 @@ def test_converts_to_data_encoder_with_a_digest(root: Path, capsys: pytest.Captu
 )
 def test_encoder_for_other_models_is_an_error(root: Path, change: dict[str, int], message: str) -> None:
     published(root / "other.safetensors", **change)
-    with pytest.raises(SystemExit, match=f"^MismatchError: .*{message}"):
+    with pytest.raises(MismatchError, match=message):
         main(["encoder", "other.safetensors", "--heads", "4"])
 
 
 def test_other_and_missing_files_are_errors(root: Path) -> None:
     save_file({"lora_A.weight": torch.zeros(2, 2)}, root / "lora.safetensors")
-    for name, message in (
-        ("lora", "lora.safetensors: not a released encoder: tensor"),
-        ("missing", "MissingArtifact: cannot read an encoder from"),
+    for name, error, message in (
+        ("lora", MismatchError, "lora.safetensors: not a released encoder: tensor"),
+        ("missing", MissingArtifact, "cannot read an encoder from"),
     ):
-        with pytest.raises(SystemExit, match=message):
+        with pytest.raises(error, match=message):
             main(["encoder", f"{name}.safetensors", "--heads", "4"])

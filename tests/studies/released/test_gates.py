@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from autolora.errors import AutoLoRAError
 from autolora.fusion import store as fusion
 from autolora.lora.slots import slots
 from autolora.storage.incremental import read_digest
@@ -39,9 +40,9 @@ def root(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def error_of(name: str) -> str:
     """Return the error for a file."""
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(AutoLoRAError) as caught:
         main(["gates", name])
-    return str(caught.value)
+    return f"{type(caught.value).__name__}: {caught.value}"
 
 
 def test_converts_to_data_fusion_with_a_digest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
