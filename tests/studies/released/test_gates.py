@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from autolora.errors import AutoLoRAError
+from autolora.errors import AutoLoraError
 from autolora.fusion import store as fusion
 from autolora.lora.slots import slots
 from autolora.storage.incremental import read_digest
@@ -40,7 +40,7 @@ def root(tmp_path: Path, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def error_of(name: str) -> str:
     """Return the error for a file."""
-    with pytest.raises(AutoLoRAError) as caught:
+    with pytest.raises(AutoLoraError) as caught:
         main(["gates", name])
     return f"{type(caught.value).__name__}: {caught.value}"
 
