@@ -22,7 +22,7 @@ from autolora.encoder.pretrained import load_pretrained, save_pretrained
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
-from autolora.local.project import write_project
+from autolora.local.project import set_values, write_project
 from autolora.local.settings import new_project
 from autolora.pretrained.card import CardFacts
 from autolora.report.page import assemble
@@ -158,7 +158,8 @@ def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pyte
 
 
 def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
-    write_project(here, {})
+    path = new_project(here, folder, None)
+    path.write_text(set_values(path.read_text(), {"hubs.folder.path": None}))
     assert "hubs.folder.path is null" in run("index").err
     result = run("index", folder, "--encoder", ENCODER)
     assert result.code == 0 and "set hubs.folder.path, encoder.from" in result.err
@@ -261,7 +262,7 @@ def test_a_search_before_the_first_index_says_what_to_do(here: Path) -> None:
     assert (
         "run inside an AutoLoRA repository, or make your own files searchable" in run("search", "a cat").err
     )
-    write_project(here, {})
+    write_project(here, {"models.device": "cpu"})
     assert "there is no index yet; run `autolora index FOLDER`" in run("search", "a cat").err
 
 
