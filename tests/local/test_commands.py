@@ -21,7 +21,7 @@ from autolora.cli.index import describe
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
-from autolora.local.project import write_project
+from autolora.local.project import set_values, write_project
 from autolora.local.settings import new_project
 from autolora.report.page import assemble
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
@@ -243,7 +243,7 @@ def test_a_search_before_the_first_index_says_what_to_do(here: Path) -> None:
     assert (
         "run inside an AutoLoRA repository, or make your own files searchable" in run("search", "a cat").err
     )
-    write_project(here, {})
+    write_project(here, {"models.device": "cpu"})
     assert "there is no index yet; run `autolora index FOLDER`" in run("search", "a cat").err
 
 

@@ -38,7 +38,7 @@ def test_a_project_does_not_lie_among_the_files(folder: Path, inner: str) -> Non
     (root := folder / inner).mkdir(parents=True, exist_ok=True)
     with pytest.raises(ParamsError, match="lies in the folder of LoRA files"):
         new_project(root, folder, str(ENCODER))
-    write_project(root, {"hubs.folder.path": str(folder)})
+    write_project(root, {"models.device": "cpu", "hubs.folder.path": str(folder)})
     with pytest.raises(ParamsError, match="lies in the folder of LoRA files"):
         index(root)
 
