@@ -216,7 +216,7 @@ class Proof:
         is_copy = False
         if size in self.wanted.sizes:
             stream.seek(0)
-            is_copy = hashlib.file_digest(stream, "sha256").hexdigest() in self.wanted.sha256
+            is_copy = _sha256(stream) in self.wanted.sha256
         return found, is_copy
 
     def _add(
@@ -336,3 +336,10 @@ def _git_objects(oids: Sequence[str] | None = None) -> Iterator[tuple[str, str, 
                 oid, kind, size = header.decode().split()
                 yield oid, kind, process.stdout.read(int(size))
                 process.stdout.read(1)
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
