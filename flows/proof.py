@@ -343,3 +343,10 @@ def _git_objects(oids: Sequence[str] | None = None) -> Iterator[tuple[str, str, 
                 oid, kind, size = header.decode().split()
                 yield oid, kind, process.stdout.read(int(size))
                 process.stdout.read(1)
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
