@@ -229,13 +229,6 @@ class Proof:
             self._found.setdefault((place, name), row)
 
 
-def _sha256(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def choose(rows: Sequence[Takedown], names: Sequence[str]) -> list[Takedown]:
     """Return the takedowns of these names, with all listings of the same files, and their images; all without names.
 

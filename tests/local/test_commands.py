@@ -21,7 +21,7 @@ from autolora.cli.index import describe
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
-from autolora.local.project import set_values, write_project
+from autolora.local.project import write_project
 from autolora.local.settings import new_project
 from autolora.report.page import assemble
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
