@@ -53,6 +53,8 @@ MESSAGE_BYTES = 2**20
 @contextmanager
 def warm_programs() -> Iterator[Path]:
     """Run a server until the block ends; yield a folder of programs for the front of PATH."""
+    import flows  # noqa: F401  sets the defaults of Prefect's settings, which the server's own import reads
+
     with TemporaryDirectory(prefix="warm-") as name:
         folder = Path(name)
         for program, words in {"python": "", "dvc": "-m dvc"}.items():
