@@ -54,10 +54,10 @@ def _print(planned: "Plan") -> None:
     sizes = map(_size, (total["disk"], total["memory"], total["gpu_memory"]))
     table.add_row("all", duration(total["seconds"]), *sizes)
     print_table(table)
-    models, server = planned.models_disk, planned.server_gpu_memory
-    print(
-        f"of it models to download: {_size(models)} of the disk, the vLLM server: {_size(server)} of the card"
-    )
+    if planned.models_disk:
+        print(f"models to download: {_size(planned.models_disk)} of the disk")
+    if planned.server_gpu_memory:
+        print(f"the vLLM server: {_size(planned.server_gpu_memory)} of the card beside these stages")
     for memory, size in planned.drawing.items():
         print(f"an image with three adapters, models.memory: {memory or 'null'}: {_size(size)} of the card")
     print("\n- ".join(["Does not fit:", *planned.lacks]) if planned.lacks else "Everything fits.")
