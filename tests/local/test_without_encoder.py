@@ -151,7 +151,7 @@ def test_a_new_project_needs_a_folder_alone(tmp_path: Path, monkeypatch: pytest.
         and "give the folder of your LoRA files (`autolora index FOLDER`)" in result.stderr
     )
     write_folder(tmp_path / "loras")
-    assert CliRunner().invoke(app, ["init", "--folder", str(tmp_path / "loras")]).exit_code == 0
+    new_project(here, tmp_path / "loras", None)
     params = load(here / PARAMS_FILE)
     assert params.encoder.from_ is None and params.encoder.has_language
 

@@ -120,7 +120,7 @@ def gradients_of_encoder() -> list[Float32Array]:
     torch.manual_seed(0)
     model = torch.nn.ModuleList([torch.nn.Linear(5, 5), Temperature(0.5)])
     rows = processes.gather(torch.nn.functional.normalize(model[0](inputs[processes.part(8)]), dim=-1))
-    contrastive_loss(texts, rows, model[1](), torch.zeros(8, 8, dtype=torch.bool)).backward()
+    contrastive_loss(texts, rows, model[1]()).backward()
     return gradients(model)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.web.browser.visits import NARROW, WIDE, check, close, generate, open_page, wait_for_results
+from tests.web.browser.visits import check, close, generate, open_page, wait_for_results
 
 pytestmark = pytest.mark.slow
 
@@ -38,19 +38,6 @@ def test_the_tabs_keep_what_is_typed_and_selected(browser: Browser, url: str) ->
     page.get_by_role("link", name="Search", exact=True).click()
     expect(page.locator("#q")).to_have_value("a red rocket")
     expect(page.locator("#tray")).to_be_visible()
-    close(page)
-
-
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "400 px"])
-def test_mean_gates_are_described(browser: Browser, url: str, size: tuple[int, int]) -> None:
-    page = open_page(browser, f"{url}?q=a+cat", size)
-    page.locator(".card .pick").first.click()
-    page.get_by_role("link", name="Generate with 1").click()
-    page.get_by_label("Method").select_option("gated")
-    figure = generate(page, lambda: page.get_by_role("button", name="Generate").click())
-    figure.get_by_text("How it was made").click()
-    expect(figure).to_contain_text("in all blocks and steps")
-    check(page, "generate")
     close(page)
 
 
