@@ -27,7 +27,6 @@ from autolora.integrity.dvc_records import added_folders, declared_outputs
 from autolora.local.project import train_until
 from autolora.pool.store import adapters
 from autolora.refresh.crawl_summary import read_problems
-from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import (
     failure_notice,
     read_last_refresh,
@@ -36,6 +35,7 @@ from autolora.refresh.last_refresh import (
     record_success,
 )
 from autolora.refresh.outcomes import Outcome, outcomes
+from autolora.refresh.record import RefreshRecord, write_refresh
 from autolora.refresh.summary import caption_summary, problems, refresh_summary
 from autolora.releases.checks import Decision
 from autolora.releases.state import read_state

@@ -142,7 +142,7 @@ def _object(value: Any) -> dict[str, Any]:
 def headlines(name: str, table: Mapping[str, Any], preset: str) -> Iterable[Headline]:
     """Yield rows of metrics/details.json: the best row of a table, and those that others are compared with.
 
-    Their names are e.g. fusion.paper_3_all_shown_velocity. The file of the study has all rows.
+    Their names are e.g. fusion.paper_3_all_shown_dare. The file of the study has all rows.
     """
     score = main_score(table["rows"])
     entries = {row: scores[score] for row, scores in table["rows"].items() if score in scores}

@@ -24,8 +24,8 @@ def status(as_json: Json = False) -> None:
     refresh.stale_days days.
     """
     from autolora.clock import now
-    from autolora.refresh.history import read_refresh
     from autolora.refresh.last_refresh import failure_notice, read_last_refresh
+    from autolora.refresh.record import read_refresh
     from autolora.releases.state import read_state
     from autolora.report.batches import describe_storage, storage_summary
 

@@ -13,7 +13,7 @@ import psutil
 import yaml
 
 from autolora.errors import ParamsError
-from autolora.gpu_memory import GB, LOWER, Needs, card_bytes, drawing_lack
+from autolora.gpu_memory import LOWER, Needs, card_bytes, drawing_lack
 from autolora.lora.slots import fused_slots, hidden_size, slots
 from autolora.model_sizes import PARTS, VALUE_BYTES, is_here, size_of
 from autolora.models import transformer_config
@@ -23,6 +23,7 @@ from autolora.planning import stages
 from autolora.planning.stages import Setting, StageCost
 from autolora.planning.workload import Workload, make_workload
 from autolora.stages import is_pipeline
+from autolora.storage.files import GB
 from autolora.vlm.server import BESIDE_WEIGHTS, MAX_SHARE
 from autolora.wording import counted
 

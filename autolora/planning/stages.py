@@ -13,13 +13,13 @@ from typing import Any
 from autolora.encoder.inputs import KEPT_BYTES
 from autolora.fusion.examples import ADAPTERS_IN_MEMORY
 from autolora.fusion.training import HELD_OUT_DRAWS
-from autolora.gpu_memory import GB
 from autolora.lora.slots import FusedSlot, Slot
 from autolora.model_sizes import PARTS, VALUE_BYTES, image_tokens, size_of
 from autolora.models import QUANTIZED_PARTS
 from autolora.params import Params
 from autolora.params.models import Memory
 from autolora.planning.workload import Workload
+from autolora.storage.files import GB
 
 FLOAT_BYTES = 4
 METHODS = ["step"], ["step", *["adapter"] * 2], ["step", *["adapter"] * 3, "gates"]

@@ -28,11 +28,10 @@ from autolora.pool.batches import (
     members,
     present_files,
 )
-from autolora.storage.files import MB
+from autolora.storage.files import GB
 
 TAKEDOWN_KINDS = {"weights": "weights", "renderings": "rendering"}
 """kind of a file -> kind of its takedown"""
-GB = 1000 * MB
 FETCHED_SHARE = 0.25
 """of storage.keep_local_gb, for single files of evicted batches; the rest is for whole batches"""
 PROCESSES = threading.BoundedSemaphore(os.cpu_count() or 1)

@@ -1,6 +1,7 @@
 """The encoder of a publication: load it from a folder or from Hugging Face, and use it in another project.
 
 from autolora.publication.encoder import load_published
+
 published = load_published("owner/name", revision="0123...")
 published.check_fits(transformer_config, text_encoder.digest, sketch_size)
 """

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from autolora.pool.batches import batch_names, batches_folder
-from autolora.pool.evicted import GB, evicted_batches, fetched_files, limit_bytes
+from autolora.pool.evicted import evicted_batches, fetched_files, limit_bytes
+from autolora.storage.files import GB
 from autolora.wording import counted
 
 

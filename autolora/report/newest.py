@@ -15,7 +15,7 @@ from autolora.pool import store as pool
 from autolora.pool.batches import file_path
 from autolora.pool.evicted import is_remote_only
 from autolora.records import Listing
-from autolora.refresh.history import RefreshRecord
+from autolora.refresh.record import RefreshRecord
 from autolora.report.images import CARD_PX, reduce_image, reduced_path
 from autolora.show.naming import display_name
 

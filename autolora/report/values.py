@@ -19,9 +19,9 @@ from autolora.lora.remedies import REMEDIES
 from autolora.params import Params
 from autolora.pool.batches import batches_folder
 from autolora.records import Adapter, Listing
-from autolora.refresh.history import read_refresh
 from autolora.refresh.last_refresh import read_last_refresh
 from autolora.refresh.outcomes import LABELS
+from autolora.refresh.record import read_refresh
 from autolora.releases.state import attention, notice, read_state
 from autolora.report.batches import describe_storage, storage_summary
 from autolora.report.measured import read_measured

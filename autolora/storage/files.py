@@ -16,7 +16,7 @@ from autolora.storage.hashes import canonical_json
 Row = dict[str, Any]
 MB = 1_000_000
 GB = 1000 * MB
-"""bytes"""
+"""Bytes."""
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """no space left, disk quota exceeded, or file larger than the process or file system allows"""
 UNWRITABLE_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)

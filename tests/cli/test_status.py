@@ -16,8 +16,8 @@ from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
 from autolora.params import load
 from autolora.pool.batches import batches_folder
-from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import record_failure, record_release, record_start, record_success
+from autolora.refresh.record import RefreshRecord, write_refresh
 from autolora.releases.checks import Check, Decision, record
 from autolora.releases.pin import Pin, write_pin
 from autolora.report.values import report_values

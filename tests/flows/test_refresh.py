@@ -16,8 +16,8 @@ from autolora.catalog.failed_items import FailedItem
 from autolora.clock import now
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import former_digest, served_path
-from autolora.refresh.history import read_refresh
 from autolora.refresh.last_refresh import read_last_refresh, record_release
+from autolora.refresh.record import read_refresh
 from autolora.storage.incremental import write_digest
 from flows import refresh
 from flows.stage import StageFailed

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.outcomes import Outcome
+from autolora.refresh.record import RefreshRecord, write_refresh
 from autolora.report.page import assemble
 from tests.support.report_root import DAY, HOSTILE, write_pool, write_report_parts, write_vectors
 

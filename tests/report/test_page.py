@@ -14,7 +14,7 @@ from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.errors import MissingArtifact
 from autolora.lora.remedies import REMEDIES
-from autolora.refresh.history import read_refresh, write_refresh
+from autolora.refresh.record import read_refresh, write_refresh
 from autolora.report import newest
 from autolora.report.page import assemble
 from autolora.storage.incremental import write_digest

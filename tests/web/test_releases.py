@@ -11,9 +11,9 @@ import pytest
 from autolora.catalog import store as catalog
 from autolora.index.served import release, served_digest
 from autolora.params import load
-from autolora.refresh.history import RefreshRecord, write_refresh
 from autolora.refresh.last_refresh import record_failure, record_start, record_success
 from autolora.refresh.outcomes import Outcome
+from autolora.refresh.record import RefreshRecord, write_refresh
 from autolora.storage.files import read_rows, write_atomic, write_rows
 from autolora.web.served import ServedIndex
 from tests.support.waiting import LIMIT_S, wait_until

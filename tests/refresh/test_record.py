@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from autolora.errors import MismatchError
-from autolora.refresh.history import MAX_RECORDED, RefreshRecord, read_refresh, write_refresh
 from autolora.refresh.outcomes import Outcome
+from autolora.refresh.record import MAX_RECORDED, RefreshRecord, read_refresh, write_refresh
 from tests.support.synthetic_repo import DAY
 
 
