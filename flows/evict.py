@@ -27,6 +27,7 @@ from autolora.integrity.dvc_records import (
 from autolora.pool import evicted
 from autolora.pool import store as pool
 from autolora.pool.batches import batches_folder
+from autolora.storage.files import GB
 from autolora.storage.git import blob_hash, committed_blobs
 from autolora.storage.lock import exclusive_lock
 from autolora.web.thumbnails import CARD_PX, Thumbnails
@@ -55,14 +56,14 @@ def evict_batches() -> list[str]:
             excess -= sizes[name]
     finish_evictions()
     if left:
-        gigabytes = sum(sizes[name] for name in left) / evicted.GB
+        gigabytes = sum(sizes[name] for name in left) / GB
         print_and_log(
             f"[evict] {counted(len(left), 'batch', 'batches')} of {gigabytes:,.3g} GB, from {left[0]} on, are in DVC's "
             "remote only"
         )
     if excess > 0:
         print_and_log(
-            f"[evict] {excess / evicted.GB:,.3g} GB beyond three quarters of storage.keep_local_gb stay here: used "
+            f"[evict] {excess / GB:,.3g} GB beyond three quarters of storage.keep_local_gb stay here: used "
             "just now, or named above"
         )
     return left

@@ -28,6 +28,7 @@ from autolora.integrity.dvc_records import PUSHED
 from autolora.pool import batches, evicted
 from autolora.pool import store as pool
 from autolora.report.images import CARD_PX
+from autolora.storage.files import GB
 from autolora.web.thumbnails import DETAILS_PX, Thumbnails
 from flows import dvc, dvc_objects, dvc_process, evict, git, prune, remote_objects, takedown
 from playground.repository import IDENTITY, kill_tree
@@ -41,7 +42,7 @@ REPOSITORY = Path(__file__).parents[2]
 DAYS = [datetime.date(2026, 1, day) for day in (5, 6, 7, 8)]
 NAMES = [day.isoformat() for day in DAYS]
 FILES_PER_BATCH, BYTES = 3, 100_000
-LIMIT_GB = 2.5 * FILES_PER_BATCH * BYTES / (1 - evicted.FETCHED_SHARE) / evicted.GB
+LIMIT_GB = 2.5 * FILES_PER_BATCH * BYTES / (1 - evicted.FETCHED_SHARE) / GB
 """two batches, and as many single files as fit into a quarter"""
 MODULES = (dvc, dvc_process, dvc_objects, evict, git, prune, takedown)
 LAST_CALL = 35
@@ -171,7 +172,7 @@ def test_the_least_recently_used_batches_leave_once_the_remote_has_them(
     assert evict.evict_batches() == NAMES[1:3]
     assert batches.batch_names(root) == [NAMES[0], NAMES[3]]
     assert evicted.evicted_batches(root) == NAMES[1:3]
-    assert local_bytes(root) <= LIMIT_GB * evicted.GB
+    assert local_bytes(root) <= LIMIT_GB * GB
     assert evict.evict_batches() == []
     assert dvc.add_batches() == [] and dvc.push() == 0
     assert {key: evicted.has_content(root, *key) for key in contents} == dict.fromkeys(contents, True)
@@ -231,7 +232,7 @@ def test_fetched_files_are_within_their_share_of_the_disk(root: Path, contents: 
         os.utime(path, (number, number))  # not used just now
     left = list(evicted.fetched_folder(root).glob("*/*"))
     assert left == [evicted.fetched_path(root, *keys[-1])]
-    assert local_bytes(root) <= LIMIT_GB / 2.5 * evicted.GB + BYTES
+    assert local_bytes(root) <= LIMIT_GB / 2.5 * GB + BYTES
 
 
 def test_a_remote_that_is_away_is_named_and_nothing_is_lost(root: Path, contents: Contents) -> None:
@@ -448,7 +449,7 @@ def test_a_killed_push_or_eviction_loses_nothing(
     evict.evict_batches()
     assert len(evicted.evicted_batches(root)) == 2 and not list((root / "data/pool/evicting").glob("*"))
     shutil.rmtree(evicted.fetched_folder(root), ignore_errors=True)
-    assert local_bytes(root) <= LIMIT_GB * evicted.GB
+    assert local_bytes(root) <= LIMIT_GB * GB
     assert read(root, contents) == contents
     assert dvc.add_batches() == [] and json.loads((root / PUSHED).read_text())["targets"]
     shutil.rmtree(root.parent)
