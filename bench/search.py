@@ -52,7 +52,7 @@ def measure_running() -> Iterator[Headline]:
 
     def search_lance(query: np.ndarray) -> object:
         search = (
-            table.search(query, vector_column_name="vector")
+            table.search(query, vector_column_name="weights_vector")
             .distance_type("cosine")
             .limit(K)
             .select(["sha256", "_distance"])
@@ -60,12 +60,12 @@ def measure_running() -> Iterator[Headline]:
         return search.bypass_vector_index().to_list()
 
     searches, texts, products, scans = [], [], [], []
-    query = index.vectors[0]
+    query = index.weights_directions[0]
     search_lance(query), retriever.search("a warm-up", k=K), encoder.encode(["a warm-up"])
     for prompt in prompts():
         searches.append(timed(lambda: retriever.search(prompt, k=K))[0])  # noqa: B023 (called at once)
         texts.append(timed(lambda: encoder.encode([prompt]))[0])  # noqa: B023
-        products.append(timed(lambda: np.argsort(-(index.vectors @ query), kind="stable")[:K])[0])
+        products.append(timed(lambda: np.argsort(-(index.weights_directions @ query), kind="stable")[:K])[0])
         scans.append(timed(lambda: search_lance(query))[0])
     median, p95 = statistics.median(searches), float(np.percentile(searches, 95))
     text, product_, scan = (statistics.median(times) for times in (texts, products, scans))

@@ -18,7 +18,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.evaluation.benchmark import TEXTS_AT_ONCE, list_captions, read_renderings
 from autolora.index.copies import Index
 from autolora.index.names import EXPECTED, AdapterNames
-from autolora.matching.hybrid import directions
+from autolora.matching.caption_rule import directions
 from autolora.matching.parts import split_parts
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimates
@@ -106,7 +106,7 @@ def measure_cases(
     params: EvaluationParams,
     languages: Mapping[str, TextEncoder] = NONE,
 ) -> dict[str, Any]:
-    """Return R@k and MRR of the index, of the caption centroid and of a random order, and the prompts whose first hit
+    """Return R@k and MRR of a search, of the caption centroid and of a random order, and the prompts whose first hit
     is wrong. Intervals resample prompts.
 
     languages: name -> sentence encoder, by which captions alone are compared with the parts of the prompts; its map is
@@ -115,8 +115,8 @@ def measure_cases(
     """
     index = retriever.index
     rankings = {
-        "index": _rank(
-            lambda block: np.stack([retriever.scores(case.prompt) for case in block]), index, cases
+        "search": _rank(
+            lambda block: np.stack([_places(retriever, case.prompt) for case in block]), index, cases
         )
     }
     if index.has_weights:
@@ -138,7 +138,7 @@ def measure_cases(
         "adapters": len(index.rows),
         "prompts": len(cases),
         "methods": methods,
-        "failures": _failures(index, cases, rankings["index"]),
+        "failures": _failures(index, cases, rankings["search"]),
     }
     result: dict[str, Any] = rounded(report)
     return result
@@ -182,6 +182,14 @@ def _rank(
     return Ranking(ranks, first, best)
 
 
+def _places(retriever: Retriever, prompt: str) -> Float64Array:
+    """Return scores (N,) by which adapters are ordered as a search orders them; -N for those that it cannot find."""
+    scores = np.full(len(retriever.index.rows), -float(len(retriever.index.rows)))
+    order = retriever.ranking(prompt)
+    scores[order] = -np.arange(len(order), dtype=np.float64)
+    return scores
+
+
 def _rank_by(
     prompts: Float64Array, vectors: Float64Array, index: Index, cases: Sequence[JudgedPrompt]
 ) -> Ranking:
@@ -196,7 +204,7 @@ def _rank_by_parts(
     """Return how adapters rank by the largest product of their captions' vector with that of a part of the prompt."""
     captions = [sentences.encode(example.captions) for example in load_examples(root)]
     fitted = fit_map(captions, sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0])
-    vectors = _centroids(root, index, lambda texts: fitted.captions(sentences.encode(texts)))
+    vectors = _centroids(root, index, lambda texts: fitted.said(sentences.encode(texts)))
 
     def score(block: Sequence[JudgedPrompt]) -> Float64Array:
         parts = (fitted.parts(sentences.encode(split_parts(case.prompt))) for case in block)

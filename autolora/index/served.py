@@ -77,9 +77,9 @@ def without(index: Index, adapters: Collection[str]) -> Index:
         return index
     return replace(
         index,
-        vectors=index.vectors[mask],
-        captions_vectors=None if index.captions_vectors is None else index.captions_vectors[mask],
         weights_vectors=index.weights_vectors[mask],
+        captions_vectors=None if index.captions_vectors is None else index.captions_vectors[mask],
+        texts_vectors=None if index.texts_vectors is None else index.texts_vectors[mask],
         rows=Rows(index.rows.columns.filter(kept)),
     )
 

@@ -18,8 +18,8 @@ from autolora.catalog import takedowns
 from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
+from autolora.index.descriptions import SAID, texts_of
 from autolora.index.store import EXACT_COLUMNS
-from autolora.matching.hybrid import directions
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
 from autolora.releases.checks import Check
@@ -38,8 +38,8 @@ MAX_NAMED = 3
 """adapters that a check names"""
 WEIGHTS_INPUTS = ("sha256", "recipe", "encoder_weights")
 """columns from which the vector of an adapter's weights follows"""
-INPUTS = (*WEIGHTS_INPUTS, "captions_digest")
-"""columns from which its vector follows"""
+INPUTS = (*WEIGHTS_INPUTS, "captions_digest", *SAID)
+"""columns from which its other vectors follow"""
 NAME = ("hub", "id", "file")
 NO_CAPTIONS = hash_value([])
 """captions_digest of an adapter without captions"""
@@ -58,9 +58,9 @@ def self_checks(root: Path, index: Index) -> Iterator[Check]:
     yield _none("adapters listed twice", _repeated(sha256 for (sha256,) in ids))
     yield _none("names of several files", _repeated(full_name(*key) for key in keys))
     for name, is_right in (
-        ("vectors of another length than 1", _is_unit(index.vectors)),
         ("vectors of weights that are not numbers", np.isfinite(index.weights_vectors).all(axis=1)),
         ("vectors of captions of another length than 0 or 1", _is_unit_or_zero(index.captions_vectors)),
+        ("vectors of texts of another length than 0 or 1", _is_unit_or_zero(index.texts_vectors)),
     ):
         yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
     taken = takedowns.read(root)
@@ -92,32 +92,14 @@ def spot_rows(former: Index | None, index: Index, winners: Sequence[str]) -> lis
     """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
     served adapter.
 
-    winners: sha256 of the first hits of the pinned queries, in every way in which the index is asked.
+    winners: sha256 of the first hits of the pinned queries.
     """
     known = set(_texts(former, ("sha256",))) if former else set()
     wins, ids = Counter(winners), _texts(index, ("sha256",))
-    described = np.flatnonzero(index.uses_captions | index.has_captions).tolist()
+    described = np.flatnonzero(index.has_captions | index.evidence.has_texts).tolist()
     order = sorted(described, key=lambda row: -wins[ids[row][0]])
     new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
     return [*new[:1], *served[:1], *new[1:SPOT_CHECKS]]
-
-
-def vector_checks(root: Path, index: Index, encode: Encode, chosen: Sequence[int]) -> Iterator[Check]:
-    """Yield the check that vectors follow from the vectors of the weights and from captions.
-
-    chosen: positions of the rows whose captions are encoded again; other rows with captions are not computed again.
-    """
-    used = index.uses_captions
-    sums = dict(_caption_sums(root, index, encode, [row for row in chosen if used[row]]))
-    rows, wrong = np.union1d(np.flatnonzero(~used), [*sums]).astype(np.int64), []
-    for part in _blocks(rows):
-        wanted = directions(index.weights_vectors[part].astype(np.float64))
-        for place, row in enumerate(part.tolist()):
-            if row in sums:
-                wanted[place] = directions(wanted[place : place + 1] + sums[row])[0]
-        is_right = np.abs(wanted - index.vectors[part]).max(axis=1) <= UNIT_TOLERANCE
-        wrong += [index.rows[row]["id"] for row in part[~is_right].tolist()]
-    yield _none("vectors that follow from no weights and captions", wrong)
 
 
 def change_checks(
@@ -169,28 +151,25 @@ def _read_again(former: Index, index: Index) -> Check:
 
 def _identity(index: Index) -> tuple[Any, ...]:
     language = index.language and index.language.digest
-    return index.encoder, index.text_encoder, index.relevance and index.relevance.to_json(), language
+    return index.encoder, index.text_encoder, language
 
 
 def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Float32Array]) -> Check:
-    """Compare the cosines of the pinned queries with all adapters whose inputs are the same, by both vectors, and the
-    numbers of the captions' vectors."""
+    """Compare adapters whose inputs are the same: cosines of the pinned queries with their weights, the numbers of the
+    vectors of captions and texts, and the trust in texts."""
     queries = former.text_map.apply(features[0]), index.text_map.apply(features[1])
     largest = np.zeros(len(former.rows), np.float64)
-    for name, inputs in (("vectors", INPUTS), ("weights_vectors", WEIGHTS_INPUTS)):
-        pairs = unchanged(former, index, inputs)
-        for part in _blocks(pairs):
-            change = np.abs(
-                cosines(getattr(former, name)[part[:, 0]], queries[0])
-                - cosines(getattr(index, name)[part[:, 1]], queries[1])
-            )
-            rows = part[:, 0]
-            largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf).max(axis=0))
-    if former.captions_vectors is not None and index.captions_vectors is not None:
+    for part in _blocks(unchanged(former, index, WEIGHTS_INPUTS)):
+        before, after = (
+            cosines(source.weights_vectors[rows], asked)
+            for source, rows, asked in zip((former, index), part.T, queries, strict=True)
+        )
+        _raise_to(largest, part[:, 0], np.abs(before - after).max(axis=0))
+    if former.language and index.language:
         for part in _blocks(unchanged(former, index, INPUTS)):
-            rows = part[:, 0]
-            change = np.abs(former.captions_vectors[rows] - index.captions_vectors[part[:, 1]]).max(axis=1)
-            largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf))
+            for name in ("captions_vectors", "texts_vectors", "texts_trust"):
+                before, after = getattr(former, name)[part[:, 0]], getattr(index, name)[part[:, 1]]
+                _raise_to(largest, part[:, 0], np.abs(before - after).reshape(len(part), -1).max(axis=1))
     changed = np.flatnonzero(largest > TOLERANCE)
     return Check(
         name="score changes",
@@ -201,10 +180,16 @@ def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Floa
     )
 
 
+def _raise_to(largest: Float64Array, rows: Int64Array, changes: Float32Array) -> None:
+    """Raise the values (N,) at rows (n,) to changes (n,), of which one that is no number is infinite."""
+    largest[rows] = np.maximum(largest[rows], np.nan_to_num(changes, nan=np.inf))
+
+
 def unchanged(former: Index, index: Index, inputs: Sequence[str]) -> Int64Array:
     """Return the positions (n, 2) in both indexes of the adapters whose columns `inputs` are the same."""
-    places = {key: row for row, key in enumerate(_texts(former, inputs))}
-    pairs = [(places[key], row) for row, key in enumerate(_texts(index, inputs)) if key in places]
+    places = {hash_value(key): row for row, key in enumerate(_texts(former, inputs))}
+    keys = enumerate(map(hash_value, _texts(index, inputs)))
+    pairs = [(places[key], row) for row, key in keys if key in places]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
@@ -240,25 +225,32 @@ def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
 
 
 def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator[Check]:
-    """Yield the checks that just the adapters whose captions count have vectors of these, and which follow from them.
+    """Yield the checks that just the adapters whose captions count have vectors of these, just those with texts have
+    vectors of texts, and that these follow from captions and texts.
 
-    chosen: positions of the rows whose captions are encoded again.
+    chosen: positions of the rows whose captions and texts are encoded again.
     """
     if index.language is None or index.captions_vectors is None or index.language_folder is None:
         return
     counts, is_sure = _counts_captions(index, index.language.min_length)
+    has_texts = np.array([bool(texts_of(row)) for row in index.rows], np.bool_)
     for name, is_wrong in (
-        ("captions that count, without a vector", counts & ~index.has_captions),
-        ("vectors of captions that do not count", ~counts & index.has_captions),
+        ("captions that count, without a vector", counts & ~index.has_captions & is_sure),
+        ("vectors of captions that do not count", ~counts & index.has_captions & is_sure),
+        ("texts without a vector, or vectors without texts", has_texts != index.evidence.has_texts),
     ):
-        yield _none(name, [index.rows[row]["id"] for row in np.flatnonzero(is_wrong & is_sure).tolist()])
-    sentences, wrong = load_saved(index.language_folder), []
+        yield _none(name, [index.rows[row]["id"] for row in np.flatnonzero(is_wrong).tolist()])
+    sentences, wrong, wrong_texts = load_saved(index.language_folder), [], []
     for row, captions in _captions(root, index, [row for row in chosen if index.has_captions[row]]):
-        vectors = index.language.map.captions(sentences.encode([caption["text"] for caption in captions]))
-        wanted = directions(vectors.sum(axis=0, keepdims=True, dtype=np.float64))[0]
-        if np.abs(wanted - index.captions_vectors[row]).max() > UNIT_TOLERANCE:
+        spoken = index.language.captions.mean(sentences.encode([caption["text"] for caption in captions]))
+        if np.abs(spoken - index.captions_vectors[row]).max() > UNIT_TOLERANCE:
             wrong.append(index.rows[row]["id"])
     yield _none("vectors of captions that follow from none", wrong)
+    for row in chosen:
+        written = index.language.texts.mean(sentences.encode(texts_of(index.rows[row])))
+        if np.abs(written - index.evidence.texts[row]).max() > UNIT_TOLERANCE:
+            wrong_texts.append(index.rows[row]["id"])
+    yield _none("vectors of texts that follow from none", wrong_texts)
 
 
 def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolArray]:
@@ -272,18 +264,6 @@ def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolAr
     lengths = index.weights_lengths
     is_sure = ~is_contradicted | (np.abs(lengths - min_length) >= UNIT_TOLERANCE * min_length)
     return has_some & (~is_contradicted | (lengths < min_length)), is_sure
-
-
-def _caption_sums(
-    root: Path, index: Index, encode: Encode, rows: Sequence[int]
-) -> Iterator[tuple[int, Float64Array]]:
-    """Yield rows with what their captions add to their vector (d,): the number of renderings with captions times the
-    direction of all captions.
-    """
-    for row, captions in _captions(root, index, rows):
-        vectors = index.text_map.apply(encode([caption["text"] for caption in captions]))
-        total = vectors.sum(axis=0, keepdims=True, dtype=np.float64)
-        yield row, len({caption["image"] for caption in captions}) * directions(total)[0]
 
 
 def _captions(root: Path, index: Index, rows: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:

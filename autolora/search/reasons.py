@@ -18,7 +18,7 @@ from autolora.errors import MissingArtifact
 from autolora.extras import libraries_for
 from autolora.index.copies import Index
 from autolora.index.store import WORDS
-from autolora.matching.hybrid import directions
+from autolora.matching.caption_rule import directions
 from autolora.matching.words import STOP_WORDS, split_words
 from autolora.records import Hit
 from autolora.storage.arrays import Float32Array

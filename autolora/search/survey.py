@@ -9,7 +9,7 @@ import numpy as np
 from autolora.matching.parts import negated_runs, split_runs
 from autolora.matching.words import split_words
 from autolora.records import Hit
-from autolora.search.retriever import UNSURE_SHARE, Judged, PromptParts, Retriever, find_named
+from autolora.search.retriever import UNSURE_SHARE, Judged, PartAnswer, Retriever, find_named
 from autolora.storage.arrays import BoolArray
 from autolora.wording import counted
 
@@ -146,7 +146,7 @@ def _nearest_of(piece: str, nearest: Mapping[str, Judged]) -> Judged | None:
     return max(within, key=_relevance, default=None)
 
 
-def _answered_words(answer: PromptParts, nearest: Mapping[str, Judged], lowest: float) -> set[str]:
+def _answered_words(answer: PartAnswer, nearest: Mapping[str, Judged], lowest: float) -> set[str]:
     """Return the words that adapters answer, given those that fit the parts best: of what each comes nearest to."""
     positions = {row.position for row in nearest.values() if _relevance(row) >= lowest}
     return {word for row in answer.judge(sorted(positions)) for word in split_words(row.part or "")}
@@ -161,7 +161,7 @@ def _pieces(prompt: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
                 yield piece
 
 
-def _named_words(answer: PromptParts, prompt: str, mask: BoolArray | None) -> set[str]:
+def _named_words(answer: PartAnswer, prompt: str, mask: BoolArray | None) -> set[str]:
     """Return the words of a prompt that name adapters: those of trigger words; all of a name or author."""
     named = find_named(prompt, answer.index.rows.columns).items()
     said = {text for position, text in named if mask is None or mask[position]}

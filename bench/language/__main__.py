@@ -10,7 +10,6 @@ All takes some minutes of one core.
 import argparse
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from bench.language import scoring
 from bench.language.pools import agreeing
 from bench.language.project import Project, open_project
 from bench.language.prompts import WRAPPED
-from bench.language.rows import PLAIN, PRESENT, SHIPPED
+from bench.language.rows import PLAIN, PRESENT
 from bench.language.scoring import COLUMNS, Answers, cells
 from bench.timing import today
 
@@ -83,12 +82,9 @@ def check(project: Project, measured: Mapping[str, Answers]) -> dict[str, float]
     """Return how far the bench deviates from the product: 0 if it measures what a search does."""
     index, language = project.index, project.present.language
     assert index.language is not None and index.captions_vectors is not None
-    former = Retriever(
-        replace(index, language=None), project.retriever.text_encoder, project.params, project.root
-    )
     fitted = [
-        np.abs(getattr(language.map, name) - getattr(index.language.map, name)).max()
-        for name in ("caption_mean", "phrase_mean", "matrix")
+        np.abs(getattr(language.captions, name) - getattr(index.language.captions, name)).max()
+        for name in ("said_mean", "phrase_mean", "matrix")
     ]
     rule = project.rule, project.embed, index.language.min_length
     counted = [bool(row) for row in agreeing(project.captions, index, *rule)]
@@ -99,10 +95,12 @@ def check(project: Project, measured: Mapping[str, Answers]) -> dict[str, float]
             np.abs(language.coefficients - index.language.coefficients).max()
         ),
         "captions that count, share of others": float(np.mean(counted != index.has_captions)),
-        "captions' vectors, largest difference": float(np.abs(pool.captions - index.captions_vectors).max()),
+        "captions' vectors, largest difference": float(
+            np.abs(pool.evidence.captions - index.captions_vectors).max()
+        ),
         **{
             f"{name}, share of other selections than the retriever's": _differing(project, retriever, answers)
-            for name, retriever in ((SHIPPED, former), (PRESENT, project.retriever))
+            for name, retriever in ((PRESENT, project.retriever),)
             if (answers := measured.get(name))
         },
     }
@@ -120,7 +118,7 @@ def _differing(project: Project, retriever: Retriever, answers: Answers) -> floa
 
 
 def _columns(name: str) -> Mapping[str, scoring.Column]:
-    return table.FIRST_HITS if name == table.BM25 else COLUMNS
+    return table.FIRST_HITS if name in (table.BM25, table.WHOLE) else COLUMNS
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder, caption_rule
 from autolora.errors import MismatchError
 from autolora.index.copies import Index
-from autolora.matching.hybrid import CaptionRule
+from autolora.matching.caption_rule import CaptionRule
 from autolora.matching.language import Language
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.params import Params, load
@@ -75,13 +75,13 @@ class Project:
         """Return how a variant reads prompts that is fitted to these training adapters."""
         sentences = self.encoders[variant.sentences]
         language = variant.fit(inputs, sentences)
-        spoken = Remembered(lambda texts: variant.parts(language, sentences.encode(texts)))
-        return Reading(language, variant.split, spoken, self.project)
+        return Reading(variant, language, Remembered(sentences.encode), self.project)
 
     def pool(self, language: Language, captions: Sequence[Captions], sentences: str = MINILM) -> Pool:
         """Return the adapters of the index with these captions."""
         features = self.encoders[sentences].encode
-        return Pool.of(self.themes, captions, self.index.weights_directions, language, features)
+        weights = self.index.weights_directions
+        return Pool.of(self.themes, captions, weights, language, features)
 
     def answer(self, reading: Reading, pool: Pool, asked: Sequence[Prompt]) -> Answers:
         """Return the answers of a language to prompts."""

@@ -101,7 +101,9 @@ def _relevance(
     @cache
     def scorer() -> Callable[[PromptCase], tuple[float, ...]]:
         text_encoder = models.load_text_encoder(params.models)
-        return relevance_scorer(root, adapters, text_encoder, params.pool)
+        return relevance_scorer(
+            root, adapters, text_encoder, open_language(root, params.encoder), params.pool
+        )
 
     @cache
     def score(prompt: str, loaded: tuple[str, ...]) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 from autolora.dataset import store as dataset
 from autolora.metrics.benchmark import EmbeddedCaption
+from autolora.metrics.bm25 import Bm25, count_words
 from autolora.metrics.comparison import ranks_by_level
 from autolora.metrics.methods import encoder_scores
 from bench.baselines import (
@@ -22,7 +23,6 @@ from bench.baselines import (
     pca_scores,
     unseen_index,
 )
-from bench.bm25 import Bm25, count_words
 from tests.support import small_root
 from tests.support.synthetic_benchmark import synthetic_pool
 

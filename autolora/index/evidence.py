@@ -1,0 +1,104 @@
+"""What an adapter is found by beside its weights: its captions, which these check, and the texts about it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
+from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TEXTS_TRUST, TEXTS_VECTOR
+from autolora.matching.caption_rule import CaptionRule
+from autolora.matching.language import Language
+from autolora.storage.arrays import Float32Array, Float64Array
+from autolora.storage.files import Row
+from autolora.text_encoder.sentences import SentenceEncoder
+
+CERTAIN = 30.0
+"""log-odds of trust in texts that can be compared with nothing, as no encoder has read the weights"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvidenceReader:
+    """Computes the columns of an index that follow from captions and texts."""
+
+    rule: CaptionRule | None
+    """None if the encoder takes no captions, or there is none"""
+    embed: Callable[[Sequence[str]], Float64Array]
+    """from texts to unit vectors (N, d) in the space of the weights"""
+    language: Language | None
+    sentences: SentenceEncoder | None
+    """None if there is no language"""
+
+    def read(
+        self, weights: Float32Array | None, groups: Sequence[Sequence[str]], texts: Sequence[str]
+    ) -> Row:
+        """Return CHECKS, and with a language vectors and trust, of one adapter.
+
+        weights (d,): what the encoder predicts; None without an encoder. groups: the captions of each rendering that
+        has some. texts: about the adapter. Captions that contradict the weights do not count, unless the weights
+        resemble those of no training adapter. If no encoder reads the weights, captions are texts among others. The
+        texts of an adapter are encoded without those of others, because the last bits depend on the batch.
+        """
+        captions = list(chain.from_iterable(groups))
+        checks = self._check(weights, captions)
+        row = dict(zip(CHECKS, checks or (None, None, None), strict=True))
+        if self.language is None or self.sentences is None:
+            return row
+        if weights is None:
+            captions, texts = [], [*captions, *texts]
+        elif checks and not checks[-1] and np.linalg.norm(weights) >= self.language.min_length:
+            captions = []
+        spoken = self._mean(captions, is_caption=True)
+        return row | {
+            CAPTIONS_VECTOR: spoken,
+            TEXTS_VECTOR: self._mean(texts, is_caption=False),
+            TEXTS_TRUST: self._trust(weights, spoken if captions else None, texts),
+        }
+
+    def _check(
+        self, weights: Float32Array | None, captions: Sequence[str]
+    ) -> tuple[float, float, bool] | None:
+        """Return agreement, expected agreement, and whether captions agree with weights; None if it is unknown."""
+        if self.rule is None or weights is None or not captions:
+            return None
+        prediction, total = weights[None].astype(np.float64), self.embed(captions).sum(axis=0)[None]
+        agreement, expected = self.rule.agreements(prediction, total), self.rule.expected(prediction, total)
+        return float(np.float32(agreement[0])), float(np.float32(expected[0])), bool(agreement >= expected)
+
+    def _mean(self, texts: Sequence[str], *, is_caption: bool) -> Float32Array:
+        """Return the unit mean (d,) of texts in the space of captions or texts; zero without any."""
+        assert self.language is not None and self.sentences is not None
+        space = self.language.captions if is_caption else self.language.texts
+        return space.mean(self.sentences.encode(texts))
+
+    def _trust(
+        self, weights: Float32Array | None, spoken: Float32Array | None, texts: Sequence[str]
+    ) -> float:
+        """Return the log-odds that texts are the adapter's own. spoken (d,): of its captions, if they count."""
+        assert self.language is not None and self.sentences is not None
+        if weights is None or not texts:
+            return CERTAIN
+        if spoken is not None:
+            cosine = float(self.language.captions.mean(self.sentences.encode(texts)) @ spoken)
+            return self.language.trust.log_odds(cosine, 0.0, 0.0)
+        if self.rule is None:
+            return self.language.trust.log_odds(None, 0.0, 0.0)
+        prediction, total = weights[None].astype(np.float64), self.embed(texts).sum(axis=0)[None]
+        agreement = float(self.rule.agreements(prediction, total)[0])
+        return self.language.trust.log_odds(None, agreement, float(np.linalg.norm(prediction)))
+
+
+def evidence_reader(
+    encoder: Encoder | None,
+    text_encoder: TextEncoder | None,
+    language: Language | None,
+    sentences: SentenceEncoder | None,
+) -> EvidenceReader:
+    """Return the reader of an encoder with its language."""
+
+    def embed(texts: Sequence[str]) -> Float64Array:
+        assert encoder is not None and text_encoder is not None
+        return embed_texts(encoder, text_encoder, texts)
+
+    return EvidenceReader(caption_rule(encoder) if encoder else None, embed, language, sentences)
