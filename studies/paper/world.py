@@ -19,6 +19,7 @@ from autolora.metrics.judgments import read_judgments
 from autolora.params import Params
 from autolora.pool import store as pool
 from autolora.search.retriever import Retriever, open_retriever
+from autolora.text_encoder.sentences import open_language
 from studies.paper.parties import check_judges
 
 CACHE = Path("cache", "paper")
