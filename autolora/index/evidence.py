@@ -53,7 +53,7 @@ class EvidenceReader:
         return row | {
             CAPTIONS_VECTOR: spoken,
             TEXTS_VECTOR: self._mean(texts, is_caption=False),
-            TEXTS_TRUST: self._trust(weights, spoken if captions else None, texts),
+            TEXTS_TRUST: float(np.float32(self._trust(weights, spoken if captions else None, texts))),
         }
 
     def _check(
