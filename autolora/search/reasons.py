@@ -80,7 +80,7 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
             Reasons(
                 weights_score=_weights_score(index, positions[hit], query),
                 captions_score=score,
-                uses_captions=True if index.has_captions[positions[hit]] else row["uses_captions"],
+                uses_captions=_uses_captions(index, positions[hit], row),
                 captions=nearest,
                 words=_shared_words(
                     prompt,
@@ -95,6 +95,11 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
             )
         )
     return reasons
+
+
+def _uses_captions(index: Index, position: int, row: Row) -> bool | None:
+    """Return `Reasons.uses_captions` of the adapter at a position."""
+    return True if index.language and index.has_captions[position] else row["uses_captions"]
 
 
 def describe(reasons: Reasons) -> dict[str, str]:

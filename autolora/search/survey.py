@@ -18,8 +18,8 @@ TRIGGER_WORD = "trigger word "
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
 WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
 NOTHING_FOUND = "nothing of the prompt was found: search in English, in words for what an image shows"
-NO_RELEVANCE = 0.01
-"""below it a search prints 0.00 or 0.01"""
+NO_RELEVANCE = 0.055
+"""below it nothing speaks for an adapter: a little more than by the prior (autolora.matching.evidence.PRIOR)"""
 MAX_NAMED = 3
 """unanswered parts that are named"""
 
@@ -36,8 +36,8 @@ class Unanswered:
     @property
     def line(self) -> str:
         """Return the part, and the nearest adapter unless it is not near at all."""
-        relevance = f"{self.relevance:.2f}"
-        nearest = f" (nearest: {self.nearest}, {relevance})" if relevance > "0.00" else ""
+        is_near = self.relevance >= NO_RELEVANCE
+        nearest = f" (nearest: {self.nearest}, {self.relevance:.2f})" if is_near else ""
         return f"nothing clearly fits: {self.part}{nearest}"
 
 
