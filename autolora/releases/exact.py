@@ -45,6 +45,7 @@ NO_CAPTIONS = hash_value([])
 """captions_digest of an adapter without captions"""
 SPOT_CHECKS, SPOT_TEXTS = 8, 24
 """adapters whose captions are encoded again, as long as these are so many texts: a second for three on two cores"""
+NOTHING = np.zeros(0, np.bool_)
 BLOCK = 4096
 """rows that are compared at once, which bounds the memory"""
 
@@ -61,6 +62,7 @@ def self_checks(root: Path, index: Index) -> Iterator[Check]:
         ("vectors of weights that are not numbers", np.isfinite(index.weights_vectors).all(axis=1)),
         ("vectors of captions of another length than 0 or 1", _is_unit_or_zero(index.captions_vectors)),
         ("vectors of texts of another length than 0 or 1", _is_unit_or_zero(index.texts_vectors)),
+        ("trust in texts that is no number", np.isfinite(index.texts_trust) if index.language else NOTHING),
     ):
         yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
     taken = takedowns.read(root)
@@ -89,13 +91,15 @@ def stage_checks(root: Path, index: Index) -> Iterator[Check]:
 
 
 def spot_rows(former: Index | None, index: Index, winners: Sequence[str]) -> list[int]:
-    """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
-    served adapter.
+    """Return the rows whose captions and texts are to be encoded again: newcomers, those that win most queries first,
+    and one served adapter; none without a language.
 
     winners: sha256 of the first hits of the pinned queries.
     """
     known = set(_texts(former, ("sha256",))) if former else set()
     wins, ids = Counter(winners), _texts(index, ("sha256",))
+    if index.language is None:
+        return []
     described = np.flatnonzero(index.has_captions | index.evidence.has_texts).tolist()
     order = sorted(described, key=lambda row: -wins[ids[row][0]])
     new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
@@ -325,7 +329,7 @@ def _is_unit(vectors: Float32Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _is_unit_or_zero(vectors: Float32Array | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each vector whether it is zero or of length 1; nothing if there are none."""
     if vectors is None:
-        return np.zeros(0, np.bool_)
+        return NOTHING
     return _is_unit(vectors) | ~vectors.any(axis=1)
 
 

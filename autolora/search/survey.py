@@ -22,6 +22,8 @@ NO_RELEVANCE = 0.055
 """below it nothing speaks for an adapter: a little more than by the prior (autolora.matching.evidence.PRIOR)"""
 MAX_NAMED = 3
 """unanswered parts that are named"""
+MAX_PERHAPS = 5
+"""adapters that are known by their weights alone, which find the right one among five much oftener than first"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +61,8 @@ class Survey:
     """whether an encoder has read the weights"""
     finds_nothing: bool = False
     """whether no adapter at all answers a part of the prompt, not even unlikely"""
+    perhaps: tuple[str, ...] = ()
+    """if none fits surely: hub:author/name of adapters of which nothing but the weights is known, nearest first"""
 
     @property
     def lines(self) -> list[str]:
@@ -68,6 +72,8 @@ class Survey:
             lines.append(f"nor {counted(len(others), 'other part')} of the prompt")
         if self.finds_nothing:
             lines.append(NOTHING_FOUND)
+        if self.perhaps:
+            lines.append(f"perhaps, by their weights: {', '.join(self.perhaps)}")
         if self.further:
             lines.append(f"further hits fit: {', '.join(self.further)}")
         lines += self.hidden_lines
@@ -127,6 +133,9 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         if (row := _nearest_of(part, nearest))
     ]
     hidden = 0 if mask is None else int((answer.relevance() >= lowest)[~mask].sum())
+    finds_nothing = (
+        bool(unanswered) and not by_all and max(row.relevance for row in unanswered) < NO_RELEVANCE
+    )
     return Survey(
         unanswered=tuple(sorted(unanswered, key=lambda row: -row.relevance)),
         further=tuple(_pieces(prompt, lambda word: word in by_passing - by_hits)),
@@ -134,10 +143,23 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         num_hidden=hidden,
         negated=negated_runs(prompt),
         has_weights=index.has_weights,
-        finds_nothing=bool(unanswered)
-        and not by_all
-        and max(row.relevance for row in unanswered) < NO_RELEVANCE,
+        finds_nothing=finds_nothing,
+        perhaps=() if named or finds_nothing else _perhaps(retriever, prompt, answer, mask),
     )
+
+
+def _perhaps(
+    retriever: Retriever, prompt: str, answer: PartAnswer, mask: BoolArray | None
+) -> tuple[str, ...]:
+    """Return the names of adapters known by their weights alone, nearest to a prompt first, if no adapter is sure."""
+    index, evidence = retriever.index, retriever.index.evidence
+    passing = np.ones(len(index.rows), np.bool_) if mask is None else mask
+    is_sure = (answer.relevance() >= retriever.settings.retrieval.min_relevance) & passing
+    unknown = passing & ~evidence.has_captions & ~evidence.has_texts
+    if not index.has_weights or is_sure.any() or not unknown.any():
+        return ()
+    rows, _ = index.nearest_by_weights(retriever.embed(prompt), MAX_PERHAPS, unknown)
+    return tuple(f"{row['hub']}:{row['id']}" for row in (index.rows[int(at)] for at in rows))
 
 
 def _nearest_of(piece: str, nearest: Mapping[str, Judged]) -> Judged | None:

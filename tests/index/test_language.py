@@ -1,4 +1,4 @@
-"""An index with a language: vectors of captions, what changes them, its files, and their copies."""
+"""An index with a language: vectors of captions and texts, what changes them, its files, and their copies."""
 
 import datetime
 import json
@@ -21,6 +21,7 @@ from autolora.index.store import (
     CAPTIONS_VECTOR,
     CHECKS,
     EXACT_COLUMNS,
+    TEXTS_VECTOR,
     content_digest,
     folder,
     hash_vector_row,
@@ -84,7 +85,7 @@ def speech(root: Path) -> dict[str, np.ndarray]:
 def expected(language: Language, sentences: SentenceEncoder, adapter: SyntheticAdapter) -> np.ndarray:
     """Return the direction of the mean of the captions' unit vectors."""
     vectors = [
-        (sentences.encode([caption.text])[0] - language.map.caption_mean) @ language.map.matrix
+        (sentences.encode([caption.text])[0] - language.captions.said_mean) @ language.captions.matrix
         for caption in adapter.captions
     ]
     mean: np.ndarray = np.mean([vector / np.linalg.norm(vector) for vector in vectors], axis=0)
@@ -150,7 +151,8 @@ def test_changed_captions_encode_those_of_their_adapter_alone(
     others = [adapter for adapter in adapters if adapter.sha256 not in (changed.sha256, relicensed.sha256)]
     counts = reindex(taught, [changed, relicensed, *others], sentences)
     assert counts == {"embedded": 1, "updated": 1, "removed": 0}
-    assert sorted(encoded) == sorted(caption.text for caption in changed.captions)
+    name = changed.theme  # in the space of texts, and in that of captions
+    assert sorted(encoded) == sorted([name, name, *(caption.text for caption in changed.captions)])
     after = speech(taught)
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {changed.sha256}
     assert reindex(taught, [changed, relicensed, *others], sentences) == NONE
@@ -194,10 +196,12 @@ def test_the_hash_of_a_row_without_a_language_stays() -> None:
     row: Row = dict.fromkeys(EXACT_COLUMNS) | dict.fromkeys(CHECKS) | {
         "sha256": "a" * 64, "trigger_words": ["été"], "nsfw": False, "size": 3, "encoder_weights": "b" * 64,
         "first_seen": datetime.date(2026, 1, 1), "agreement": 0.25, "uses_captions": True,
-        "vector": np.array([0.6, 0.8], np.float32), "weights_vector": np.array([0.5, 2.0], np.float32),
+        "weights_vector": np.array([0.5, 2.0], np.float32),
     }  # fmt: skip
-    assert hash_vector_row(row) == "39b5759848dcf7e35e6194f22d3e3843dba9988565671fe34263229cfcf06119"
-    assert hash_vector_row(row | {CAPTIONS_VECTOR: np.zeros(3, np.float32)}) != hash_vector_row(row)
+    assert hash_vector_row(row) == "c28eea22fa744f8aa781502342abf089cd743b0345e16d7ba74748c536ddf315"
+    for name in (CAPTIONS_VECTOR, TEXTS_VECTOR):
+        assert hash_vector_row(row | {name: np.zeros(3, np.float32)}) != hash_vector_row(row)
+    assert hash_vector_row(row | {"texts_trust": 0.5}) != hash_vector_row(row | {"texts_trust": 0.25})
 
 
 def test_a_language_of_another_sentence_encoder_is_refused(
@@ -255,6 +259,7 @@ def test_what_is_taken_down_leaves_the_vectors_of_captions_beside_their_rows(tau
     gone = {index.rows[row]["sha256"] for row in (0, 4, 11)}
     left = without(index, gone)
     assert left.captions_vectors is not None and left.language is index.language
+    assert left.texts_vectors is not None and len(left.texts_vectors) == len(left.texts_trust) == 9
     kept = [row["sha256"] for row in left.rows]
     assert len(kept) == 9 and not gone & set(kept) and left.has_captions.shape == (9,)
     assert np.array_equal(left.captions_vectors, [vectors[sha256] for sha256 in kept])

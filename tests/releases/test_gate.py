@@ -50,7 +50,7 @@ def test_the_first_release_is_compared_with_nothing(bed: Nights) -> None:
     first = read_decisions(bed.root)[0]
     assert first.former is None and first.verdict == "promoted"
     assert {"score changes", "adapters lost"}.isdisjoint(check.name for check in first.checks)
-    assert "vectors that follow from no weights and captions" in {check.name for check in first.checks}
+    assert "vectors of texts that follow from none" in {check.name for check in first.checks}
 
 
 def test_without_cache_served_the_last_promoted_index_is_compared(bed: Nights) -> None:
@@ -79,7 +79,7 @@ def test_without_copies_versions_and_tags_nothing_can_be_compared_and_the_index_
 
 
 def test_a_damaged_copy_of_the_served_index_is_compared_with_nothing(bed: Nights) -> None:
-    path = copies_folder(bed.root) / str(served_digest(bed.root)) / "vectors.npy"
+    path = copies_folder(bed.root) / str(served_digest(bed.root)) / "weights_vectors.npy"
     path.chmod(0o644)
     with path.open("r+b") as file:
         file.seek(-4, 2)

@@ -187,6 +187,20 @@ def test_a_prompt_of_which_nothing_is_found_names_the_first_hit_and_asks_for_eng
     assert NOTHING_FOUND not in retriever.survey("a chalk whale").lines
 
 
+def test_if_none_is_sure_adapters_that_are_known_by_weights_alone_are_listed_apart(
+    sentences: Sentences,
+) -> None:
+    retriever = retriever_of(index_of(sentences), min_relevance=0.999)
+    survey = retriever.survey("watercolour")
+    assert survey.perhaps == ("folder:cid/w", "folder:cid/l")
+    assert "perhaps, by their weights: folder:cid/w, folder:cid/l" in survey.lines
+    assert retriever.survey("watercolour", "id != 'cid/w'").perhaps == ("folder:cid/l",)
+    assert retriever_of(index_of(sentences)).survey("watercolour").perhaps == (), "one is sure"
+    assert retriever.survey("bob/n").perhaps == (), "the prompt names one"
+    described = [known for known in ADAPTERS if known.has_captions]
+    assert retriever_of(index_of(sentences, described), min_relevance=0.999).survey("chalk").perhaps == ()
+
+
 def test_what_only_further_hits_answer_and_what_is_negated_is_said(retriever: Retriever) -> None:
     hits = retriever.select("pixel, neon but no chalk")
     assert "ann/c" not in ids(hits) and len(hits) == 2
