@@ -69,7 +69,9 @@ def test_a_copy_that_another_process_made_first_is_not_replaced(
     assert len(open_index(root).rows) == 12
 
 
-@pytest.mark.parametrize("name", ["weights_vectors.npy", "columns.arrow", "meta.json", "text_map.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["weights_vectors.npy", "columns.arrow", "meta.json", "text_map.safetensors"]
+)
 def test_a_damaged_copy_is_an_error(root: Path, name: str) -> None:
     open_index(root)
     path = copy_path(root, content_digest(root)) / name

@@ -29,7 +29,9 @@ def index() -> Index:
 
 def test_the_nearest_by_weights_are_those_of_the_largest_cosines(index: Index) -> None:
     positions, cosines = index.nearest_by_weights(np.array([0, 0.5], np.float32), 4)
-    assert positions.tolist() == [0, 4, 1, 2], "of equal ones the first; a vector without a direction has cosine 0"
+    assert positions.tolist() == [0, 4, 1, 2], (
+        "of equal ones the first; a vector without a direction has cosine 0"
+    )
     assert cosines == pytest.approx([1, 1, 0.5**0.5, 0])
 
 

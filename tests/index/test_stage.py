@@ -168,7 +168,9 @@ def test_computed_rows_of_another_encoder_are_not_stored(root: Path, text_encode
 @pytest.mark.slow
 def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
     stored, (names, vectors) = rows_by_adapter(root), index.read_vectors(root)
-    assert dict(zip(names, vectors.tolist(), strict=True)) == {name: stored[name]["weights_vector"] for name in names}
+    assert dict(zip(names, vectors.tolist(), strict=True)) == {
+        name: stored[name]["weights_vector"] for name in names
+    }
     assert list(names) == sorted(stored)
     write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     with pytest.raises(MismatchError, match="dvc repro index"):
@@ -268,7 +270,9 @@ def test_gpu_gives_the_vectors_of_the_cpu(root: Path) -> None:
     sync.embed(list(before))
     after = rows_by_adapter(root)
     assert np.allclose(
-        [after[s]["weights_vector"] for s in before], [r["weights_vector"] for r in before.values()], atol=1e-4
+        [after[s]["weights_vector"] for s in before],
+        [r["weights_vector"] for r in before.values()],
+        atol=1e-4,
     )
 
 

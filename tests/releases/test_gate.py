@@ -180,8 +180,8 @@ def test_pinned_queries_are_counted_as_searches_find_them(bed: Nights) -> None:
         sum(first[sha256] for sha256 in newcomers),
         len(QUERIES),
     )
-    by_pictures = np.argmax(index.text_map.apply(encoder.encode(QUERIES)) @ index.vectors.T, axis=1)
-    assert [index.rows[row]["sha256"] for row in by_pictures] != [
+    by_weights = np.argmax(index.text_map.apply(encoder.encode(QUERIES)) @ index.weights_directions.T, axis=1)
+    assert [index.rows[row]["sha256"] for row in by_weights] != [
         hit.sha256 for query in QUERIES for hit in searched.search(query, 1)
     ], "the space of the weights ranks otherwise"
 

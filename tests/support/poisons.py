@@ -527,7 +527,9 @@ POISONS = (
         after=change_some(fill("weights_vector", math.nan), served=False),
     ),
     Poison(name="NaN in trust in texts", after=change_some(lose_trust, served=False)),
-    Poison(name="empty texts' vectors of newcomers", after=change_some(fill("texts_vector", 0), served=False)),
+    Poison(
+        name="empty texts' vectors of newcomers", after=change_some(fill("texts_vector", 0), served=False)
+    ),
     Poison(name="texts' vectors of another length", after=change_some(scale, 1.0, served=False)),
     Poison(name="half of a hub withdrawn", deliver=withdraw_hub(0.4, 0.6)),
     Poison(name="all of a hub withdrawn", deliver=withdraw_hub(1, 1)),
