@@ -67,7 +67,7 @@ def evaluate(
 
 def _print_evaluation(report: Mapping[str, Any]) -> None:
     """Print a table of metrics by method, and a table of the prompts whose first hit is wrong."""
-    metrics = list(report["methods"]["index"])
+    metrics = list(report["methods"]["search"])
     title = f"{report['prompts']} prompts, {report['adapters']} adapters, index {report['index'][:12]}"
     table = Table("method", *metrics, title=title)
     for method, values in report["methods"].items():
@@ -77,9 +77,9 @@ def _print_evaluation(report: Mapping[str, Any]) -> None:
     if not report["failures"]:
         print("every first hit is one of the prompt's adapters")
         return
-    failures = Table("line", "prompt", "rank", "first hit", "score", title="first hit not among the adapters")
+    failures = Table("line", "prompt", "rank", "first hit", title="first hit not among the adapters")
     for row in report["failures"]:
-        cells = (str(row["line"]), row["prompt"], str(row["rank"]), row["first_hit"], f"{row['score']:.3f}")
+        cells = (str(row["line"]), row["prompt"], str(row["rank"]), row["first_hit"])
         failures.add_row(*map(escape, cells))
     for column in failures.columns:
         column.overflow = "fold"

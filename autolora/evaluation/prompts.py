@@ -56,8 +56,6 @@ class Ranking:
     """(P,) of the first of the prompt's adapters, from 1"""
     first_hits: Int64Array
     """(P,) position of the adapter with the highest score"""
-    best_scores: Float64Array
-    """(P,) its score"""
 
 
 def read_cases(path: Path, names: AdapterNames) -> list[JudgedPrompt]:
@@ -173,13 +171,12 @@ def _rank(
 
     score: from a block of prompts (B,) to the scores (B, N).
     """
-    ranks, best = np.empty(len(cases)), np.empty(len(cases))
-    first = np.empty(len(cases), dtype=np.int64)
+    ranks, first = np.empty(len(cases)), np.empty(len(cases), dtype=np.int64)
     for block in retrieval.blocks(len(cases), len(index.rows)):
         scores = score(cases[block]).astype(np.float64)
         ranks[block] = retrieval.ranks(scores, [case.positions for case in cases[block]])
-        first[block], best[block] = scores.argmax(axis=1), scores.max(axis=1)
-    return Ranking(ranks, first, best)
+        first[block] = scores.argmax(axis=1)
+    return Ranking(ranks, first)
 
 
 def _places(retriever: Retriever, prompt: str) -> Float64Array:
@@ -241,7 +238,6 @@ def _failures(index: Index, cases: Sequence[JudgedPrompt], ranking: Ranking) -> 
                 "adapters": list(case.adapters),
                 "rank": int(ranking.ranks[position]),
                 "first_hit": f"{first_hit['hub']}:{first_hit['id']}",
-                "score": float(ranking.best_scores[position]),
             }
         )
     return failures

@@ -12,7 +12,6 @@ from autolora.matching.caption_rule import CaptionRule
 from autolora.matching.language import Language
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import Row
-from autolora.text_encoder.sentences import SentenceEncoder
 
 CERTAIN = 30.0
 """log-odds of trust in texts that can be compared with nothing, as no encoder has read the weights"""
@@ -27,7 +26,7 @@ class EvidenceReader:
     embed: Callable[[Sequence[str]], Float64Array]
     """from texts to unit vectors (N, d) in the space of the weights"""
     language: Language | None
-    sentences: SentenceEncoder | None
+    sentences: TextEncoder | None
     """None if there is no language"""
 
     def read(
@@ -93,7 +92,7 @@ def evidence_reader(
     encoder: Encoder | None,
     text_encoder: TextEncoder | None,
     language: Language | None,
-    sentences: SentenceEncoder | None,
+    sentences: TextEncoder | None,
 ) -> EvidenceReader:
     """Return the reader of an encoder with its language."""
 

@@ -1,7 +1,8 @@
 """Measure the languages of a search, print the tables, and write metrics/language.json: `python -m bench.language`.
 
-The languages and their fit are in bench/language/variants.py, the rows in bench/language/rows.py; all rows have the
-adapters of the index as candidates. A cell has three shares of prompts: bare, in the
+The languages and their fit are in bench/language/variants.py, the rows in bench/language/rows.py; they have the
+adapters of the index as candidates. A second table has pools with fewer or wrong captions and with texts, a third one
+folders of files that people have named (bench/language/mixtures.py). A cell has three shares of prompts: bare, in the
 worst of eight forms, and in one of 24 wrappers. A share is the mean over themes, or over prompts that have none. One
 slow row has a third of the composites and of other large kinds. The playground's CLIP reads 32 tokens of a prompt.
 All takes some minutes of one core.
@@ -47,6 +48,11 @@ def main() -> None:
     intervals = estimate(measured)
     print(scoring.to_markdown(shares, list(COLUMNS)))
     print(scoring.intervals_markdown(intervals))
+    mixed = {} if options.only else table.answer_mixtures(project)
+    mixtures = {name: cells(answers, COLUMNS) for name, answers in mixed.items()}
+    print(scoring.to_markdown(mixtures, list(COLUMNS)))
+    named = {} if options.only else table.answer_folders(project)
+    print(scoring.folders_markdown(named))
     checks = check(project, measured)
     print("\n".join(f"{name}: {value}" for name, value in checks.items()))
     if options.only is None and not options.without_new:
@@ -56,6 +62,11 @@ def main() -> None:
             "runs_with_new_words": (read_json(RESULTS) or {}).get("runs_with_new_words", 0) + 1,
             "rows": scoring.plain(shares),
             "intervals": scoring.plain(intervals),
+            "mixtures": scoring.plain(mixtures),
+            "mixtures' intervals": {
+                name: scoring.plain(scoring.intervals(row)) for name, row in mixed.items()
+            },
+            "folders": scoring.plain(named),
             "checks": checks,
         }
         write_atomic(RESULTS, to_json(rounded(content)))

@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 from autolora.encoder import store as encoder_store
+from autolora.encoder.language import general_language
 from autolora.encoder.model import TextEncoder, caption_rule
 from autolora.errors import MismatchError
 from autolora.index.copies import Index
+from autolora.index.evidence import EvidenceReader, evidence_reader
 from autolora.matching.caption_rule import CaptionRule
 from autolora.matching.language import Language
 from autolora.metrics.judgments import Judgment, read_judgments
@@ -44,6 +46,8 @@ class Project:
     """from texts to unit vectors in the space of CLIP"""
     project: Remembered
     """the same before they are made unit vectors"""
+    text_encoder: TextEncoder
+    """of the space of CLIP"""
     encoders: Mapping[str, TextEncoder]
     prompts: Sequence[Prompt]
     contexts: Mapping[str, Context]
@@ -65,6 +69,19 @@ class Project:
         rule = caption_rule(encoder_store.load_encoder(encoder_store.folder(self.root)))
         assert rule is not None, "the preset's index holds no captions"
         return rule
+
+    @cached_property
+    def reader(self) -> EvidenceReader:
+        """What the index reads captions and texts with."""
+        encoder = encoder_store.load_encoder(encoder_store.folder(self.root))
+        language = self.index.language
+        return evidence_reader(encoder, self.text_encoder, language, self.encoders[MINILM])
+
+    @cached_property
+    def general(self) -> Reading:
+        """How a folder without an encoder reads prompts."""
+        sentences = self.encoders[MINILM]
+        return Reading(Variant(), general_language(sentences), Remembered(sentences.encode), self.project)
 
     @cached_property
     def present(self) -> Reading:
@@ -98,14 +115,16 @@ def open_project(root: Path, with_new: bool) -> Project:
     kinds = [judgments[row["sha256"]] for row in retriever.index.rows]
     batched = BatchedEncoder(load_saved(folder))
     batched.check([prompt["text"] for prompt in read_lines("unrelated.jsonl")])
+    text_encoder = CachingTextEncoder(retriever.text_encoder)
     return Project(
         root=root,
         params=params,
         retriever=retriever,
+        text_encoder=text_encoder,
         themes=tuple(judgment.theme for judgment in kinds),
         kinds=kinds,
         captions=pools.read_captions(root, retriever.index),
-        inputs=read_inputs(root, params, CachingTextEncoder(retriever.text_encoder)),
+        inputs=read_inputs(root, params, text_encoder),
         embed=Remembered(retriever.embed_all),
         project=Remembered(
             lambda texts: retriever.index.text_map.project(retriever.text_encoder.encode(texts))

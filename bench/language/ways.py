@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from autolora.matching.evidence import PartSearch, make_lanes
+from autolora.matching.evidence import PartMatch, PartSearch, make_lanes, whole_prompt
 from autolora.matching.words import split_words
 from autolora.metrics.bm25 import Bm25
 from autolora.params import RetrievalParams
@@ -56,8 +56,16 @@ class Parts:
         """Return the first hit and the selection."""
         pool, reading = self.pool.for_prompt(prompt), self.reading.read(text)
         lanes = make_lanes(reading, pool.evidence, self.reading.language)
-        matches = list(islice(PartSearch(lanes, pool.allowed).pursue(), self.params.max_selected))
-        return _choice([(match.position, match.relevance) for match in matches], pool.themes, self.params)
+        matches = islice(PartSearch(lanes, pool.allowed).pursue(), self.params.max_selected)
+        used = [match.position for match in takewhile(self._is_selected, matches)]
+        odds = PartSearch(lanes, pool.allowed).log_odds().max(axis=1, initial=-np.inf)
+        order = odds + whole_prompt(reading, pool.evidence)
+        found = used or ([int(order.argmax())] if order.max() > -np.inf else [])
+        first = pool.themes[found[0]] if found else None
+        return Choice(first, frozenset(pool.themes[position] for position in used))
+
+    def _is_selected(self, match: PartMatch) -> bool:
+        return match.relevance >= self.params.min_relevance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,11 +102,3 @@ class Words:
         """Return the first hit."""
         scores = self._bm25.score(set(split_words(text)))
         return Choice(self._themes[int(scores.argmax())] if scores.any() else None, frozenset())
-
-
-def _choice(ranked: Sequence[tuple[int, float]], themes: Sequence[str], params: RetrievalParams) -> Choice:
-    """Return the choice by the adapters of a pursuit, (position, relevance), in its order."""
-    used = takewhile(lambda row: row[1] >= params.min_relevance, ranked)
-    return Choice(
-        themes[ranked[0][0]] if ranked else None, frozenset(themes[position] for position, _ in used)
-    )
