@@ -214,6 +214,7 @@ class IndexSync:
         elif computed["uses_captions"] is False:
             is_unlike = np.linalg.norm(computed["weights_vector"]) < self.language.min_length
             texts = texts if is_unlike else []
+        texts = list(filter(self.sentences.read, texts))
         if not texts:
             return np.zeros(self.language.map.width, np.float32)
         vectors = self.language.map.captions(self.sentences.encode(texts))

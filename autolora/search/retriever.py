@@ -26,7 +26,7 @@ from autolora.index.served import open_index
 from autolora.index.store import DESCRIPTION
 from autolora.index.tags import open_tags
 from autolora.matching.language import MIN_LENGTH, Lane, PartScores, PartSearch, count_words
-from autolora.matching.parts import run_shares, split_parts
+from autolora.matching.parts import EXCLUDED, run_shares, split_parts
 from autolora.matching.relevance import logistic
 from autolora.matching.selection import Candidates, pursue
 from autolora.matching.shared_words import share_words
@@ -417,6 +417,7 @@ class Retriever:
         spoken = pictured = shared = None
         if index.has_captions.any():
             spoken = index.language.map.parts(self._sentences.encode(parts))
+            spoken[[bool(part) and not self._sentences.read(part) for part in parts]] = 0.0
         if index.words is not None:
             shared = share_words(parts, index.words)
         if index.has_weights and not index.has_captions.all():
@@ -432,10 +433,11 @@ class Retriever:
         assert index.language is not None and index.captions_vectors is not None
         by_weights, by_captions = index.language.coefficients
         if encoded.spoken is not None:
-            vectors, parts = index.captions_vectors, encoded.spoken
+            vectors, parts, members = index.captions_vectors, encoded.spoken, index.has_captions
             if encoded.shared is not None:
                 parts, vectors = map(np.hstack, zip((parts, vectors), encoded.shared, strict=True))
-            lanes.append(Lane(vectors, index.has_captions, parts, by_captions))
+                members = members | encoded.shared[1].any(axis=1)  # of unknown characters alone
+            lanes.append(Lane(vectors, members, parts, by_captions))
         if encoded.pictured is not None:
             lanes.append(Lane(index.weights_directions, ~index.has_captions, encoded.pictured, by_weights))
         return lanes
@@ -548,7 +550,7 @@ def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:
     A name of the adapter, its file or its author counts if it is the whole prompt, a trigger word also among other
     words. The case of letters does not count. columns: `hub`, `id`, `file` and `trigger_words` of N adapters.
     """
-    trigger_words = _find_trigger_words(prompt, columns)
+    trigger_words = _find_trigger_words(EXCLUDED.sub("\n", prompt), columns)
     return _find_names(prompt.strip().lower(), columns) | {
         position: f"trigger word {word}"
         for word, positions in trigger_words.items()
