@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from autolora.matching.language import Language
 from autolora.matching.parts import run_shares, split_parts
@@ -52,8 +53,12 @@ class Evidence:
 
     @cached_property
     def has_texts(self) -> BoolArray:
-        """Whether each adapter (N,) has texts."""
-        return _lengths(self.texts) > 0
+        """Whether each adapter (N,) has texts; of one in unknown characters there are words alone."""
+        has_vector: BoolArray = _lengths(self.texts) > 0
+        if self.words is None:
+            return has_vector
+        number = pc.list_value_length(self.words).to_numpy(zero_copy_only=False)
+        return has_vector | (number > 0)
 
     @cached_property
     def weights_scales(self) -> Float32Array:

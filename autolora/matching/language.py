@@ -45,10 +45,9 @@ class LanguageMap:
         return len(self.phrase_mean)
 
     def said(self, features: Float32Array) -> Float32Array:
-        """Return the unit vectors (N, d) of captions or texts."""
-        vectors: Float32Array = directions(
-            ((features - self.said_mean) @ self.matrix).astype(np.float64)
-        ).astype(np.float32)
+        """Return the unit vectors (N, d) of captions or texts; zero for features of zeros, of what cannot be read."""
+        mapped = directions(((features - self.said_mean) @ self.matrix).astype(np.float64))
+        vectors: Float32Array = (mapped * features.any(axis=1, keepdims=True)).astype(np.float32)
         return vectors
 
     def mean(self, features: Float32Array) -> Float32Array:
@@ -58,8 +57,10 @@ class LanguageMap:
         return mean
 
     def parts(self, features: Float32Array) -> Float32Array:
-        """Return the vectors (N, d) of parts of prompts; that of a part about nothing in particular is short."""
-        vectors: Float32Array = ((features - self.phrase_mean) @ self.matrix).astype(np.float32, copy=False)
+        """Return the vectors (N, d) of parts of prompts; that of a part about nothing in particular is short, and zero
+        for features of zeros."""
+        mapped = (features - self.phrase_mean) @ self.matrix
+        vectors: Float32Array = (mapped * features.any(axis=1, keepdims=True)).astype(np.float32)
         return vectors
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from autolora.matching.parts import STOP_WORDS
 from autolora.matching.words import split_words
 from autolora.storage.arrays import Float32Array
+from autolora.text_encoder.spelling import one_spelling
 
 WEIGHT = 0.4
 """of a word that one adapter has, against a cosine of 1; chosen among 0, .2 and .4 (docs/language.md)"""
@@ -20,8 +21,8 @@ MIN_PLURAL_CHARACTERS = 4
 
 
 def word_forms(text: str) -> list[str]:
-    """Return the words of a text without stop words, and without the s of a plural."""
-    words = [word for word in split_words(text) if word not in STOP_WORDS]
+    """Return the words of a text without stop words, in one spelling, and without the s of a plural."""
+    words = [word for word in split_words(one_spelling(text)) if word not in STOP_WORDS]
     return [word.removesuffix("s") if len(word) >= MIN_PLURAL_CHARACTERS else word for word in words]
 
 

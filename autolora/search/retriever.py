@@ -35,6 +35,7 @@ from autolora.matching.evidence import (
     read_prompt,
     whole_prompt,
 )
+from autolora.matching.parts import EXCLUDED
 from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
@@ -508,7 +509,7 @@ def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:
     A name of the adapter, its file or its author counts if it is the whole prompt, a trigger word also among other
     words. The case of letters does not count. columns: `hub`, `id`, `file` and `trigger_words` of N adapters.
     """
-    trigger_words = _find_trigger_words(prompt, columns)
+    trigger_words = _find_trigger_words(EXCLUDED.sub("\n", prompt), columns)
     return _find_names(prompt.strip().lower(), columns) | {
         position: f"trigger word {word}"
         for word, positions in trigger_words.items()

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+import pyarrow.compute as pc
 
+from autolora.index.copies import Index
 from autolora.matching.parts import negated_runs, split_runs
+from autolora.matching.shared_words import word_forms
 from autolora.matching.words import split_words
 from autolora.records import Hit
 from autolora.search.retriever import UNSURE_SHARE, Judged, PartAnswer, Retriever, find_named
 from autolora.storage.arrays import BoolArray
+from autolora.storage.suggestions import similar_word
 from autolora.wording import counted
 
 TRIGGER_WORD = "trigger word "
@@ -20,6 +24,8 @@ WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder ha
 NOTHING_FOUND = "nothing of the prompt was found: search in English, in words for what an image shows"
 NO_RELEVANCE = 0.055
 """below it nothing speaks for an adapter: a little more than by the prior (autolora.matching.evidence.PRIOR)"""
+MIN_LETTERS = 4
+"""of a word that may be misspelt"""
 MAX_NAMED = 3
 """unanswered parts that are named"""
 MAX_PERHAPS = 5
@@ -55,6 +61,8 @@ class Survey:
     """parts that only adapters answer that do not pass the conditions"""
     num_hidden: int = 0
     """adapters that fit, and do not pass the conditions"""
+    meant: tuple[tuple[str, str], ...] = ()
+    """words that no text has, each with one that resembles it"""
     negated: tuple[str, ...] = ()
     """what the prompt does not want, which a search leaves out"""
     has_weights: bool = True
@@ -70,6 +78,9 @@ class Survey:
         lines = [row.line for row in self.unanswered[:MAX_NAMED]]
         if others := self.unanswered[MAX_NAMED:]:
             lines.append(f"nor {counted(len(others), 'other part')} of the prompt")
+        lines += [
+            f"nothing says '{word}' (did you mean '{other}'?)" for word, other in self.meant[:MAX_NAMED]
+        ]
         if self.finds_nothing:
             lines.append(NOTHING_FOUND)
         if self.perhaps:
@@ -141,6 +152,7 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         further=tuple(_pieces(prompt, lambda word: word in by_passing - by_hits)),
         hidden=tuple(_pieces(prompt, lambda word: word in by_all - by_passing)),
         num_hidden=hidden,
+        meant=tuple(_find_meant(index, [row.part for row in unanswered])),
         negated=negated_runs(prompt),
         has_weights=index.has_weights,
         finds_nothing=finds_nothing,
@@ -181,6 +193,14 @@ def _pieces(prompt: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
             piece = " ".join(words)
             if wanted and split_words(piece):
                 yield piece
+
+
+def _find_meant(index: Index, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each word of the parts that no text of the index has, with the one that resembles it most, if any does."""
+    known = set(pc.unique(pc.list_flatten(index.words)).to_pylist())
+    for word in dict.fromkeys(word for part in parts for word in word_forms(part)):
+        if len(word) >= MIN_LETTERS and word not in known and (other := similar_word(word, known)):
+            yield word, other
 
 
 def _named_words(answer: PartAnswer, prompt: str, mask: BoolArray | None) -> set[str]:
