@@ -60,7 +60,7 @@ def test_vectors_of_an_installed_model_equal_those_of_sentence_transformers(tmp_
     expected = reference(locate_sentence_encoder(ROOT, MINILM, None), read)
     assert len(texts) >= 200 and encoder.width == 384
     is_read = np.array([bool(left or not text.strip()) for text, left in zip(texts, read, strict=True)])
-    assert not vectors[~is_read].any() and is_read.mean() > 0.9
+    assert not vectors[~is_read].any() and is_read.mean() > 0.7
     np.testing.assert_allclose(vectors[is_read], expected[is_read], rtol=0, atol=ROUNDING)
     np.testing.assert_allclose(np.linalg.norm(vectors[is_read], axis=1), 1, rtol=0, atol=1e-6)
     alone = [encoder.encode([text])[0] for text in texts[::20]]
