@@ -1,8 +1,9 @@
 """What `python -m bench.retrieval` compares the index with: baselines, finer levels, and an index of unseen adapters.
 
 Baselines: `caption centroid`, the mean text embedding of an adapter's captions; `BM25 of captions` and `BM25 of
-metadata`, the words that a text shares with the query; `PCA of weights`, which learns nothing from texts. All that use
-texts leave out those about the rendering that the query describes, so that no query meets its own caption.
+metadata`, the words that a text shares with the query; `reciprocal rank fusion` of the first two; `PCA of weights`,
+which learns nothing from texts. All that use texts leave out those about the rendering that the query describes, so
+that no query meets its own caption.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,7 +25,7 @@ from autolora.metrics.benchmark import (
 )
 from autolora.metrics.bm25 import WordCounts, count_words
 from autolora.metrics.comparison import QueryMetrics, chance_metrics
-from autolora.metrics.methods import Scores, bm25_scores, caption_centroid_scores
+from autolora.metrics.methods import Scores, bm25_scores, caption_centroid_scores, fused_scores
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.tables import read_arrow, to_matrix
@@ -264,9 +265,15 @@ def centroid_scores(pool: Pool) -> Scores:
     return caption_centroid_scores(pool.benchmark)
 
 
+def word_scores(pool: Pool) -> Scores:
+    """Return the method `BM25 of captions` of the stage `evaluation`."""
+    return bm25_scores(pool.benchmark, pool.words["captions"])
+
+
 BASELINES: Mapping[str, Method] = {
     "caption centroid": centroid_scores,
-    "BM25 of captions": lambda pool: bm25_scores(pool.benchmark, pool.words["captions"]),
+    "BM25 of captions": word_scores,
+    "reciprocal rank fusion": lambda pool: fused_scores([word_scores(pool), centroid_scores(pool)]),
     "BM25 of metadata": lambda pool: bm25_scores(pool.benchmark, pool.words["metadata"]),
     "PCA of weights": pca_scores,
 }
