@@ -48,7 +48,7 @@ def test_without_an_engine_the_weights_speak_alone(root: Path, image: Path) -> N
     assert (hit.id, reason.captions_score, reason.uses_captions) == ("file0", None, None)
 
 
-def test_captions_are_written_once_and_become_part_of_the_vector(root: Path, image: Path) -> None:
+def test_captions_are_written_once_and_searched(root: Path, image: Path) -> None:
     alone = index(root).index
     set_params(root, ENGINE)
     report = index(root)
