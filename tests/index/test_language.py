@@ -15,7 +15,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import stage
 from autolora.index.caption_check import read_caption_checks
 from autolora.index.content import LANGUAGE_FILES
-from autolora.index.copies import check_copy, open_copy
+from autolora.index.copies import Rows, check_copy, check_foreign, open_copy
 from autolora.index.served import copy_path, open_index, without
 from autolora.index.store import (
     CAPTIONS_VECTOR,
@@ -27,7 +27,7 @@ from autolora.index.store import (
     hash_vector_row,
     read_vectors,
 )
-from autolora.matching.language import Language
+from autolora.matching.language import PRIOR_TRUST, Language
 from autolora.models import ClipTextEncoder
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
@@ -158,11 +158,48 @@ def test_changed_captions_encode_those_of_their_adapter_alone(
     assert reindex(taught, [changed, relicensed, *others], sentences) == NONE
 
 
-def test_without_a_language_changed_captions_encode_nothing(
+def with_trigger(adapters: Sequence[SyntheticAdapter], position: int, word: str) -> list[SyntheticAdapter]:
+    """Return the adapters, one of which has a trigger word."""
+    changed = [*adapters]
+    listing = replace(adapters[position].listing, trigger_words=(word,))
+    changed[position] = replace(adapters[position], listing=listing)
+    return changed
+
+
+def test_texts_have_a_vector_which_follows_them(
+    taught: Path, adapters: list[SyntheticAdapter], sentences: SentenceEncoder
+) -> None:
+    changed, before = with_trigger(adapters, 3, "pixel"), speech(taught)
+    assert reindex(taught, changed, sentences) == NONE | {"embedded": 1}
+    assert reindex(taught, changed, sentences) == NONE
+    index = open_index(taught)
+    assert index.language is not None and index.texts_vectors is not None
+    rows = index.find([adapter.sha256 for adapter in changed]).tolist()
+    for row, adapter in zip(rows, changed, strict=True):
+        texts = [adapter.theme, *adapter.listing.trigger_words]
+        wanted = index.language.texts.mean(sentences.encode(texts))
+        assert index.texts_vectors[row] == pytest.approx(wanted, abs=1e-5)
+        assert index.words[row].as_py() == sorted(texts) and index.texts_trust[row] == PRIOR_TRUST
+    assert all(np.array_equal(before[name], vector) for name, vector in speech(taught).items())
+
+
+def test_without_a_language_changed_captions_and_texts_encode_nothing(
     root: Path, adapters: list[SyntheticAdapter]
 ) -> None:
     counts = reindex(root, [with_texts(adapters[3], "a neon thing"), *adapters[:3], *adapters[4:]], None)
     assert counts == {"embedded": 0, "updated": 1, "removed": 0}
+    assert reindex(root, with_trigger(adapters, 5, "pixel"), None) == NONE | {"updated": 2}
+
+
+def test_what_another_person_says_about_texts_is_checked(taught: Path) -> None:
+    index = open_index(taught)
+    assert index.texts_vectors is not None
+    check_foreign(index)
+    narrow = replace(index, texts_vectors=index.texts_vectors[:, 1:])
+    without_trust = replace(index, rows=Rows(index.rows.columns.drop_columns(["texts_trust"])))
+    for damaged, reason in ((narrow, r"vectors \(12, 63\)"), (without_trust, "no column texts_trust")):
+        with pytest.raises(MissingArtifact, match=reason):
+            check_foreign(damaged)
 
 
 @pytest.mark.slow
@@ -239,22 +276,23 @@ def test_copies_share_the_files_that_are_the_same(
     check_copy(second)
 
 
-def test_a_copy_needs_all_files_of_its_language(taught: Path) -> None:
+@pytest.mark.parametrize("name", ["captions_vectors.npy", "texts_vectors.npy"])
+def test_a_copy_needs_all_files_of_its_language(taught: Path, name: str) -> None:
     digest = open_index(taught).digest
     copy = copy_path(taught, digest)
-    (copy / "captions_vectors.npy").rename(copy / "elsewhere")
-    with pytest.raises(MissingArtifact, match=r"captions_vectors\.npy.*autolora verify"):
+    (copy / name).rename(copy / "elsewhere")
+    with pytest.raises(MissingArtifact, match=rf"{name}.*autolora verify"):
         open_copy(copy, digest)
     (copy / "language.safetensors").unlink()
     index = open_copy(copy, digest)  # as one that has learned none
     assert index.language is None and index.captions_vectors is None and not index.has_captions.any()
-    (copy / "elsewhere").rename(copy / "captions_vectors.npy")
+    (copy / "elsewhere").rename(copy / name)
     (copy / "language.safetensors").write_bytes(b"damaged")
     with pytest.raises(MissingArtifact, match=r"language\.safetensors is not a valid language"):
         open_copy(copy, digest)
 
 
-def test_what_is_taken_down_leaves_the_vectors_of_captions_beside_their_rows(taught: Path) -> None:
+def test_what_is_taken_down_leaves_the_vectors_of_captions_and_texts_beside_their_rows(taught: Path) -> None:
     index, vectors = open_index(taught), speech(taught)
     gone = {index.rows[row]["sha256"] for row in (0, 4, 11)}
     left = without(index, gone)

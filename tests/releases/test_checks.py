@@ -4,9 +4,12 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from autolora.errors import AutoLoraError
+from autolora.index.copies import NO_TEXT_MAP, Index, Rows
 from autolora.releases.checks import (
     ALL_HUBS,
     GATE,
@@ -17,6 +20,7 @@ from autolora.releases.checks import (
     read_decisions,
     record,
 )
+from autolora.releases.exact import spot_rows
 
 DAY = datetime.date(2026, 1, 5)
 EXACT = Check(name="adapters listed twice", value=0, rule="0", passed=True)
@@ -86,3 +90,9 @@ def test_a_check_in_words() -> None:
     warned = replace(failed, severity="warn")
     made = decision(failed, warned, EXACT)
     assert made.refusals == [failed] and made.warnings == [warned]
+
+
+def test_nothing_is_encoded_again_of_an_index_without_a_language() -> None:
+    rows = Rows(pa.table({"sha256": ["a"]}))
+    index = Index("", np.ones((1, 2), np.float32), rows, "", "", NO_TEXT_MAP)
+    assert spot_rows(None, index, ["a"]) == []

@@ -20,6 +20,7 @@ CAUGHT = {
     "empty texts' vectors of newcomers": "texts without a vector, or vectors without texts",
     "texts' vectors of another length": "vectors of texts of another length than 0 or 1",
     "NaN in texts' vectors": "vectors of texts of another length than 0 or 1",
+    "trust in texts of served adapters altered": "score changes",
     "NaN in trust in texts": "trust in texts that is no number",
     "NaN in newcomers' weights' vectors": "vectors of weights that are not numbers",
     "adapters lost without a reason": "adapters lost without a reason",

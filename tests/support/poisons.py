@@ -435,6 +435,11 @@ def lose_trust(bed: Nights, row: Row) -> Row:
     return row | {"texts_trust": math.nan}
 
 
+def trust_more(bed: Nights, row: Row) -> Row:
+    """Return a row whose texts are trusted more."""
+    return row | {"texts_trust": float(np.float32(row["texts_trust"] + bed.rng.choice((0.01, 1, 5))))}
+
+
 def lose_flags(bed: Nights, row: Row) -> Row:
     """Return a row that states another restriction than the catalog."""
     return row | {"nsfw": not row["nsfw"], "license": "mit"}
@@ -526,6 +531,7 @@ POISONS = (
         name="NaN in newcomers' weights' vectors",
         after=change_some(fill("weights_vector", math.nan), served=False),
     ),
+    Poison(name="trust in texts of served adapters altered", after=change_some(trust_more)),
     Poison(name="NaN in trust in texts", after=change_some(lose_trust, served=False)),
     Poison(
         name="empty texts' vectors of newcomers", after=change_some(fill("texts_vector", 0), served=False)
