@@ -57,7 +57,7 @@ class Reasons:
     captions: tuple[MatchingCaption, ...]
     """the nearest ones, nearest first, at most one per image"""
     words: tuple[str, ...]
-    """words of the prompt that captions, trigger words or description contain, without stop words; without an encoder
+    """words of the prompt that captions, trigger words or description contain, without stop words; with a language
     also the words of the name"""
     unavailable: tuple[str, ...]
     """what could not be determined, and why"""
