@@ -9,7 +9,7 @@ import numpy as np
 from autolora.dataset import store as dataset
 from autolora.evaluation.benchmark import read_renderings
 from autolora.index.copies import Index
-from autolora.index.descriptions import texts_of
+from autolora.index.descriptions import texts_of, whole_text_of
 from autolora.index.evidence import EvidenceReader
 from autolora.index.store import CAPTIONS_VECTOR, TEXTS_TRUST
 from autolora.matching.evidence import Evidence
@@ -87,4 +87,5 @@ class WithoutRenderings:
         """Return the columns of an adapter without one of its images."""
         groups = [texts for other, texts in self.captions[sha256].items() if other != image]
         weights = np.array(self.index.weights_vectors[position])
-        return self.reader.read(weights, groups, texts_of(self.index.rows[position]))
+        row = self.index.rows[position]
+        return self.reader.read(weights, groups, texts_of(row), whole_text_of(row))

@@ -52,13 +52,13 @@ def relevance_scorer(
 
     def evidence_of(case: PromptCase) -> Evidence:
         rows = [
-            reader.read(weights_of(sha256), _not_quoted(adapters[sha256], case.prompt), ())
+            reader.read(weights_of(sha256), _not_quoted(adapters[sha256], case.prompt))
             for sha256 in case.adapters
         ]
         captions, texts = (np.stack([row[name] for row in rows]) for name in (CAPTIONS_VECTOR, TEXTS_VECTOR))
         trust = np.array([row[TEXTS_TRUST] for row in rows], np.float32)
         return Evidence(
-            np.stack([weights_of(sha256) for sha256 in case.adapters]), captions, texts, trust, None
+            np.stack([weights_of(sha256) for sha256 in case.adapters]), captions, texts, texts, trust, None
         )
 
     def project(texts: Sequence[str]) -> Float32Array:

@@ -28,6 +28,7 @@ from autolora.index.store import (
     TEXTS_TRUST,
     TEXTS_VECTOR,
     WEIGHTS_VECTOR,
+    WHOLE_TEXTS_VECTOR,
     WORDS,
     columns,
 )
@@ -128,6 +129,8 @@ class Index:
     """(N, d'), of the captions that count; zero without any; None if the encoder has learned no language"""
     texts_vectors: Float32Array | None = None
     """(N, d'), the same of the texts about adapters"""
+    whole_texts_vectors: Float32Array | None = None
+    """(N, d'), of all texts about an adapter as one, as the sentence encoder makes them"""
     language: Language | None = None
     language_folder: Path | None = None
     """of the sentence encoder's files"""
@@ -160,8 +163,10 @@ class Index:
     def evidence(self) -> Evidence:
         """What a prompt is compared with, of an index with a language."""
         assert self.captions_vectors is not None and self.texts_vectors is not None
+        assert self.whole_texts_vectors is not None
         weights = self.weights_vectors if self.has_weights else None
-        return Evidence(weights, self.captions_vectors, self.texts_vectors, self.texts_trust, self.words)
+        texts = self.texts_vectors, self.whole_texts_vectors, self.texts_trust, self.words
+        return Evidence(weights, self.captions_vectors, *texts)
 
     @property
     def has_captions(self) -> BoolArray:
@@ -237,6 +242,7 @@ def open_copy(folder: Path, digest: str) -> Index:
             text_map=read_text_map(folder) if is_read else NO_TEXT_MAP,
             captions_vectors=map_vectors(folder, CAPTIONS_VECTOR) if language else None,
             texts_vectors=map_vectors(folder, TEXTS_VECTOR) if language else None,
+            whole_texts_vectors=map_vectors(folder, WHOLE_TEXTS_VECTOR) if language else None,
             language=language,
             language_folder=folder if language else None,
             tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
@@ -252,7 +258,7 @@ def check_foreign(index: Index) -> None:
     sha256 becomes a part of paths. This reads all columns: 1 ms per 1,000 rows.
     """
     table, language = index.rows.columns, index.language
-    spoken = [vectors for vectors in (index.captions_vectors, index.texts_vectors) if vectors is not None]
+    spoken = (index.captions_vectors, index.texts_vectors, index.whole_texts_vectors)
     of_texts = {name: columns(None, 1)[name] for name in OF_TEXTS} if language else {}
     expected = {**columns(None), **of_texts, "row_hash": pa.string()}
     types = dict(zip(table.column_names, table.schema.types, strict=True))
@@ -263,7 +269,7 @@ def check_foreign(index: Index) -> None:
             raise ValueError(f"no column {min(missing)}")
         table.validate(full=True)
         widths = [(index.weights_vectors, index.text_map.width)]
-        widths += [(vectors, language.texts.width) for vectors in spoken if language]
+        widths += [(vectors, language.texts.width) for vectors in spoken if language and vectors is not None]
         for vectors, width in widths:
             if vectors.dtype != np.float32 or vectors.shape != (len(table), width):
                 raise ValueError(f"vectors {vectors.shape}, expected {(len(table), width)}")

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
-from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TEXTS_TRUST, TEXTS_VECTOR
+from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TEXTS_TRUST, TEXTS_VECTOR, WHOLE_TEXTS_VECTOR
 from autolora.matching.caption_rule import CaptionRule
 from autolora.matching.language import Language
 from autolora.storage.arrays import Float32Array, Float64Array
@@ -30,14 +30,19 @@ class EvidenceReader:
     """None if there is no language"""
 
     def read(
-        self, weights: Float32Array | None, groups: Sequence[Sequence[str]], texts: Sequence[str]
+        self,
+        weights: Float32Array | None,
+        groups: Sequence[Sequence[str]],
+        texts: Sequence[str] = (),
+        whole: str = "",
     ) -> Row:
         """Return CHECKS, and with a language vectors and trust, of one adapter.
 
         weights (d,): what the encoder predicts; None without an encoder. groups: the captions of each rendering that
-        has some. texts: about the adapter. Captions that contradict the weights do not count, unless the weights
-        resemble those of no training adapter. If no encoder reads the weights, captions are texts among others. The
-        texts of an adapter are encoded without those of others, because the last bits depend on the batch.
+        has some. texts, whole: about the adapter, and all of them as one. Captions that contradict the weights do not
+        count, unless the weights resemble those of no training adapter. If no encoder reads the weights, captions are
+        texts among others. The texts of an adapter are encoded without those of others, because the last bits depend
+        on the batch.
         """
         captions = list(chain.from_iterable(groups))
         checks = self._check(weights, captions)
@@ -52,6 +57,7 @@ class EvidenceReader:
         return row | {
             CAPTIONS_VECTOR: spoken,
             TEXTS_VECTOR: self._mean(texts, is_caption=False),
+            WHOLE_TEXTS_VECTOR: self._whole(whole),
             TEXTS_TRUST: float(np.float32(self._trust(weights, spoken if captions else None, texts))),
         }
 
@@ -70,6 +76,13 @@ class EvidenceReader:
         assert self.language is not None and self.sentences is not None
         space = self.language.captions if is_caption else self.language.texts
         return space.mean(self.sentences.encode(texts))
+
+    def _whole(self, text: str) -> Float32Array:
+        """Return the unit vector (d,) of a text as the sentence encoder makes it; zero of an empty one."""
+        assert self.sentences is not None
+        vector = self.sentences.encode([text])[0] if text else np.zeros(self.sentences.width, np.float32)
+        unit: Float32Array = directions(vector[None].astype(np.float64))[0].astype(np.float32)
+        return unit
 
     def _trust(
         self, weights: Float32Array | None, spoken: Float32Array | None, texts: Sequence[str]

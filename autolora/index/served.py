@@ -80,6 +80,7 @@ def without(index: Index, adapters: Collection[str]) -> Index:
         weights_vectors=index.weights_vectors[mask],
         captions_vectors=None if index.captions_vectors is None else index.captions_vectors[mask],
         texts_vectors=None if index.texts_vectors is None else index.texts_vectors[mask],
+        whole_texts_vectors=None if index.whole_texts_vectors is None else index.whole_texts_vectors[mask],
         rows=Rows(index.rows.columns.filter(kept)),
     )
 

@@ -24,7 +24,7 @@ from autolora.encoder.model import (
 )
 from autolora.errors import MismatchError
 from autolora.index.copies import TEXT_MAP_FILE, TextMap, write_text_map
-from autolora.index.descriptions import SAID, texts_of, words_of
+from autolora.index.descriptions import SAID, texts_of, whole_text_of, words_of
 from autolora.index.embedding import embed
 from autolora.index.evidence import EvidenceReader, evidence_reader
 from autolora.index.store import (
@@ -180,7 +180,7 @@ class IndexSync:
     def _compute(self, sha256: str, weights: Float32Array | None) -> Row:
         """Return the computed columns of an adapter from the vector of its weights (d,)."""
         row, groups = self.expected[sha256], self._groups(sha256)
-        computed = self.evidence.read(weights, groups, texts_of(row))
+        computed = self.evidence.read(weights, groups, texts_of(row), whole_text_of(row))
         known = {} if weights is None else {WEIGHTS_VECTOR: weights}
         said = {WORDS: words_of(row)} if self.language else {}
         return {**known, **said, **computed}
@@ -260,7 +260,7 @@ class IndexSync:
 
     def _vector_key(self, row: Row) -> tuple[str, str, str, str, str]:
         captions = row["captions_digest"] if self.text_encoder or self.sentences else ""
-        said = hash_value(texts_of(row)) if self.language else ""
+        said = hash_value([texts_of(row), whole_text_of(row)]) if self.language else ""
         return row["sha256"], row["recipe"], row["encoder_weights"], captions, said
 
     def _key(self, sha256: str) -> str:

@@ -19,7 +19,8 @@ SCHEMA = 5
 TABLE = "adapters"
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 WEIGHTS_VECTOR, CAPTIONS_VECTOR, TEXTS_VECTOR = "weights_vector", "captions_vector", "texts_vector"
-VECTORS = (WEIGHTS_VECTOR, CAPTIONS_VECTOR, TEXTS_VECTOR)
+WHOLE_TEXTS_VECTOR = "whole_texts_vector"
+VECTORS = (WEIGHTS_VECTOR, CAPTIONS_VECTOR, TEXTS_VECTOR, WHOLE_TEXTS_VECTOR)
 """columns of vectors: one of weights if an encoder has read them, the others if there is a language"""
 TEXTS_TRUST = "texts_trust"
 """column of an index with a language: log-odds that the texts about an adapter are its own"""
@@ -75,13 +76,14 @@ def columns(width: int | None, language_width: int | None = None) -> Columns:
     adapter. agreement: cosine of the weights' vector and the captions' centroid, relative to the mean caption.
     expected_agreement: the lowest one of right captions. uses_captions: whether captions agree with the weights. These
     three are null without captions, or if the encoder takes none. captions_vector, texts_vector: unit means of the
-    captions that count, and of the texts; zero without any.
+    captions that count, and of the texts, in the spaces of the language; zero without any. whole_texts_vector: what the
+    sentence encoder makes of all texts as one, of length 1.
     """
     weights = {WEIGHTS_VECTOR: pa.list_(pa.float32(), width)} if width else {}
     checks = dict(zip(CHECKS, (pa.float32(), pa.float32(), pa.bool_()), strict=True))
     language: Columns = {}
     if language_width:
-        vectors = dict.fromkeys((CAPTIONS_VECTOR, TEXTS_VECTOR), pa.list_(pa.float32(), language_width))
+        vectors = dict.fromkeys(VECTORS[1:], pa.list_(pa.float32(), language_width))
         language = {**vectors, WORDS: TEXTS, TEXTS_TRUST: pa.float32()}
     return {**EXACT_COLUMNS, "encoder_weights": TEXT, **weights, **checks, **language, "exact_hash": TEXT}
 

@@ -27,8 +27,9 @@ MANY_WORDS = 10
 """words of a part, above which more of them change nothing"""
 MIN_LENGTH = 1e-6
 """vectors that are shorter have no direction"""
-WHOLE_PROMPT = 8.0
-"""log-odds by which a cosine of 1 of the whole prompt with captions or texts moves an adapter in the order"""
+WHOLE_CAPTIONS, WHOLE_TEXTS = 8.0, 4.0
+"""log-odds by which a cosine of 1 of the whole prompt with captions, or with all texts as one, moves an adapter in the
+order"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class Evidence:
     """(N, d) unit vectors; zero for adapters without captions that count"""
     texts: Float32Array
     """(N, d) unit vectors; zero for adapters without texts"""
+    whole_texts: Float32Array
+    """(N, d) unit vectors of all texts as one, as the sentence encoder makes them"""
     trust: Float32Array
     """(N,) log-odds that texts are the adapter's own"""
     words: pa.Array | None
@@ -90,7 +93,7 @@ class Reading:
     shares: Float64Array
     """(P,) of runs of words that parts are"""
     whole: tuple[Float32Array, Float32Array]
-    """(d,) unit vectors of the whole prompt in the spaces of captions and texts"""
+    """(d,) unit vectors of the whole prompt in the captions' space, and as the sentence encoder makes it"""
 
     @cached_property
     def pictured(self) -> Float32Array:
@@ -105,14 +108,14 @@ def read_prompt(prompt: str, language: Language, encode: Embed, project: Embed) 
     """
     parts = split_parts(prompt)
     features = encode([*parts, prompt])
-    spoken, written = language.captions.parts(features), language.texts.parts(features)
+    spoken, written = language.captions.parts(features), language.texts.parts(features[:-1])
     return Reading(
         parts=parts,
         spoken=spoken[:-1],
-        written=written[:-1],
+        written=written,
         project=lambda texts: project(texts) / np.float32(language.everyday_length),
         shares=run_shares(prompt, parts),
-        whole=(_unit(spoken[-1]), _unit(written[-1])),
+        whole=(_unit(spoken[-1]), _unit(features[-1])),
     )
 
 
@@ -152,15 +155,15 @@ def whole_prompt(reading: Reading, evidence: Evidence) -> Float32Array:
     captions, texts = reading.whole
     trust = logistic(evidence.trust).astype(np.float32)
     for vectors, members, whole, weights in (
-        (evidence.captions, evidence.has_captions, captions, np.ones_like(trust)),
-        (evidence.texts, evidence.has_texts, texts, trust),
+        (evidence.captions, evidence.has_captions, captions, np.full_like(trust, WHOLE_CAPTIONS)),
+        (evidence.whole_texts, evidence.has_texts, texts, trust * np.float32(WHOLE_TEXTS)),
     ):
         if members.any():
             cosines = vectors @ whole
-            cosines = (cosines - cosines[members].mean()) * weights
-            best = np.where(members, np.maximum(best, cosines), best)
-    added: Float32Array = np.where(best > -np.inf, WHOLE_PROMPT * best, 0).astype(np.float32)
-    return added
+            added = (cosines - cosines[members].mean()) * weights
+            best = np.where(members, np.maximum(best, added), best)
+    moves: Float32Array = np.where(best > -np.inf, best, 0).astype(np.float32)
+    return moves
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -62,6 +62,7 @@ def self_checks(root: Path, index: Index) -> Iterator[Check]:
         ("vectors of weights that are not numbers", np.isfinite(index.weights_vectors).all(axis=1)),
         ("vectors of captions of another length than 0 or 1", _is_unit_or_zero(index.captions_vectors)),
         ("vectors of texts of another length than 0 or 1", _is_unit_or_zero(index.texts_vectors)),
+        ("vectors of whole texts of another length than 0 or 1", _is_unit_or_zero(index.whole_texts_vectors)),
         ("trust in texts that is no number", np.isfinite(index.texts_trust) if index.language else NOTHING),
     ):
         yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
@@ -171,7 +172,7 @@ def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Floa
         _raise_to(largest, part[:, 0], np.abs(before - after).max(axis=0))
     if former.language and index.language:
         for part in _blocks(unchanged(former, index, INPUTS)):
-            for name in ("captions_vectors", "texts_vectors", "texts_trust"):
+            for name in ("captions_vectors", "texts_vectors", "whole_texts_vectors", "texts_trust"):
                 before, after = getattr(former, name)[part[:, 0]], getattr(index, name)[part[:, 1]]
                 _raise_to(largest, part[:, 0], np.abs(before - after).reshape(len(part), -1).max(axis=1))
     changed = np.flatnonzero(largest > TOLERANCE)

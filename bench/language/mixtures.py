@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from autolora.index.descriptions import texts_of
+from autolora.index.descriptions import texts_of, whole_text_of
 from autolora.index.evidence import EvidenceReader
-from autolora.index.store import CAPTIONS_VECTOR, TEXTS_TRUST, TEXTS_VECTOR
+from autolora.index.store import TEXTS_TRUST, VECTORS
 from autolora.matching.evidence import Evidence
 from autolora.matching.shared_words import word_forms
 from autolora.metrics.judgments import Judgment
@@ -37,11 +37,11 @@ VAGUE = (
 )  # fmt: skip
 NUM_FOLDERS, FILES = 10, 40
 Texts = Sequence[Sequence[str]]
-"""of each adapter"""
+"""of each adapter, and last all of them as one"""
 
 
 def named(number: int, judgment: Judgment) -> list[str]:
-    """Return the texts about a file as a person names and describes it."""
+    """Return the texts about a file as a person names and describes it, and last all of them as one."""
     theme = judgment.theme
     words = {"t": theme.replace(" ", "_"), "T": theme.title().replace(" ", "")}
     patterns = PATTERNS[judgment.kind]
@@ -53,7 +53,7 @@ def named(number: int, judgment: Judgment) -> list[str]:
     elif number % 6 == 2:
         said = [f"{theme} thing"], [f"{theme} lora, trained on 20 pics"]
     row = {"id": name, "file": f"{name}.safetensors", "trigger_words": said[0], "description": said[1]}
-    return texts_of(row)
+    return [*texts_of(row), whole_text_of(row)]
 
 
 def name_all(judgments: Sequence[Judgment], seed: int) -> list[list[str]]:
@@ -67,7 +67,7 @@ def mixtures(
 ) -> Iterator[tuple[str, Sequence[Captions], Texts]]:
     """Yield name, captions and texts of each pool."""
     human, themes = name_all(judgments, seed=7), [judgment.theme for judgment in judgments]
-    nothing: Texts = [()] * len(themes)
+    nothing: Texts = [("",)] * len(themes)
     by_captions: Mapping[str, Sequence[Captions]] = {
         "all": captions,
         "half of the themes": without_half(captions, themes),
@@ -111,12 +111,12 @@ def gather(
 ) -> Evidence:
     """Return the evidence that an index of adapters with these captions and texts has. weights (N, d): or none."""
     rows = [
-        reader.read(None if weights is None else weights[row], list(own.values()), said)
-        for row, (own, said) in enumerate(zip(captions, texts, strict=True))
+        reader.read(None if weights is None else weights[row], list(own.values()), said, whole)
+        for row, (own, (*said, whole)) in enumerate(zip(captions, texts, strict=True))
     ]
-    vectors = (np.array([row[name] for row in rows], np.float32) for name in (CAPTIONS_VECTOR, TEXTS_VECTOR))
+    vectors = (np.array([row[name] for row in rows], np.float32) for name in VECTORS[1:])
     trust = np.array([row[TEXTS_TRUST] for row in rows], np.float32)
-    words = [sorted({form for text in said for form in word_forms(text)}) for said in texts]
+    words = [sorted({form for text in said for form in word_forms(text)}) for *said, _ in texts]
     return Evidence(weights, *vectors, trust, pa.array(words, pa.list_(pa.string())))
 
 

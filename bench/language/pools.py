@@ -45,7 +45,7 @@ class Pool:
                 means[row] += language.captions.said(features(texts)).sum(axis=0, dtype=np.float64)
         vectors = directions(means).astype(np.float32)
         none, certain = np.zeros_like(vectors), np.zeros(len(themes), np.float32)
-        evidence = Evidence(weights, vectors, none, certain, None)
+        evidence = Evidence(weights, vectors, none, none, certain, None)
         return cls(themes, evidence, np.ones(len(themes), np.bool_))
 
     def for_prompt(self, prompt: Prompt) -> "Pool":

@@ -102,7 +102,7 @@ def answer_folders(project: Project) -> dict[str, dict[str, Estimate]]:
         for rows, names in folders(project.kinds):
             weights = None if way == "names" else np.array(project.index.weights_vectors)[rows]
             nothing: list[Captions] = [{}] * len(rows)
-            texts = names if has_names else [()] * len(rows)
+            texts = names if has_names else [("",)] * len(rows)
             themes = tuple(project.themes[row] for row in rows)
             evidence = gather(reader, weights, nothing, texts)
             parts = Parts(

@@ -11,7 +11,7 @@ import pytest
 
 from autolora.matching.evidence import (
     PRIOR,
-    WHOLE_PROMPT,
+    WHOLE_CAPTIONS,
     Evidence,
     Lane,
     PartSearch,
@@ -54,7 +54,11 @@ def random_lanes(seed: int) -> list[Lane]:
 
 def rests(lane: Lane, used: Sequence[int]) -> Float64Array:
     """Return what is left of the parts (P, d) of a lane if the vectors of used adapters explain all they can."""
-    basis = np.array([lane.axis(row) for row in used]).reshape(len(used), lane.wanted.shape[1]).T.astype(np.float64)
+    basis = (
+        np.array([lane.axis(row) for row in used])
+        .reshape(len(used), lane.wanted.shape[1])
+        .T.astype(np.float64)
+    )
     return np.array([part - basis @ np.linalg.lstsq(basis, part, rcond=None)[0] for part in lane.wanted])
 
 
@@ -161,6 +165,7 @@ def evidence_of(captions: Sequence[str], texts: Sequence[str], trust: float = 30
         SENTENCES.encode(["neon"] * len(captions)),
         vectors(LANGUAGE.captions, captions),
         vectors(LANGUAGE.texts, texts),
+        SENTENCES.encode(list(texts)) * np.array([bool(text) for text in texts])[:, None],
         np.full(len(captions), trust, np.float32),
         pa.array([text.split() for text in texts], pa.list_(pa.string())),
     )
@@ -193,7 +198,7 @@ def test_the_whole_prompt_orders_by_captions_or_texts_and_leaves_the_others_wher
     prompt = "a whale drawn with chalk on a neon wall"
     evidence = evidence_of([prompt, "mosaic", "", ""], ["", "", prompt, ""])
     added = whole_prompt(reading_of(prompt), evidence)
-    assert added[0] > 0 > added[1] and added[3] == 0 and np.abs(added).max() <= 2 * WHOLE_PROMPT
+    assert added[0] > 0 > added[1] and added[3] == 0 and np.abs(added).max() <= 2 * WHOLE_CAPTIONS
     by_texts = evidence_of(["", ""], [prompt, "mosaic"])
     doubted = replace(by_texts, trust=np.array([-2.0, 30.0], np.float32))
     trusted, untrusted = (whole_prompt(reading_of(prompt), each) for each in (by_texts, doubted))

@@ -86,7 +86,8 @@ def index_of(sentences: Sentences, adapters: Sequence[Known] = ADAPTERS) -> Inde
     vectors = text_map.apply(WORDS.encode(themes))
     return Index(
         "digest", 0.3 * vectors, Rows(columns), "encoder", WORDS.digest, text_map, spoken,
-        np.array(written, np.float32).reshape(spoken.shape), language, folder,
+        np.array(written, np.float32).reshape(spoken.shape), np.array(written, np.float32).reshape(spoken.shape),
+        language, folder,
     )  # fmt: skip
 
 
