@@ -31,11 +31,11 @@ from autolora.index.copies import (
 from autolora.index.store import (
     CAPTIONS_VECTOR,
     CHECKS,
+    COMPUTED_TEXTS,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
     VECTORS,
-    WORDS,
     hash_vector_row,
     vectors_in,
 )
@@ -50,7 +50,7 @@ from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 LANGUAGE_FILES = (LANGUAGE, *SAVED_FILES)
 COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
-"""all but the vectors, and the words, which few indexes have"""
+"""all but the vectors, and the texts that not all indexes have"""
 
 
 class IncompleteIndexError(Exception):
@@ -121,7 +121,7 @@ def _read_working(folder: Path, digest: str) -> Content:
     meta = json.loads((folder / "meta.json").read_text())
     text_map = read_text_map(folder) if has_weights(meta) else None
     stored = columns_of(folder, TABLE, version)
-    names, columns = vectors_in(stored), [*COLUMNS, *({WORDS} & {*stored})]
+    names, columns = vectors_in(stored), [*COLUMNS, *(name for name in COMPUTED_TEXTS if name in stored)]
     rows = read_arrow(folder, TABLE, [*columns, *names], version)
     vectors = {name: to_matrix(rows.column(name)) for name in names}
     return Content(rows.select(columns), vectors, meta, text_map, _copied_files(folder))

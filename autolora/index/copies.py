@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.index.store import DESCRIPTION, WORDS, columns
+from autolora.index.store import CAPTION, COMPUTED_TEXTS, DESCRIPTION, TEXT, WORDS, columns
 from autolora.matching.hybrid import directions
 from autolora.matching.language import Language
 from autolora.matching.relevance import Relevance
@@ -266,12 +266,12 @@ def check_foreign(index: Index) -> None:
     """
     table, vectors = index.rows.columns, [index.vectors, index.weights_vectors]
     vectors += [index.captions_vectors] if index.captions_vectors is not None else []
-    expected = {**columns(None), "row_hash": pa.string()}
+    expected = {**columns(None), CAPTION: TEXT, "row_hash": TEXT}
     types = dict(zip(table.column_names, table.schema.types, strict=True))
     try:
         if len(types) < len(table.column_names) or not types.items() <= expected.items():
             raise ValueError(f"columns {dict(types.items() - expected.items())}, expected {expected}")
-        if missing := expected.keys() - types.keys() - {DESCRIPTION, WORDS}:
+        if missing := expected.keys() - types.keys() - {DESCRIPTION, *COMPUTED_TEXTS}:
             raise ValueError(f"no column {min(missing)}")
         table.validate(full=True)
         if any(array.dtype != np.float32 or array.ndim != 2 or len(array) != len(table) for array in vectors):

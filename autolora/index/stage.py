@@ -30,8 +30,10 @@ from autolora.index.copies import TEXT_MAP_FILE, TextMap, write_text_map
 from autolora.index.descriptions import SAID, texts_of, words_of
 from autolora.index.embedding import embed
 from autolora.index.store import (
+    CAPTION,
     CAPTIONS_VECTOR,
     CHECKS,
+    COMPUTED_TEXTS,
     EXACT_COLUMNS,
     SCHEMA,
     TABLE,
@@ -164,10 +166,7 @@ class IndexSync:
             weights = embed(self.encoder, map(self.read, batch), self.device)
             computed = self._combine(self.encoder, batch, weights)
         if self.language is not None:
-            computed = [
-                row | {CAPTIONS_VECTOR: self._speak(sha256, row)}
-                for sha256, row in zip(batch, computed, strict=True)
-            ]
+            computed = [row | self._speak(sha256, row) for sha256, row in zip(batch, computed, strict=True)]
         return [
             {"sha256": sha256, KEY: self._key(sha256), **row}
             for sha256, row in zip(batch, computed, strict=True)
@@ -201,31 +200,31 @@ class IndexSync:
             )
         ]
 
-    def _speak(self, sha256: str, computed: Row) -> Float32Array:
-        """Return the unit vector (d,) of an adapter's captions in the language; zero if it has none.
+    def _speak(self, sha256: str, computed: Row) -> Row:
+        """Return the unit vector (d,) of an adapter's captions in the language, zero if it has none, and a caption.
 
         Captions that contradict the weights do not count, unless the weights resemble those of no training adapter.
         If no encoder reads the weights, what is said about the adapter counts as further captions.
         """
         assert self.language is not None and self.sentences is not None
-        texts = [caption.text for group in self._groups(sha256) for caption in group]
-        if self.encoder is None:
-            texts += texts_of(self.expected[sha256])
-        elif computed["uses_captions"] is False:
+        captions = [caption.text for group in self._groups(sha256) for caption in group]
+        if self.encoder and computed["uses_captions"] is False:
             is_unlike = np.linalg.norm(computed["weights_vector"]) < self.language.min_length
-            texts = texts if is_unlike else []
-        texts = list(filter(self.sentences.read, texts))
+            captions = captions if is_unlike else []
+        said = [] if self.encoder else texts_of(self.expected[sha256])
+        texts = [*captions, *filter(self.sentences.read, said)]
         if not texts:
-            return np.zeros(self.language.map.width, np.float32)
+            return {CAPTIONS_VECTOR: np.zeros(self.language.map.width, np.float32), CAPTION: None}
         vectors = self.language.map.captions(self.sentences.encode(texts))
         mean: Float32Array = directions(vectors.sum(axis=0, dtype=np.float64)[None])[0].astype(np.float32)
-        return mean
+        typical = captions[int((vectors[: len(captions)] @ mean).argmax())] if captions else None
+        return {CAPTIONS_VECTOR: mean, CAPTION: typical}
 
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
             vectors = vectors_in(self.columns)
-            others = (*CHECKS, *({WORDS} & {*self.columns}))
+            others = (*CHECKS, *(name for name in COMPUTED_TEXTS if name in self.columns))
             stored = read_arrow(folder(self.root), TABLE, ["sha256", *vectors, *others])
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
             columns = {name: to_matrix(stored.column(name)) for name in vectors} | {

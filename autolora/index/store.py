@@ -25,6 +25,9 @@ DESCRIPTION = "description"
 """column of what is said about an adapter"""
 WORDS = "words"
 """column of an index whose weights no encoder has read: the words of what is said about an adapter"""
+CAPTION = "caption"
+"""column of an index with a language: the caption that is most like all of the adapter's; null if none counts"""
+COMPUTED_TEXTS = (WORDS, CAPTION)
 CHECKS = ("agreement", "expected_agreement", "uses_captions")
 """columns that compare captions and weights"""
 EXACT_COLUMNS = {
@@ -75,7 +78,9 @@ def columns(width: int | None, language_width: int | None = None) -> Columns:
     of the language, of length 1; zero for adapters that are found by their weights alone.
     """
     vectors = dict.fromkeys(VECTORS, pa.list_(pa.float32(), width)) if width else {WORDS: TEXTS}
-    language = {CAPTIONS_VECTOR: pa.list_(pa.float32(), language_width)} if language_width else {}
+    language = (
+        {CAPTIONS_VECTOR: pa.list_(pa.float32(), language_width), CAPTION: TEXT} if language_width else {}
+    )
     checks = {"agreement": pa.float32(), "expected_agreement": pa.float32(), "uses_captions": pa.bool_()}
     return {**EXACT_COLUMNS, "encoder_weights": TEXT, **vectors, **checks, **language, "exact_hash": TEXT}
 
@@ -94,9 +99,9 @@ def hash_vector_row(row: Row) -> str:
     """Return the sha256 over all columns of a row, vectors as little-endian float32."""
     arrays = (np.asarray(row[name], dtype="<f4") for name in (*VECTORS, CAPTIONS_VECTOR) if name in row)
     vectors = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
-    words = [row[WORDS]] if WORDS in row else []
+    texts = [row[name] for name in COMPUTED_TEXTS if name in row]
     return hash_value(
-        [hash_exact(row), row["encoder_weights"], *(row[name] for name in CHECKS), *vectors, *words]
+        [hash_exact(row), row["encoder_weights"], *(row[name] for name in CHECKS), *vectors, *texts]
     )
 
 

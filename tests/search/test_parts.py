@@ -11,6 +11,7 @@ import pytest
 from autolora.encoder.everyday import EVERYDAY_PHRASES
 from autolora.index.copies import Index, Rows, TextMap
 from autolora.index.store import EXACT_COLUMNS
+from autolora.index.store import WORDS as WORDS_COLUMN
 from autolora.params import RetrievalParams
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
@@ -172,6 +173,30 @@ def test_a_prompt_of_which_nothing_is_found_names_the_first_hit_and_asks_for_eng
     assert survey.unanswered[0].nearest == f"{first.hub}:{first.id}"
     assert survey.lines[1:] == [NOTHING_FOUND]
     assert NOTHING_FOUND not in retriever.survey("a chalk whale").lines
+
+
+def test_a_word_that_no_text_has_gets_the_one_that_it_resembles(sentences: Sentences) -> None:
+    index = index_of(sentences)
+    said = pa.array([["pixel"], ["lantern", "harbor"], [], ["neon"], [], []], pa.list_(pa.string()))
+    worded = replace(index, rows=Rows(index.rows.columns.append_column(WORDS_COLUMN, said)))
+    survey = retriever_of(worded).survey("pixel, two lanterrns; harbour, a whale, cart")
+    assert survey.meant == (("lanterrn", "lantern"),)
+    assert "nothing says 'lanterrn' (did you mean 'lantern'?)" in survey.lines
+    assert retriever_of(index).survey("lanterrns").meant == (), "its words are not known"
+
+
+def test_unknown_characters_resemble_nothing_and_are_found_by_shared_words(sentences: Sentences) -> None:
+    index = index_of(sentences)
+    said = pa.array([["毛毡"], ["毛"], [], [], [], []], pa.list_(pa.string()))
+    worded = replace(index, rows=Rows(index.rows.columns.append_column(WORDS_COLUMN, said)))
+    first, *others = retriever_of(worded).search("毛毡")
+    assert first.id == "ann/p1" and {hit.relevance for hit in others[:3]} == {others[0].relevance}
+
+
+def test_what_a_prompt_excludes_names_nothing(retriever: Retriever) -> None:
+    hits = retriever.search("a pixel whale\nNegative prompt: zqneon, chalk")
+    assert not any(hit.exact for hit in hits) and hits[0].part == "pixel"
+    assert ids(retriever.select("pixel, masterpiece, 4k --no neon, chalk")) == [hits[0].id]
 
 
 def test_what_only_further_hits_answer_and_what_is_negated_is_said(retriever: Retriever) -> None:
