@@ -7,8 +7,15 @@ from itertools import chain
 import numpy as np
 
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
-from autolora.index.store import CAPTIONS_VECTOR, CHECKS, TEXTS_TRUST, TEXTS_VECTOR, WHOLE_TEXTS_VECTOR
-from autolora.matching.caption_rule import CaptionRule
+from autolora.index.store import (
+    CAPTION,
+    CAPTIONS_VECTOR,
+    CHECKS,
+    TEXTS_TRUST,
+    TEXTS_VECTOR,
+    WHOLE_TEXTS_VECTOR,
+)
+from autolora.matching.caption_rule import CaptionRule, directions
 from autolora.matching.language import Language
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import Row
@@ -56,6 +63,7 @@ class EvidenceReader:
         spoken = self._mean(captions, is_caption=True)
         return row | {
             CAPTIONS_VECTOR: spoken,
+            CAPTION: self._typical(captions, spoken),
             TEXTS_VECTOR: self._mean(texts, is_caption=False),
             WHOLE_TEXTS_VECTOR: self._whole(whole),
             TEXTS_TRUST: float(np.float32(self._trust(weights, spoken if captions else None, texts))),
@@ -76,6 +84,14 @@ class EvidenceReader:
         assert self.language is not None and self.sentences is not None
         space = self.language.captions if is_caption else self.language.texts
         return space.mean(self.sentences.encode(texts))
+
+    def _typical(self, captions: Sequence[str], spoken: Float32Array) -> str | None:
+        """Return the caption that is most like the mean (d,) of all; None without captions that count."""
+        if not captions:
+            return None
+        assert self.language is not None and self.sentences is not None
+        vectors = self.language.captions.said(self.sentences.encode(captions))
+        return captions[int((vectors @ spoken).argmax())]
 
     def _whole(self, text: str) -> Float32Array:
         """Return the unit vector (d,) of a text as the sentence encoder makes it; zero of an empty one."""

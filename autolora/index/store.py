@@ -30,7 +30,9 @@ WORDS = "words"
 """column of an index with a language: the words of the texts about an adapter"""
 CHECKS = ("agreement", "expected_agreement", "uses_captions")
 """columns that compare captions and weights"""
-OF_TEXTS = (WORDS, TEXTS_TRUST)
+CAPTION = "caption"
+"""column of an index with a language: the caption that is most like all of the adapter's; null if none counts"""
+OF_TEXTS = (WORDS, TEXTS_TRUST, CAPTION)
 """further columns of an index with a language"""
 EXACT_COLUMNS = {
     "sha256": TEXT,
@@ -84,7 +86,7 @@ def columns(width: int | None, language_width: int | None = None) -> Columns:
     language: Columns = {}
     if language_width:
         vectors = dict.fromkeys(VECTORS[1:], pa.list_(pa.float32(), language_width))
-        language = {**vectors, WORDS: TEXTS, TEXTS_TRUST: pa.float32()}
+        language = {**vectors, WORDS: TEXTS, TEXTS_TRUST: pa.float32(), CAPTION: TEXT}
     return {**EXACT_COLUMNS, "encoder_weights": TEXT, **weights, **checks, **language, "exact_hash": TEXT}
 
 

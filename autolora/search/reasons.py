@@ -24,6 +24,7 @@ from autolora.records import Hit
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where
+from autolora.text_encoder.spelling import one_spelling
 
 if TYPE_CHECKING:  # which imports this module
     from autolora.search.retriever import Retriever
@@ -186,7 +187,9 @@ def _match_captions(
 
 def _shared_words(prompt: str, texts: Sequence[str]) -> tuple[str, ...]:
     """Return the words of a prompt that one of the texts contains, in the order of the prompt."""
-    known = {word for text in texts for word in split_words(text)}
+    known = {word for text in texts for word in split_words(one_spelling(text))}
     return tuple(
-        word for word in dict.fromkeys(split_words(prompt)) if word in known and word not in STOP_WORDS
+        word
+        for word in dict.fromkeys(split_words(prompt))
+        if one_spelling(word) in known and word not in STOP_WORDS
     )

@@ -23,7 +23,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
-from autolora.index.store import DESCRIPTION
+from autolora.index.store import CAPTION, DESCRIPTION
 from autolora.index.tags import open_tags
 from autolora.matching.evidence import (
     MIN_LENGTH,
@@ -330,12 +330,14 @@ class Retriever:
     def what_it_does(self, position: int) -> str:
         """Return what the adapter at a position of the index does, in a line; empty if nothing says it.
 
-        By what its author says, else by the tags of the encoder that the project has read its weights with.
+        By what its author says, else by a caption if its captions count, else by the likely tags of its weights.
         """
-        line = " · ".join(self.index.rows[position][DESCRIPTION] or ())
+        row = self.index.rows[position]
+        line = " · ".join(row[DESCRIPTION] or ()) or row.get(CAPTION) or ""
         if not line and self._tags is not None:
             weights = self.index.weights_vectors[position].astype(np.float64)
-            line = f"by the weights: {describe_tags(self._tags.tags(weights[None])[0])}"
+            likely = [tag for tag in self._tags.tags(weights[None])[0] if tag.is_likely]
+            line = f"by the weights: {describe_tags(tuple(likely))}" if likely else ""
         if len(line) <= MAX_LINE:
             return line
         begin = line[: MAX_LINE - 1]

@@ -25,7 +25,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def similar_word(word: str, known: Collection[str]) -> str | None:
     """Return the known word that resembles a word most, if one does; both in lower case.
 
-    Of many known words only those of the same first letter are compared, which takes 10 ms for 100,000.
+    Only words of the same first letter and about the same length are compared, since there may be many.
     """
     candidates = [
         other for other in known if other[:1] == word[:1] and abs(len(other) - len(word)) <= MAX_LONGER

@@ -147,11 +147,12 @@ def test_each_hit_says_what_it_does_by_its_author_or_its_weights(
     by_author = [row["sha256"] for row in rows if row["description"]]
     assert [does[sha256] for sha256 in by_author] == ["Glass tiles · stone"]
     for sha256 in does.keys() - {*by_author}:
-        assert does[sha256] == f"by the weights: {describe_tags(tags[sha256])}"
+        likely = tuple(tag for tag in tags[sha256] if tag.is_likely)
+        assert does[sha256] == (f"by the weights: {describe_tags(likely)}" if likely else None)
     table = CliRunner().invoke(app, ["search", "a drawing", "-k", "3"], env={"COLUMNS": "80"}).stdout
     assert max(map(len, table.splitlines())) <= 80
     lines = [line[18:45].strip() for line in table.splitlines()]
-    assert all(line in " ".join(lines) for line in does.values())
+    assert all(line in " ".join(lines) for line in filter(None, does.values()))
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from autolora.index.content import LANGUAGE_FILES
 from autolora.index.copies import Rows, check_copy, check_foreign, open_copy
 from autolora.index.served import copy_path, open_index, without
 from autolora.index.store import (
+    CAPTION,
     CAPTIONS_VECTOR,
     CHECKS,
     EXACT_COLUMNS,
@@ -131,6 +132,11 @@ def test_without_a_check_all_captions_count(
     order = index.find(sorted(vectors))
     assert np.array_equal(index.captions_vectors[order], [vectors[sha256] for sha256 in sorted(vectors)])
     assert index.has_captions.all()
+    typical = {row["sha256"]: row[CAPTION] for row in index.rows}
+    for adapter in adapters:
+        texts = [caption.text for caption in adapter.captions]
+        each = index.language.map.captions(sentences.encode(texts))
+        assert typical[adapter.sha256] == texts[int((each @ vectors[adapter.sha256]).argmax())]
 
 
 def test_changed_captions_encode_those_of_their_adapter_alone(

@@ -10,12 +10,12 @@ import pytest
 
 from autolora.encoder.everyday import EVERYDAY_PHRASES
 from autolora.index.copies import Index, Rows, TextMap
-from autolora.index.store import EXACT_COLUMNS, TEXTS_TRUST
+from autolora.index.store import CAPTION, EXACT_COLUMNS, TEXTS_TRUST
 from autolora.index.store import WORDS as WORDS_COLUMN
 from autolora.params import RetrievalParams
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
-from autolora.search.survey import NOTHING_FOUND, Survey, group_hits
+from autolora.search.survey import NO_RELEVANCE, NOTHING_FOUND, Survey, group_hits
 from autolora.storage.files import Row
 from autolora.text_encoder.sentences import SentenceEncoder
 from tests.support.synthetic_repo import SETTINGS
@@ -79,6 +79,7 @@ def index_of(sentences: Sentences, adapters: Sequence[Known] = ADAPTERS) -> Inde
         ("uses_captions", pa.array(has_captions, pa.bool_())),
         (TEXTS_TRUST, pa.array([known.trust for known in adapters], pa.float32())),
         (WORDS_COLUMN, pa.array([text.split() for text in texts], pa.list_(pa.string()))),
+        (CAPTION, pa.nulls(len(adapters), pa.string())),
     ):
         columns = columns.append_column(name, values)
     spoken = language.captions.said(encoder.encode(themes)) * np.array(has_captions, np.float32)[:, None]
@@ -200,6 +201,26 @@ def test_if_none_is_sure_adapters_that_are_known_by_weights_alone_are_listed_apa
     assert retriever.survey("bob/n").perhaps == (), "the prompt names one"
     described = [known for known in ADAPTERS if known.has_captions]
     assert retriever_of(index_of(sentences, described), min_relevance=0.999).survey("chalk").perhaps == ()
+
+
+def test_a_word_that_no_text_has_gets_the_one_that_it_resembles(sentences: Sentences) -> None:
+    said = [replace(ADAPTERS[0], text="lantern harbor"), *ADAPTERS[1:]]
+    survey = retriever_of(index_of(sentences, said)).survey("pixel, two lanterrns; harbour, a whale, cart")
+    assert survey.meant == (("lanterrn", "lantern"),)
+    assert "nothing says 'lanterrn' (did you mean 'lantern'?)" in survey.lines
+    assert retriever_of(index_of(sentences)).survey("lanterrns").meant == (), "no text has words"
+
+
+def test_unknown_characters_resemble_nothing_and_are_found_by_shared_words(sentences: Sentences) -> None:
+    said = [Known("ann/p1", "pixel", text="毛毡"), Known("bob/p2", "chalk", text="毛"), *ADAPTERS[3:]]
+    first, *others = retriever_of(index_of(sentences, said)).search("毛毡")
+    assert first.id == "ann/p1" and all((hit.relevance or 0) < NO_RELEVANCE for hit in others)
+
+
+def test_what_a_prompt_excludes_names_nothing(retriever: Retriever) -> None:
+    hits = retriever.search("a pixel whale\nNegative prompt: zqneon, chalk")
+    assert not any(hit.exact for hit in hits) and hits[0].part == "pixel"
+    assert ids(retriever.select("pixel, masterpiece, 4k --no neon, chalk")) == [hits[0].id]
 
 
 def test_what_only_further_hits_answer_and_what_is_negated_is_said(retriever: Retriever) -> None:

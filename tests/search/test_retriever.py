@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from autolora.encoder.store import load_encoder
+from autolora.encoder.tags import describe_tags
 from autolora.errors import FilterError, MismatchError, MissingArtifact
 from autolora.extras import LIBRARIES
 from autolora.index import stage
 from autolora.index.copies import Index, Rows, TextMap
 from autolora.index.served import open_index, release
-from autolora.index.store import DESCRIPTION, EXACT_COLUMNS, content_digest
+from autolora.index.store import CAPTION, DESCRIPTION, EXACT_COLUMNS, content_digest
+from autolora.index.tags import read_tags
 from autolora.models import ClipTextEncoder
 from autolora.params import load
 from autolora.search.retriever import MAX_LINE, Retriever, open_retriever
@@ -245,12 +247,21 @@ def test_search_reads_only_the_copy(root: Path, text_encoder: ClipTextEncoder) -
     assert Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=3) == expected
 
 
-def test_what_an_adapter_does_is_said_in_one_line_without_a_project_by_its_author_alone(
+def test_what_an_adapter_does_is_said_in_one_line_by_its_author_a_caption_or_likely_tags(
     root: Path, text_encoder: ClipTextEncoder
 ) -> None:
-    index = open_index(root)
+    index, tags = open_index(root), read_tags(root)
     assert Retriever(index, text_encoder, SETTINGS).what_it_does(0) == ""
-    assert Retriever(index, text_encoder, SETTINGS, root).what_it_does(0).startswith("by the weights: ")
+    retriever = Retriever(index, text_encoder, SETTINGS, root)
+    for position, sha256 in enumerate(index.rows.columns.column("sha256").to_pylist()):
+        likely = tuple(tag for tag in tags[sha256] if tag.is_likely)
+        line = f"by the weights: {describe_tags(likely)}" if likely else ""
+        assert retriever.what_it_does(position) == line, "a tag that is not likely is no guess"
+    captioned = Rows(
+        index.rows.columns.append_column(CAPTION, pa.array(["a chalk drawing"] * len(index.rows)))
+    )
+    line = Retriever(replace(index, rows=captioned), text_encoder, SETTINGS, root).what_it_does(0)
+    assert line == "a chalk drawing"
     said = pa.array([["word " * 40]] * len(index.rows), pa.list_(pa.string()))
     place = index.rows.columns.column_names.index(DESCRIPTION)
     described = replace(index, rows=Rows(index.rows.columns.set_column(place, DESCRIPTION, said)))

@@ -10,6 +10,8 @@ import httpx2
 import pytest
 
 from autolora.encoder.tags import describe_tags
+from autolora.index.served import open_index
+from autolora.index.store import CAPTION
 from autolora.index.tags import read_tags
 from autolora.params import load
 from autolora.web.query import Search
@@ -41,9 +43,12 @@ def test_page_and_api_find_the_same(client: httpx2.Client) -> None:
 
 def test_cards_and_details_say_what_an_adapter_does(client: httpx2.Client, root: Path) -> None:
     hits, tags = search(client, q="a mosaic", k=4), read_tags(root)
+    captions = {row["sha256"]: row.get(CAPTION) for row in open_index(root).rows}
     cards = unescape(client.get("/parts/results", params={"q": "a mosaic", "k": 4}).text)
     for hit in hits:
-        assert hit["does"] == f"by the weights: {describe_tags(tags[hit['sha256']])}"
+        likely = tuple(tag for tag in tags[hit["sha256"]] if tag.is_likely)
+        assert captions[hit["sha256"]] or likely
+        assert hit["does"] == (captions[hit["sha256"]] or f"by the weights: {describe_tags(likely)}")
         assert f'<span class="description">{hit["does"]}</span>' in cards
         assert f"<p>{hit['does']}</p>" in unescape(client.get(f"/parts/adapters/{hit['sha256']}").text)
 
