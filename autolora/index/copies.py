@@ -26,6 +26,7 @@ from autolora.matching.hybrid import directions
 from autolora.matching.language import Language
 from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
+from autolora.storage.arrow_texts import text_array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.validation import SHA256
@@ -168,15 +169,16 @@ class Index:
 
     def find(self, adapters: Sequence[str]) -> Int64Array:
         """Return the positions (n,) of adapters, named by their sha256; -1 for one that is not in the index."""
-        positions = pc.index_in(pa.array(adapters, pa.string()), value_set=self.rows.columns.column("sha256"))
-        found: Int64Array = positions.fill_null(-1).to_numpy().astype(np.int64)
-        return found
+        found = pc.index_in(text_array(adapters), value_set=self.rows.columns.column("sha256"))
+        return np.array([-1 if position is None else position for position in found.to_pylist()], np.int64)
 
     @cached_property
     def uses_captions(self) -> BoolArray:
         """Whether each vector contains captions (N,)."""
-        column = self.rows.columns.column("uses_captions").fill_null(False)
-        values: BoolArray = column.to_numpy(zero_copy_only=False).astype(np.bool_)
+        column = self.rows.columns.column("uses_captions")
+        values: BoolArray = column.to_numpy(zero_copy_only=False).astype(
+            np.bool_
+        )  # a null is None, thus false
         return values
 
     def nearest(
