@@ -36,6 +36,7 @@ from autolora.matching.caption_rule import directions
 from autolora.matching.evidence import Evidence
 from autolora.matching.language import Language
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
+from autolora.storage.arrow_texts import text_array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.validation import SHA256
@@ -181,9 +182,8 @@ class Index:
 
     def find(self, adapters: Sequence[str]) -> Int64Array:
         """Return the positions (n,) of adapters, named by their sha256; -1 for one that is not in the index."""
-        positions = pc.index_in(pa.array(adapters, pa.string()), value_set=self.rows.columns.column("sha256"))
-        found: Int64Array = positions.fill_null(-1).to_numpy().astype(np.int64)
-        return found
+        found = pc.index_in(text_array(adapters), value_set=self.rows.columns.column("sha256"))
+        return np.array([-1 if position is None else position for position in found.to_pylist()], np.int64)
 
     def nearest_by_weights(
         self, vector: Float32Array, k: int, mask: BoolArray | None = None

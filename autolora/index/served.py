@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from autolora.catalog import takedowns
@@ -29,6 +28,7 @@ from autolora.index.copies import Index, Rows, is_copy, map_columns, open_copy
 from autolora.index.store import content_digest, is_readable
 from autolora.index.store import folder as working_folder
 from autolora.storage.arrays import BoolArray
+from autolora.storage.arrow_texts import text_array
 from autolora.storage.files import write_atomic
 from autolora.storage.git import Commit, history, read_committed
 from autolora.storage.incremental import digest_path
@@ -70,8 +70,7 @@ def without(index: Index, adapters: Collection[str]) -> Index:
     """
     if not adapters:
         return index
-    names = pa.array(sorted(adapters), pa.string())
-    kept = pc.invert(pc.is_in(index.rows.columns.column("sha256"), value_set=names))
+    kept = pc.invert(pc.is_in(index.rows.columns.column("sha256"), value_set=text_array(adapters)))
     mask: BoolArray = kept.to_numpy().astype(np.bool_)
     if mask.all():
         return index

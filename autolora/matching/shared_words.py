@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from autolora.matching.parts import STOP_WORDS
 from autolora.matching.words import split_words
 from autolora.storage.arrays import Float32Array
+from autolora.storage.arrow_texts import text_array
 from autolora.text_encoder.spelling import one_spelling
 
 WEIGHT = 0.4
@@ -33,7 +34,7 @@ def share_words(parts: Sequence[str], words: pa.Array) -> tuple[Float32Array, Fl
     """
     forms = [word_forms(part) for part in parts]
     asked = sorted({word for part in forms for word in part})
-    found = pc.index_in(pc.list_flatten(words), value_set=pa.array(asked, pa.string()))
+    found = pc.index_in(pc.list_flatten(words), value_set=text_array(asked))
     is_asked = pc.is_valid(found)
     columns = found.filter(is_asked).to_numpy()
     rows = pc.list_parent_indices(words).filter(is_asked).to_numpy()

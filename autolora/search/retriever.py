@@ -41,9 +41,11 @@ from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array
+from autolora.storage.arrow_texts import text_array
 from autolora.storage.files import Row
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from autolora.text_encoder.sentences import SentenceEncoder, load_saved
+from autolora.text_encoder.threads import one_thread
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
@@ -245,6 +247,7 @@ class Retriever:
         """The names of the adapters of the index."""
         return AdapterNames.of_index(self.index.rows.columns)
 
+    @one_thread
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
         """Return k adapters: those that the prompt names, the selected ones, then the others, best first.
 
@@ -262,6 +265,7 @@ class Retriever:
         hits = zip(found, self._hits(found), strict=True)
         return [_named(hit, named.get(judged.position)) for judged, hit in hits]
 
+    @one_thread
     def ranking(self, prompt: str, evidence: Evidence | None = None) -> list[int]:
         """Return the positions of all adapters in the order of a search. evidence: as in `answer`."""
         return self._positions(
@@ -276,6 +280,7 @@ class Retriever:
         others = np.argsort(-order, kind="stable")
         return list(dict.fromkeys([*first, *selected, *others[order[others] > -np.inf].tolist()]))
 
+    @one_thread
     def select(self, prompt: str, where: Conditions = None, unsure: bool = False) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
 
@@ -286,6 +291,7 @@ class Retriever:
         mask = None if where is None else self.passing(where)
         return self._hits(self._select(self.answer(prompt), mask, UNSURE_SHARE if unsure else 1.0))
 
+    @one_thread
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
 
@@ -318,6 +324,7 @@ class Retriever:
             return self._named(prompt, named)
         return self.select(prompt, where, unsure) if k is None else self.search(prompt, k, where)
 
+    @one_thread
     def reasons(self, prompt: str, hits: Sequence[Hit]) -> "list[Reasons]":
         """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
 
@@ -351,12 +358,14 @@ class Retriever:
             return ""
         return encoder.tokenizer.describe_unread(prompt)
 
+    @one_thread
     def survey(self, prompt: str, where: Conditions = None, hits: Sequence[Hit] = ()) -> "Survey":
         """Return what of a prompt no adapter answers, what only others than these hits do, and what conditions hide."""
         from autolora.search.survey import make_survey  # which imports this module
 
         return make_survey(self, prompt, None if where is None else self.passing(where), hits)
 
+    @one_thread
     def judge(self, prompt: str, positions: Sequence[int]) -> list[Hit]:
         """Return the adapters at positions of the index as hits of a prompt, in this order."""
         return self._hits(self.answer(prompt).judge(positions))
@@ -365,6 +374,7 @@ class Retriever:
         """Return which adapters pass all conditions (N,). Raises FilterError if one is not valid."""
         return self._mask((where,) if isinstance(where, str) else tuple(where))
 
+    @one_thread
     def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt. Raises ValueError or TypeError as `check_prompt`."""
         return self._embed(check_prompt(prompt))
@@ -521,21 +531,23 @@ def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:
 
 def _find_names(name: str, columns: pa.Table) -> dict[int, str]:
     """Return the adapters of this name, or, if there is none, of the author of this name."""
-    ids, files = (pc.utf8_lower(columns.column(column).combine_chunks()) for column in ("id", "file"))
+    columns, last = columns.select(["hub", "id", "file"]), name.rpartition(":")[2]
+    contains = [pc.match_substring(columns[column], last, ignore_case=True) for column in ("id", "file")]
+    positions = pc.indices_nonzero(pc.or_(*contains))  # of few: forms of all names take as long as a prompt
+    hubs, *others = columns.take(positions).columns
+    ids, files = (pc.utf8_lower(column.combine_chunks()) for column in others)
     file_names = _without(r"^.*/", files)
     forms = (
-        pc.binary_join_element_wise(columns.column("hub").combine_chunks(), ids, ":"),
+        pc.binary_join_element_wise(hubs.combine_chunks(), ids, text_array([":"])[0]),
         ids,
         _without(r"^.*/", ids),
         file_names,
         _without(r"\.[a-z]+$", file_names),
     )
-    named = {position for form in forms for position in _equal(form, name)}
+    named = {position for form in forms for position in _equal(form, name, positions)}
     if named:
         return dict.fromkeys(sorted(named), "name")
-    has_author = pc.match_substring(ids, "/")
-    authors = pc.if_else(has_author, _without(r"/.*$", ids), pa.scalar(None, pa.string()))
-    return dict.fromkeys(_equal(authors, name), f"author {name}")
+    return dict.fromkeys(_equal(_without(r"/.*$|^[^/]*$", ids), name, positions), f"author {name}")
 
 
 def _find_trigger_words(prompt: str, columns: pa.Table) -> dict[str, list[int]]:
@@ -549,7 +561,7 @@ def _find_trigger_words(prompt: str, columns: pa.Table) -> dict[str, list[int]]:
     runs = {run for run in runs - STOP_WORDS if len(run) >= MIN_TRIGGER_CHARACTERS}
     lists = columns.column("trigger_words").combine_chunks()
     texts = pc.utf8_trim(pc.utf8_lower(pc.list_flatten(lists)), PUNCTUATION)
-    found = pc.is_in(texts, value_set=pa.array(sorted(runs), pa.string()))
+    found = pc.is_in(texts, value_set=text_array(runs))
     adapters = defaultdict[str, set[int]](set)
     pairs = zip(
         texts.filter(found).to_pylist(), pc.list_parent_indices(lists).filter(found).to_pylist(), strict=True
@@ -564,6 +576,7 @@ def _without(pattern: str, texts: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(texts, pattern, "")
 
 
-def _equal(texts: pa.Array, text: str) -> list[int]:
-    positions: list[int] = pc.indices_nonzero(pc.equal(texts, text).fill_null(False)).to_pylist()
-    return positions
+def _equal(texts: pa.Array, text: str, positions: pa.Array) -> list[int]:
+    """Return the positions of the texts that are equal to another one."""
+    found: list[int] = positions.filter(pc.is_in(texts, value_set=text_array([text]))).to_pylist()
+    return found

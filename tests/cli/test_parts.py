@@ -59,7 +59,7 @@ def test_a_long_part_leaves_room_for_the_other_columns(spoken: Path, monkeypatch
     monkeypatch.chdir(spoken)
     output = CliRunner().invoke(app, ["search", "a neon sea", "-k", "3"], env={"COLUMNS": "80"}).output
     assert f"for: {part}" in " ".join(output.split()) and f"for: {part}" not in output
-    assert re.search(r"\d\.\d{3} +\d\.\d\d +author1/neon +mit +– +[0-9a-f]{8} ", output)
+    assert re.search(r"(?m)\d\.\d{3} +\d\.\d\d +author1/neon +mit +– +[0-9a-f]{8}$", output)
 
 
 def test_json_of_a_search_has_the_part_of_each_hit(spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from autolora.params import load
 from autolora.search.retriever import MAX_LINE, Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
+from autolora.text_encoder.threads import _openblas
 from tests.support.synthetic_repo import (
     BOUNDS,
     SETTINGS,
@@ -42,6 +43,11 @@ from tests.support.synthetic_repo import (
 from tests.support.waiting import wait_for_a_later_time_stamp
 
 THEMES = ("mosaic", "neon", "chalk", "pixel")
+CONDITION = (
+    "nsfw IS NOT TRUE AND rank_max IN (2, 4) AND rank_max < 4.5 AND license LIKE 'a%' AND "
+    "NOT array_contains(trigger_words, 'x') AND first_seen BETWEEN DATE '2025-12-31' AND '2026-12-31' AND TRUE"
+)
+"""with each kind of value"""
 
 
 @pytest.fixture(scope="module")
@@ -332,12 +338,33 @@ def test_a_search_imports_no_library_of_an_extra(root: Path) -> None:
     shutil.rmtree(root / "cache")  # also holds the tokenizer, for commands without an index
     open_index(root)
     (root / "dvc.yaml").touch()
+    arguments = ["autolora", "search", "a neon drawing", "--where", CONDITION]
     code = (
-        "import atexit, sys; from autolora.__main__ import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
-        f"atexit.register(lambda: print({set(LIBRARIES)!r} & set(sys.modules))); main()"
+        f"import atexit, sys; from autolora.__main__ import main; sys.argv = {arguments!r}; "
+        f"atexit.register(lambda: print({LIBRARIES | {'pandas'}!r} & set(sys.modules))); main()"
     )
     completed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert completed.returncode == 0, completed.stderr
     table, imported = completed.stdout.rsplit("\n", 2)[:2]
     assert "author" in table and imported == "set()"
     assert not list((root / "cache").glob("tokenizer-*.json"))
+
+
+@pytest.mark.parametrize("name", ["search", "ranking", "embed"])
+def test_a_search_has_one_blas_thread(root: Path, text_encoder: ClipTextEncoder, name: str) -> None:
+    numbers = []
+
+    class Counting:
+        digest, width = text_encoder.digest, text_encoder.width
+
+        def encode(self, texts: Sequence[str]) -> Float32Array:
+            numbers.append(_openblas("get")())
+            return text_encoder.encode(texts)
+
+    former = _openblas("get")()
+    _openblas("set")(2)
+    try:
+        getattr(Retriever(open_index(root), Counting(), SETTINGS), name)("a neon drawing")
+        assert numbers == [1] and _openblas("get")() == 2
+    finally:
+        _openblas("set")(former)
