@@ -24,7 +24,7 @@ from autolora.index.copies import Index, Rows
 from autolora.metrics.summary import Headline, update
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import Float32Array
-from autolora.storage.arrow_texts import text_array
+from autolora.storage.arrow_values import text_array
 from autolora.storage.hashes import hash_value
 from bench.timing import cpu_timed, timed, today
 from playground import world

@@ -26,7 +26,7 @@ from autolora.matching.hybrid import directions
 from autolora.matching.language import Language
 from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
-from autolora.storage.arrow_texts import text_array
+from autolora.storage.arrow_values import read_flags, text_array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.validation import SHA256
@@ -175,11 +175,7 @@ class Index:
     @cached_property
     def uses_captions(self) -> BoolArray:
         """Whether each vector contains captions (N,)."""
-        column = self.rows.columns.column("uses_captions")
-        values: BoolArray = column.to_numpy(zero_copy_only=False).astype(
-            np.bool_
-        )  # a null is None, thus false
-        return values
+        return read_flags(self.rows.columns.column("uses_captions"))
 
     def nearest(
         self, query: Float32Array, k: int, mask: BoolArray | None = None
