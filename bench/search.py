@@ -24,7 +24,7 @@ from autolora.index.copies import Index, Rows
 from autolora.metrics.summary import Headline, update
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import Float32Array
-from autolora.storage.arrow_texts import text_array
+from autolora.storage.arrow_values import text_array
 from autolora.storage.hashes import hash_value
 from bench.timing import cpu_timed, timed, today
 from playground import world
@@ -126,7 +126,7 @@ def enlarge(index: Index, number: int) -> Index:
         for name, array in arrays.items()
         if isinstance(array, np.ndarray) and len(array) == len(index.rows)
     }
-    return replace(index, rows=Rows(table), **repeated)
+    return replace(index, rows=Rows(table), **repeated)  # type: ignore[arg-type]
 
 
 def measure_cold(root: Path) -> Iterator[Headline]:

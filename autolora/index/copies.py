@@ -36,7 +36,7 @@ from autolora.matching.caption_rule import directions
 from autolora.matching.evidence import Evidence
 from autolora.matching.language import Language
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
-from autolora.storage.arrow_texts import text_array
+from autolora.storage.arrow_values import text_array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.validation import SHA256

@@ -19,7 +19,7 @@ from autolora.errors import FilterError
 from autolora.index.conditions import FILTER_COLUMNS
 from autolora.index.store import EXACT_COLUMNS
 from autolora.storage.arrays import BoolArray
-from autolora.storage.arrow_texts import constant
+from autolora.storage.arrow_values import constant, read_flags
 from autolora.storage.suggestions import did_you_mean
 
 TEXT, NUMBER, FLAG, DATE, TEXTS = "text", "number", "true or false", "date", "list of texts"
@@ -49,8 +49,7 @@ def evaluate(where: str, columns: pa.Table) -> BoolArray:
         raise _error(where, f"cannot be evaluated ({error})") from error
     if isinstance(passes, pa.Scalar):
         return np.full(columns.num_rows, bool(passes.as_py()))
-    mask: BoolArray = passes.to_numpy(zero_copy_only=False).astype(np.bool_)  # a null is None, thus false
-    return mask
+    return read_flags(passes)
 
 
 def _parse(where: str) -> exp.Expr:

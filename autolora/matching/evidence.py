@@ -60,8 +60,8 @@ class Evidence:
         has_vector: BoolArray = _lengths(self.texts) > 0
         if self.words is None:
             return has_vector
-        number = pc.list_value_length(self.words).to_numpy(zero_copy_only=False)
-        return has_vector | (number > 0)
+        has_words: BoolArray = pc.list_value_length(self.words).to_numpy(zero_copy_only=False) > 0
+        return has_vector | has_words
 
     @cached_property
     def weights_scales(self) -> Float32Array:

@@ -136,12 +136,14 @@ class Language:
             with safe_open(path, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 model = file.metadata()[MODEL]
-            parts = {
-                name: kind(**{field: arrays.pop(f"{name}.{field}") for field in PARTS[name]})
-                for name, kind in (("captions", LanguageMap), ("texts", LanguageMap), ("trust", TextTrust))
-            }
-            everyday_length, min_length = arrays.pop("lengths").tolist()
-            return cls(model=model, everyday_length=everyday_length, min_length=min_length, **parts, **arrays)
+            captions, texts, trust = (
+                {field: arrays.pop(f"{name}.{field}") for field in fields} for name, fields in PARTS.items()
+            )
+            coefficients, lengths = arrays.pop("coefficients"), arrays.pop("lengths").tolist()
+            if arrays:
+                raise ValueError(f"tensors {', '.join(arrays)} are unknown")
+            maps = LanguageMap(**captions), LanguageMap(**texts)
+            return cls(model, *maps, coefficients, TextTrust(**trust), *lengths)
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise MissingArtifact(
                 f"{path} is not a valid language ({error}): run `dvc repro encoder index`"

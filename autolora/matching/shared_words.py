@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from autolora.matching.parts import STOP_WORDS
 from autolora.matching.words import split_words
 from autolora.storage.arrays import Float32Array
-from autolora.storage.arrow_texts import text_array
+from autolora.storage.arrow_values import text_array
 from autolora.text_encoder.spelling import one_spelling
 
 WEIGHT = 0.4
@@ -36,8 +36,8 @@ def share_words(parts: Sequence[str], words: pa.Array) -> tuple[Float32Array, Fl
     asked = sorted({word for part in forms for word in part})
     found = pc.index_in(pc.list_flatten(words), value_set=text_array(asked))
     is_asked = pc.is_valid(found)
-    columns = found.filter(is_asked).to_numpy()
-    rows = pc.list_parent_indices(words).filter(is_asked).to_numpy()
+    columns = np.from_dlpack(found.filter(is_asked))  # to_numpy imports pandas
+    rows = np.from_dlpack(pc.list_parent_indices(words).filter(is_asked))
     has = np.zeros((len(words), len(asked)), np.float32)
     has[rows, columns] = 1.0
     counts = has.sum(axis=0)

@@ -41,7 +41,7 @@ from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array
-from autolora.storage.arrow_texts import text_array
+from autolora.storage.arrow_values import text_array
 from autolora.storage.files import Row
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from autolora.text_encoder.sentences import SentenceEncoder, load_saved

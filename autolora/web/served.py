@@ -34,8 +34,8 @@ class OpenIndex:
     @cached_property
     def newest(self) -> Int64Array:
         """The positions (N,) of all adapters, latest first seen first."""
-        days = self.retriever.index.rows.columns.column("first_seen").cast("int32").to_numpy()
-        order: Int64Array = np.argsort(-np.nan_to_num(days), kind="stable")  # a null is not a number
+        days = self.retriever.index.rows.columns.column("first_seen").cast("int32").fill_null(0)
+        order: Int64Array = np.argsort(-days.to_numpy(), kind="stable")
         return order
 
     @cached_property

@@ -44,7 +44,7 @@ def named(number: int, judgment: Judgment) -> list[str]:
     """Return the texts about a file as a person names and describes it, and last all of them as one."""
     theme = judgment.theme
     words = {"t": theme.replace(" ", "_"), "T": theme.title().replace(" ", "")}
-    patterns = PATTERNS[judgment.kind]
+    patterns = PATTERNS[judgment.kind or ""]
     is_vague = number % 4 == 3
     name = VAGUE[number // 4 % len(VAGUE)] if is_vague else patterns[number % len(patterns)].format(**words)
     said: tuple[list[str], list[str]] = ([], [])
@@ -114,10 +114,10 @@ def gather(
         reader.read(None if weights is None else weights[row], list(own.values()), said, whole)
         for row, (own, (*said, whole)) in enumerate(zip(captions, texts, strict=True))
     ]
-    vectors = (np.array([row[name] for row in rows], np.float32) for name in VECTORS[1:])
+    captioned, told, whole_texts = (np.array([row[name] for row in rows], np.float32) for name in VECTORS[1:])
     trust = np.array([row[TEXTS_TRUST] for row in rows], np.float32)
     words = [sorted({form for text in said for form in word_forms(text)}) for *said, _ in texts]
-    return Evidence(weights, *vectors, trust, pa.array(words, pa.list_(pa.string())))
+    return Evidence(weights, captioned, told, whole_texts, trust, pa.array(words, pa.list_(pa.string())))
 
 
 def folders(judgments: Sequence[Judgment]) -> Iterator[tuple[list[int], list[list[str]]]]:
