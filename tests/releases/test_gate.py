@@ -147,7 +147,7 @@ def test_a_pinned_release_stays(bed: Nights) -> None:
     decision = bed.refresh(QUIET)
     assert (decision.verdict, decision.refusals) == ("pinned", []) and "bad hats" in decision.reason
     assert served_digest(bed.root) == served
-    next(poison for poison in POISONS if poison.name == "NaN in vectors").night(bed)
+    next(poison for poison in POISONS if poison.name == "NaN in texts' vectors").night(bed)
     assert bed.judge().verdict == "refused"
 
 
