@@ -173,7 +173,7 @@ def other_sentences(bed: Nights, sync: IndexSync) -> None:
             moved: Float32Array = features + noise * np.linalg.norm(features, axis=-1, keepdims=True)
             return moved
 
-    update_index(replace(sync, evidence=replace(sync.evidence, sentences=Shifted())))  # type: ignore[arg-type]
+    update_index(replace(sync, evidence=replace(sync.evidence, sentences=Shifted())))
 
 
 def train_silently(bed: Nights) -> None:
