@@ -53,6 +53,7 @@ class TimedEncoder:
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return the vectors of texts."""
+        vectors: Float32Array
         seconds, vectors = cpu_timed(lambda: self.encoder.encode(texts))
         self.seconds += seconds
         return vectors
