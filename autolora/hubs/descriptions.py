@@ -25,7 +25,7 @@ MARKUP = re.compile(
 SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:!?](?:\s|$))")
 SENTENCE_END = re.compile(r"(?<=[.!?…。！？])\s+")
 BOILERPLATE = re.compile(
-    r"\b(?:patreon|ko-?fi|buy ?me ?a ?coffee|boosty|(?:support|follow|donate to|subscribe to) (?:me|my|us|our)\b"
+    r"\b(?:patreon|ko-?fi|buy ?me ?(?:a ?)?coffee|boosty|(?:support|follow|donate to|subscribe to) (?:me|my|us|our)\b"
     r"|(?:my|our|the|on) discord|discord server|(?:my|our) other (?:models|loras)|donations?\b|commissions?\b"
     r"|early access|leave (?:a|your) (?:like|review|comment)|feel free to|let me know|thank you|thanks (?:to|for))",
     re.IGNORECASE,

@@ -28,7 +28,7 @@ def test_an_address_ends_with_its_tag_and_a_paragraph_ends_a_sentence() -> None:
 def test_boilerplate_is_left_out_before_a_text_is_cut() -> None:
     advertised = "<p>Please support my work on Patreon!</p>" * 100 + "<p>Posters of a YouTube channel.</p>"
     assert describe(None, (), advertised) == ("Posters of a YouTube channel.",)
-    assert describe("Commission", (), "Follow me! Buy me a coffee.") == ("Commission",)
+    assert describe("Commission", (), "Follow me! Buy me a coffee. Buy me coffee!") == ("Commission",)
 
 
 def test_sentences_that_three_adapters_share_are_left_out() -> None:
