@@ -122,9 +122,11 @@ def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
     """Return the lines of a text, at least one. indent: blanks before those that follow the first one of a line."""
     lines = []
     for line in text.splitlines() or [""]:
-        is_short = cell_len(line) <= width
-        lines.append(line if is_short else line[: len(line) - len(line.lstrip())])
-        for piece in () if is_short else _pieces(line, width):
+        if cell_len(line) <= width:
+            lines.append(line)
+            continue
+        lines.append(line[: len(line) - len(line.lstrip())])
+        for piece in _pieces(line, width):
             if lines[-1].strip() and cell_len(lines[-1]) + 1 + cell_len(piece) > width:
                 lines.append(" " * indent)
             lines[-1] += f" {piece}" if lines[-1].strip() else piece
