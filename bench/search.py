@@ -53,6 +53,7 @@ class TimedEncoder:
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return the vectors of texts."""
+        vectors: Float32Array
         seconds, vectors = cpu_timed(lambda: self.encoder.encode(texts))
         self.seconds += seconds
         return vectors
@@ -122,7 +123,7 @@ def enlarge(index: Index, number: int) -> Index:
     for name, texts in names.items():
         table = table.set_column(table.column_names.index(name), name, text_array(texts))
     arrays = {field.name: getattr(index, field.name) for field in fields(index)}
-    repeated = {
+    repeated: dict[str, Any] = {
         name: array[rows]
         for name, array in arrays.items()
         if isinstance(array, np.ndarray) and len(array) == len(index.rows)
