@@ -89,10 +89,11 @@ def measure_running(retriever: Retriever) -> Iterator[Headline]:
         )
         for name, ratio in (("search_ratio", short), ("request_ratio", long)):
             yield Headline(name=f"bench.{name}{suffix}", value=ratio, n=len(ratios), better="lower")
-        for name, value in () if suffix else (("search", median), ("search_p95", p95)):
+        milliseconds = {} if suffix else {"search": median * 1e3, "search_p95": p95 * 1e3}
+        for name, value in milliseconds.items():
             number = len(seconds)
             yield Headline(
-                name=f"bench.{name}_milliseconds", value=value * 1e3, n=number, goal=GOAL_MS, better="lower"
+                name=f"bench.{name}_milliseconds", value=value, n=number, goal=GOAL_MS, better="lower"
             )
 
 
@@ -122,7 +123,7 @@ def enlarge(index: Index, number: int) -> Index:
     for name, texts in names.items():
         table = table.set_column(table.column_names.index(name), name, text_array(texts))
     arrays = {field.name: getattr(index, field.name) for field in fields(index)}
-    repeated = {
+    repeated: dict[str, Any] = {
         name: array[rows]
         for name, array in arrays.items()
         if isinstance(array, np.ndarray) and len(array) == len(index.rows)

@@ -43,7 +43,6 @@ def _print(planned: "Plan") -> None:
     """Print the table of a plan, the memory that an image needs, and what does not fit."""
     work, total = planned.workload, planned.total
     counts = f"{work.adapters:,} adapters, {work.images:,} images, {work.captions:,} captions"
-    numbers = ("time", "disk", "memory", "GPU")
     rows = [
         (name, duration(seconds), *map(_size, sizes))
         for name, seconds, *sizes in [
@@ -51,7 +50,7 @@ def _print(planned: "Plan") -> None:
             ("all", total["seconds"], total["disk"], total["memory"], total["gpu_memory"]),
         ]
     ]
-    print_table(("stage", *numbers), rows, f"{counts}, on {planned.device}", numbers=numbers)
+    print_table(("stage", "time", "disk", "memory", "GPU"), rows, f"{counts}, on {planned.device}")
     if planned.models_disk:
         print(f"models to download: {_size(planned.models_disk)} of the disk")
     if planned.server_gpu_memory:

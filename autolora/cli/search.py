@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.cells import cell_len
 
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from autolora.search.retriever import Retriever
 
 MIN_FOLDED, MAX_FOLDED = 24, 32
-"""cells to which what an adapter does is folded under an id: as many as that has, within these limits"""
+"""characters to which what an adapter does is folded under an id: as many as that has, within these limits"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
 FAMILY = "family"
@@ -190,16 +190,14 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
 
     passing = describe_passing(retriever, conditions)
     title = ": ".join(filter(None, (f"index {retriever.index.digest[:12]}", passing)))
+    folded = min(max(MIN_FOLDED, *(len(hit.id) for hit in hits)), MAX_FOLDED)
     rows: list[tuple[str, ...]] = []
     for heading, group in group_hits(hits, retriever.settings.retrieval.min_relevance):
-        rows += [("", "", heading, "", "", "")] if heading else []
+        rows += [("", "", fill(heading, MAX_FOLDED), "", "", "")] if heading else []
         for hit, position in zip(group, retriever.index.find([hit.sha256 for hit in group]), strict=True):
-            does = retriever.what_it_does(int(position))
+            does = fill(retriever.what_it_does(int(position)), folded)
             rows.append(_cells(hit, does, retriever.settings.retrieval.min_relevance))
-    longest = max((cell_len(hit.id) for hit in hits), default=0)
-    widest = {"adapter": min(max(longest, MIN_FOLDED), MAX_FOLDED)}
-    columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
-    print_table(columns, rows, title, widest=widest)
+    print_table(("score", "relevance", "adapter", "license", "trigger words", "sha256"), rows, title)
 
 
 def _cells(hit: "Hit", does: str, min_relevance: float) -> tuple[str, ...]:

