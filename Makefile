@@ -17,7 +17,7 @@ demo: .venv/installed        ## run the pipeline on the playground, refresh it a
 
 SUITE = core
 
-test: .venv/installed        ## run the tests of each day, with real servers (9 minutes); SUITE=NAME: another suite
+test: .venv/installed        ## run the tests of each day, with real servers (8 minutes); SUITE=NAME: another suite
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 --suite $(SUITE)
 
 test-others: .venv/installed ## run the other suites of tests/support/suites.py, one after another (30 minutes)

@@ -67,7 +67,7 @@ class DownloadsFailed(HubError):
 
 
 class DiskFull(AutoLoraError):
-    """The disk has no space left; the partly written file was removed."""
+    """The disk has no space left, or only what crawl.min_free_gb keeps free; no partly written file stays."""
 
 
 class OutOfMemory(AutoLoraError):

@@ -73,9 +73,7 @@ def assert_equal(one: Trained, other: Trained) -> None:
         np.testing.assert_array_equal(weights, other.weights[name], err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("preset", "number"), [pytest.param("best", 2, marks=pytest.mark.core), ("best", 4), ("released", 2)]
-)
+@pytest.mark.parametrize(("preset", "number"), [("best", 2), ("best", 4), ("released", 2)])
 def test_processes_train_the_gates_that_one_trains(preset: str, number: int, tmp_path: Path) -> None:
     params = replace(fusion_params(preset, steps=STEPS), validate_every=4)  # type: ignore[arg-type]
     alone = train_gates(params, Checkpoint(tmp_path / "alone.pt", "key"))
@@ -148,7 +146,7 @@ def test_a_killed_training_of_the_transformer_continues_in_one_process_as_in_two
     assert_close(continued, replace(alone, losses=alone.losses[-len(continued.losses) :]))
 
 
-@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("failing", [pytest.param(0, marks=pytest.mark.core), 1])
 def test_an_error_of_one_process_is_raised_and_ends_the_others(failing: int) -> None:
     with pytest.raises(MissingArtifact, match=r"^no adapters: add some$"):
         launch(partial(fail, MissingArtifact("no adapters: add some"), failing), 2, "cpu", "fusion")

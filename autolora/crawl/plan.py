@@ -16,6 +16,7 @@ from autolora.hubs import limit_images, rejecting_rule
 from autolora.params import CrawlParams
 from autolora.records import Listing
 from autolora.storage.files import MB
+from autolora.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,12 @@ class CatalogPlan:
     """number of new files that only crawl.min_free_gb keeps out"""
     taken_down: tuple[tuple[Listing, Takedown], ...]
     """listings of files that were taken down, but are still listed"""
+
+    @property
+    def no_room(self) -> str:
+        """Return what to do about `without_room`."""
+        files = counted(self.without_room, "new file")
+        return f"no room for {files}: free some space, or lower crawl.min_free_gb in params.yaml"
 
 
 def make_plan(

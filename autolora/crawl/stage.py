@@ -21,7 +21,7 @@ from autolora.crawl.deferral import restore_images
 from autolora.crawl.details import Completion
 from autolora.crawl.plan import CatalogPlan, make_plan
 from autolora.crawl.scan import HubScan, check_missing, failed_scan, read_hub
-from autolora.errors import HubError
+from autolora.errors import DiskFull, HubError
 from autolora.hubs import Hub
 from autolora.params import CrawlParams
 from autolora.progress import Progress
@@ -87,11 +87,17 @@ def keep_stale(root: Path, hub: str, rules: CrawlParams, error: HubError) -> Hub
 
 
 def reconcile(root: Path, scans: Sequence[HubScan], rules: CrawlParams, today: date) -> CatalogPlan:
-    """Return the next catalog from the scans of all hubs. Raises HubError if no hub could be scanned."""
+    """Return the next catalog from the scans of all hubs.
+
+    Raises HubError if no hub could be scanned, DiskFull if there is no file yet and the disk has no room for any.
+    """
     if all(scan.is_down for scan in scans):
         problems = " | ".join(problem for scan in scans for problem in scan.problems)
         raise HubError(f"{problems} (the catalog was not changed)")
-    return _planner(root, catalog.read_all_or_empty(root), rules, today)(scans)
+    plan = _planner(root, catalog.read_all_or_empty(root), rules, today)(scans)
+    if plan.without_room and not any(listing.is_active for listing in plan.listings):
+        raise DiskFull(f"{plan.no_room} (the catalog was not changed)")
+    return plan
 
 
 def _planner(

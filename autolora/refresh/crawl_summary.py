@@ -40,10 +40,8 @@ def changed_files(plan: CatalogPlan) -> dict[str, int]:
 def problem_lines(plan: CatalogPlan) -> list[str]:
     """Return one line per problem of a hub in its scan and reconciliation, and one if the disk keeps files out."""
     down = {scan.hub for scan in plan.scans if scan.is_down}
-    files = counted(plan.without_room, "new file")
-    full = f"no room for {files}: free some space, or lower crawl.min_free_gb in params.yaml"
     return _first(
-        [full] * bool(plan.without_room)
+        [plan.no_room] * bool(plan.without_room)
         + [
             f"hub {hub}{STALE if hub in down else ''}: {problem.removeprefix(f'hub {hub}: ')}"
             for hub, hub_problems in plan.problems.items()

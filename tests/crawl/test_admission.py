@@ -9,6 +9,8 @@ import pytest
 
 from autolora.catalog import store as catalog
 from autolora.crawl import stage as crawl
+from autolora.crawl.plan import CatalogPlan
+from autolora.errors import DiskFull
 from tests.support.two_hubs import DAYS, RULES, TwoHubs, limited
 
 
@@ -39,10 +41,17 @@ def test_files_leave_space_free_by_their_sizes(hubs: TwoHubs, monkeypatch: pytes
     hubs.huggingface.put("ann/ink", 0, downloads=10**6, size=5000)
     hubs.civitai.put("77", 1, size=3000)
     rules = replace(RULES, min_free_gb=2.0, max_file_mb=0.005)
-    for room, requests, active in ((4_999, 0, 0), (7_500, 1, 1), (30_000, 5, 6)):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, room=room: SimpleNamespace(free=2 * 10**9 + room))
+
+    def reconcile(room: int) -> CatalogPlan:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 10**9 + room))
         scans = [hubs.scan(hub, 0, rules) for hub in (hubs.civitai, hubs.huggingface)]
-        plan = crawl.reconcile(hubs.root, scans, rules, DAYS[0])
+        return crawl.reconcile(hubs.root, scans, rules, DAYS[0])
+
+    with pytest.raises(DiskFull, match="no room for 6 new files"):
+        reconcile(4_999)
+    assert not hubs.huggingface.requests["model"]
+    for room, requests, active in ((7_500, 1, 1), (30_000, 5, 6)):
+        plan = reconcile(room)
         assert hubs.huggingface.requests["model"] == requests
         assert (sum(row.is_active for row in plan.listings), plan.without_room) == (active, 6 - active)
 

