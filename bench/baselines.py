@@ -23,16 +23,18 @@ from autolora.metrics.benchmark import (
     positions_of_themes,
     relevant_by_level,
 )
-from autolora.metrics.bm25 import WordCounts, count_words
 from autolora.metrics.comparison import QueryMetrics, chance_metrics
-from autolora.metrics.methods import Scores, bm25_scores, caption_centroid_scores, fused_scores
+from autolora.metrics.methods import Scores, caption_centroid_scores
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.tables import read_arrow, to_matrix
+from bench.bm25 import Bm25, WordCounts, count_words
 
 COMPONENTS = 64
 """principal components of the fingerprints"""
 MIN_COMPONENTS_LENGTH = 1e-12
+RANK_OFFSET = 60
+"""k of reciprocal rank fusion, at its usual value (Cormack et al. 2009)"""
 Content = TypeVar("Content")
 Texts = Literal["captions", "metadata"]
 """captions of the renderings; or id, file name, trigger words and the prompts that the hub lists with renderings"""
@@ -260,13 +262,54 @@ def pca_scores(pool: Pool) -> Scores:
     return score
 
 
+def bm25_scores(benchmark: Benchmark, counts: WordCounts) -> Scores:
+    """Return the method that scores adapters by BM25 of the query and the words of texts about an adapter.
+
+    Relevant adapters are scored without the texts about the described rendering.
+    """
+    positions = benchmark.positions
+    index = Bm25.of(counts.by_adapter)
+
+    def score(rows: slice) -> Float64Array:
+        scores = np.empty((len(benchmark.queries[rows]), len(benchmark.adapters)))
+        for row, query in enumerate(benchmark.queries[rows]):
+            words = split_words(query.text)
+            scores[row] = index.score(words)
+            for adapter in (positions[sha256] for sha256 in query.adapters):
+                described = counts.by_rendering.get((adapter, query.image))
+                if described:
+                    others = counts.by_adapter[adapter]
+                    remaining = {word: count - described.get(word, 0) for word, count in others.items()}
+                    scores[row, adapter] = index.score_document(words, remaining)
+        return scores
+
+    return score
+
+
+def fused_scores(methods: Sequence[Scores]) -> Scores:
+    """Return the method that scores adapters by the sum of the reciprocals of their ranks, each with an offset.
+
+    Scores that are undefined put an adapter last.
+    """
+
+    def score(rows: slice) -> Float64Array:
+        total: Float64Array = np.zeros(())
+        for method in methods:
+            order = np.argsort(-np.nan_to_num(method(rows), nan=-np.inf), axis=1, kind="stable")
+            ranks = np.argsort(order, axis=1, kind="stable") + 1.0
+            total = total + 1.0 / (RANK_OFFSET + ranks)
+        return total
+
+    return score
+
+
 def centroid_scores(pool: Pool) -> Scores:
     """Return the method `caption centroid` of the stage `evaluation`."""
     return caption_centroid_scores(pool.benchmark)
 
 
 def word_scores(pool: Pool) -> Scores:
-    """Return the method `BM25 of captions` of the stage `evaluation`."""
+    """Return the method `BM25 of captions`."""
     return bm25_scores(pool.benchmark, pool.words["captions"])
 
 

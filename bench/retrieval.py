@@ -53,7 +53,7 @@ Methods = dict[str, tuple[Pool, Method]]
 """name -> the pool that the method is measured on, and the method"""
 Recalls = dict[str, dict[str, dict[str, Float64Array]]]
 """index -> level -> method -> R@1 of each query (Q,), nan if undefined"""
-OF_STAGE = ("weights", "caption centroid", "BM25 of captions", "reciprocal rank fusion", "random")
+OF_STAGE = ("weights", "caption centroid", "random")
 """methods that the stage `evaluation` measures too, in the whole index at these levels:"""
 OF_STAGE_LEVELS = ("adapter", "theme")
 

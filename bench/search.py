@@ -128,7 +128,7 @@ def enlarge(index: Index, number: int) -> Index:
         for name, array in arrays.items()
         if isinstance(array, np.ndarray) and len(array) == len(index.rows)
     }
-    return replace(index, rows=Rows(table), **repeated)  # type: ignore[arg-type]
+    return replace(index, rows=Rows(table), **repeated)
 
 
 def measure_cold(root: Path) -> Iterator[Headline]:

@@ -15,7 +15,7 @@ import numpy as np
 from autolora.dataset.families import Split
 from autolora.encoder import store as encoder_store
 from autolora.encoder.model import TextEncoder
-from autolora.evaluation.benchmark import build_benchmark, explain_no_query, list_captions
+from autolora.evaluation.benchmark import build_benchmark, explain_no_query
 from autolora.evaluation.search import WithoutRenderings, search_ranks
 from autolora.evaluation.store import SEARCH, metrics_path, report_path
 from autolora.index.encoder_check import check_encoder
@@ -23,16 +23,9 @@ from autolora.index.evidence import EvidenceReader, evidence_reader
 from autolora.index.served import open_copy_of
 from autolora.index.store import content_digest
 from autolora.metrics.benchmark import Benchmark, relevant_by_level
-from autolora.metrics.bm25 import count_words
 from autolora.metrics.comparison import compare_ranks, ranks_by_level
 from autolora.metrics.judgments import read_judgments
-from autolora.metrics.methods import (
-    Scores,
-    bm25_scores,
-    caption_centroid_scores,
-    fused_scores,
-    weights_scores,
-)
+from autolora.metrics.methods import Scores, caption_centroid_scores, weights_scores
 from autolora.metrics.numbers import rounded, to_json
 from autolora.metrics.summary import Headline, update
 from autolora.params import EvaluationParams, Params
@@ -87,14 +80,8 @@ def rank_methods(
 ) -> dict[str, dict[str, Float64Array]]:
     """Return method -> level -> rank (Q,) of each query's first relevant adapter: the search, and baselines."""
     relevant = relevant_by_level(benchmark)
-    images = {query.image for query in benchmark.queries}
-    captions = list_captions(root, benchmark.adapters)
-    centroid = caption_centroid_scores(benchmark)
-    words = bm25_scores(benchmark, count_words(captions, len(benchmark.adapters), images))
     baselines: dict[str, Scores] = {
-        "caption centroid": centroid,
-        "BM25 of captions": words,
-        "reciprocal rank fusion": fused_scores([words, centroid]),
+        "caption centroid": caption_centroid_scores(benchmark),
         "weights": weights_scores(benchmark),
     }
     unseen = WithoutRenderings.of(root, retriever.index, reader)

@@ -45,7 +45,6 @@ from autolora.storage.arrow_values import text_array
 from autolora.storage.files import Row
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
 from autolora.text_encoder.sentences import SentenceEncoder, load_saved
-from autolora.text_encoder.threads import one_thread
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
@@ -247,7 +246,6 @@ class Retriever:
         """The names of the adapters of the index."""
         return AdapterNames.of_index(self.index.rows.columns)
 
-    @one_thread
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
         """Return k adapters: those that the prompt names, the selected ones, then the others, best first.
 
@@ -265,7 +263,6 @@ class Retriever:
         hits = zip(found, self._hits(found), strict=True)
         return [_named(hit, named.get(judged.position)) for judged, hit in hits]
 
-    @one_thread
     def ranking(self, prompt: str, evidence: Evidence | None = None) -> list[int]:
         """Return the positions of all adapters in the order of a search. evidence: as in `answer`."""
         return self._positions(
@@ -280,7 +277,6 @@ class Retriever:
         others = np.argsort(-order, kind="stable")
         return list(dict.fromkeys([*first, *selected, *others[order[others] > -np.inf].tolist()]))
 
-    @one_thread
     def select(self, prompt: str, where: Conditions = None, unsure: bool = False) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
 
@@ -291,7 +287,6 @@ class Retriever:
         mask = None if where is None else self.passing(where)
         return self._hits(self._select(self.answer(prompt), mask, UNSURE_SHARE if unsure else 1.0))
 
-    @one_thread
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
 
@@ -324,7 +319,6 @@ class Retriever:
             return self._named(prompt, named)
         return self.select(prompt, where, unsure) if k is None else self.search(prompt, k, where)
 
-    @one_thread
     def reasons(self, prompt: str, hits: Sequence[Hit]) -> "list[Reasons]":
         """Return why a search for the prompt has found each hit: nearest captions, matched words, cosines.
 
@@ -358,14 +352,12 @@ class Retriever:
             return ""
         return encoder.tokenizer.describe_unread(prompt)
 
-    @one_thread
     def survey(self, prompt: str, where: Conditions = None, hits: Sequence[Hit] = ()) -> "Survey":
         """Return what of a prompt no adapter answers, what only others than these hits do, and what conditions hide."""
         from autolora.search.survey import make_survey  # which imports this module
 
         return make_survey(self, prompt, None if where is None else self.passing(where), hits)
 
-    @one_thread
     def judge(self, prompt: str, positions: Sequence[int]) -> list[Hit]:
         """Return the adapters at positions of the index as hits of a prompt, in this order."""
         return self._hits(self.answer(prompt).judge(positions))
@@ -374,7 +366,6 @@ class Retriever:
         """Return which adapters pass all conditions (N,). Raises FilterError if one is not valid."""
         return self._mask((where,) if isinstance(where, str) else tuple(where))
 
-    @one_thread
     def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt. Raises ValueError or TypeError as `check_prompt`."""
         return self._embed(check_prompt(prompt))

@@ -33,13 +33,13 @@ from autolora.matching.evidence import Lane, PartSearch
 from autolora.matching.parts import split_runs
 from autolora.matching.shared_words import word_forms
 from autolora.matching.words import split_words
-from autolora.metrics.bm25 import Bm25
 from autolora.metrics.bootstrap import estimate
 from autolora.metrics.numbers import rounded, to_json
 from autolora.params import load
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.arrays import BoolArray, Float64Array
 from autolora.storage.files import read_rows, write_atomic
+from bench.bm25 import Bm25
 from bench.processes import run_measured
 from bench.timing import today
 

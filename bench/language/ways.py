@@ -10,8 +10,8 @@ import numpy as np
 
 from autolora.matching.evidence import PartMatch, PartSearch, make_lanes, whole_prompt
 from autolora.matching.words import split_words
-from autolora.metrics.bm25 import Bm25
 from autolora.params import RetrievalParams
+from bench.bm25 import Bm25
 from bench.language.encoders import Remembered
 from bench.language.pools import Captions, Pool
 from bench.language.prompts import Prompt

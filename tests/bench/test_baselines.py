@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 from autolora.dataset import store as dataset
-from autolora.metrics.bm25 import Bm25, count_words
-from autolora.metrics.methods import bm25_scores, weights_scores
+from autolora.metrics.methods import weights_scores
 from bench.baselines import (
     BASELINES,
     PrincipalComponents,
+    bm25_scores,
     chance_by_level,
     find_themes,
+    fused_scores,
     levels,
     list_metadata,
     pca_scores,
     unseen_index,
 )
+from bench.bm25 import Bm25, count_words
 from tests.support import small_root
 from tests.support.synthetic_benchmark import synthetic_pool
 
@@ -142,3 +144,9 @@ def test_metadata_are_what_the_hub_lists_by_rendering(tmp_path: Path) -> None:
         for prompt in prompts
         if prompt["adapter"] == row["sha256"] and prompt["prompt"]
     )
+
+
+def test_fusion_sums_the_reciprocals_of_ranks() -> None:
+    rows = [np.array([[3.0, 1.0, 2.0]]), np.array([[np.nan, 0.5, 0.5]])]
+    fused = fused_scores([lambda block, row=row: row[block] for row in rows])(ALL)
+    assert fused == pytest.approx(np.array([[1 / 61 + 1 / 63, 1 / 63 + 1 / 61, 1 / 62 + 1 / 62]]))

@@ -143,7 +143,7 @@ def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
     assert "unmeasured" not in report
     methods = report["levels"]["theme"]["methods"]
     assert set(methods) == {
-        "search", "caption centroid", "BM25 of captions", "reciprocal rank fusion", "weights", "random",
+        "search", "caption centroid", "weights", "random",
     }  # fmt: skip
     assert methods["random"]["R@1"]["value"] == pytest.approx(3 / 12)
     assert methods["search"] == methods["weights"], "without a language"

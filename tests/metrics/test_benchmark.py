@@ -14,7 +14,7 @@ from autolora.metrics.benchmark import (
     sum_captions,
 )
 from autolora.metrics.comparison import compare_ranks, ranks_by_level
-from autolora.metrics.methods import caption_centroid_scores, fused_scores, weights_scores
+from autolora.metrics.methods import caption_centroid_scores, weights_scores
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
@@ -91,12 +91,6 @@ def test_weights_of_any_length_are_compared_by_their_direction() -> None:
     benchmark = synthetic_benchmark(noise=0.3)
     shorter = replace(benchmark, adapter_vectors=0.1 * benchmark.adapter_vectors)
     assert np.allclose(weights_scores(shorter)(ALL), weights_scores(benchmark)(ALL))
-
-
-def test_fusion_sums_the_reciprocals_of_ranks() -> None:
-    rows = [np.array([[3.0, 1.0, 2.0]]), np.array([[np.nan, 0.5, 0.5]])]
-    fused = fused_scores([lambda block, row=row: row[block] for row in rows])(ALL)
-    assert fused == pytest.approx(np.array([[1 / 61 + 1 / 63, 1 / 63 + 1 / 61, 1 / 62 + 1 / 62]]))
 
 
 def test_rendering_of_two_adapters_has_two_relevant_adapters() -> None:

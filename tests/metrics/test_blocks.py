@@ -8,10 +8,10 @@ import pytest
 from autolora.metrics import bootstrap, retrieval
 from autolora.metrics.benchmark import relevant_by_level
 from autolora.metrics.comparison import compare_ranks, ranks_by_level
-from autolora.metrics.methods import Scores, caption_centroid_scores, fused_scores, weights_scores
+from autolora.metrics.methods import Scores, caption_centroid_scores, weights_scores
 from autolora.metrics.numbers import rounded
 from autolora.params import EvaluationParams
-from bench.baselines import BASELINES
+from bench.baselines import BASELINES, fused_scores
 from tests.support.synthetic_benchmark import synthetic_benchmark, synthetic_pool
 
 PARAMS = EvaluationParams(split="test", ks=(1, 3), bootstrap=50, seed=0, themes=None)

@@ -27,7 +27,6 @@ from autolora.params import load
 from autolora.search.retriever import MAX_LINE, Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
-from autolora.text_encoder.threads import _openblas
 from tests.support.synthetic_repo import (
     BOUNDS,
     SETTINGS,
@@ -348,23 +347,3 @@ def test_a_search_imports_no_library_of_an_extra(root: Path) -> None:
     table, imported = completed.stdout.rsplit("\n", 2)[:2]
     assert "author" in table and imported == "set()"
     assert not list((root / "cache").glob("tokenizer-*.json"))
-
-
-@pytest.mark.parametrize("name", ["search", "ranking", "embed"])
-def test_a_search_has_one_blas_thread(root: Path, text_encoder: ClipTextEncoder, name: str) -> None:
-    numbers = []
-
-    class Counting:
-        digest, width = text_encoder.digest, text_encoder.width
-
-        def encode(self, texts: Sequence[str]) -> Float32Array:
-            numbers.append(_openblas("get")())
-            return text_encoder.encode(texts)
-
-    former = _openblas("get")()
-    _openblas("set")(2)
-    try:
-        getattr(Retriever(open_index(root), Counting(), SETTINGS), name)("a neon drawing")
-        assert numbers == [1] and _openblas("get")() == 2
-    finally:
-        _openblas("set")(former)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from autolora.metrics.benchmark import Benchmark, EmbeddedCaption, Query, sum_captions
-from autolora.metrics.bm25 import count_words
 from bench.baselines import Pool, make_anchors
+from bench.bm25 import count_words
 
 THEMES = ("cat", "mosaic", "neon", "sand")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autolora.metrics.bm25 import Bm25, count_words
+from bench.bm25 import Bm25, count_words
 
 
 def test_scores_follow_the_formula() -> None:
@@ -25,7 +25,7 @@ def test_scores_follow_the_formula() -> None:
 
 
 SCORES = """
-from autolora.metrics.bm25 import Bm25
+from bench.bm25 import Bm25
 words = [f"w{i}" for i in range(24)]
 documents = [{word: 1 + row * i % 5 for i, word in enumerate(words) if i % (row + 1)} for row in range(9)]
 index = Bm25.of(documents)
