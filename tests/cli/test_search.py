@@ -97,7 +97,9 @@ def test_auto_prints_the_selection(spoken: Path, monkeypatch: pytest.MonkeyPatch
         spoken, monkeypatch, "search", "a neon drawing", "-k", "auto"
     ).splitlines()
     assert first == "no adapter fits the prompt; the nearest:"
-    assert re.fullmatch(r"  \w+:author\d/neon, relevance [01]\.\d\d for: .*", nearest[0]) and len(nearest) == 3
+    assert (
+        re.fullmatch(r"  \w+:author\d/neon, relevance [01]\.\d\d for: .*", nearest[0]) and len(nearest) == 3
+    )
     assert unsure.strip() == "use those that may fit: `autolora generate --unsure`"
     assert "`autolora generate -k 1`" in advice and "`--adapter NAME`" in advice
     (spoken / "params.yaml").write_text(params)

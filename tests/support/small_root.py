@@ -123,7 +123,7 @@ def build_index(
     sync.finish()
 
 
-def teach_sentences(root: Path, base: ModelsParams, sentences: SentenceEncoder) -> None:
+def teach_sentences(root: Path, base: ModelsParams, sentences: SentenceEncoder | None) -> None:
     """Give the project a plain language of these sentences, and an index that has it."""
     teach(root, sentences)
     build_index(root, base, models.load_text_encoder(base), sentences)
