@@ -93,12 +93,12 @@ def _changed_inputs(part: Part, current: Mapping[str, str]) -> list[str]:
 
 
 def _searches(evaluation: Part) -> Iterator[Number]:
-    for method, words in {SEARCH: "a search", "weights": "weights alone"}.items():
+    for method, words in {SEARCH: "", "weights": ", by weights alone"}.items():
         if recall := recall_of(evaluation, method):
             chance = "" if recall.chance is None else f", chance {percent(recall.chance)}"
             yield Number(
                 percent(recall.value),
-                f"{RIGHT[recall.level]}, by {words}",
+                RIGHT[recall.level] + words,
                 f"{_interval(recall.low, recall.high)}{chance}. {recall.queries} searches about "
                 f"{evaluation['queried_adapters']} adapters that no model was trained on.",
             )
