@@ -19,6 +19,7 @@ from PIL import Image
 
 from autolora import models
 from autolora.catalog.store import read_active
+from autolora.encoder.caching import CachingTextEncoder
 from autolora.errors import exit_on_error
 from autolora.evaluation.benchmark import read_renderings
 from autolora.metrics.benchmark import EmbeddedCaption, sum_captions
@@ -41,7 +42,7 @@ from bench.baselines import (
     make_pool,
     unseen_index,
 )
-from bench.encoders import VARIANTS, CachingTextEncoder, build_benchmark, encoder_params
+from bench.encoders import VARIANTS, build_benchmark, encoder_params
 from bench.retrieval_figure import draw_retrieval
 from bench.timing import today
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from autolora.dataset.families import Split
 from autolora.encoder import store as encoder_store
+from autolora.encoder.caching import CachingTextEncoder
 from autolora.encoder.model import TextEncoder
 from autolora.evaluation.benchmark import build_benchmark, explain_no_query
 from autolora.evaluation.search import WithoutRenderings, search_ranks
@@ -66,7 +67,8 @@ def evaluate(
     unmeasured = "" if benchmark.queries else explain_no_query(root, benchmark.adapters, section.split)
     if unmeasured:
         logger.warning(unmeasured)
-    reader = evidence_reader(encoder, text_encoder, index.language, sentences)
+    cached = sentences and CachingTextEncoder(sentences)  # captions are read again for each query about them
+    reader = evidence_reader(encoder, CachingTextEncoder(text_encoder), index.language, cached)
     retriever = Retriever(index, text_encoder, params)
     ranks = rank_methods(root, benchmark, retriever, reader)
     preset = params.encoder.preset if params.encoder.from_ is None else "published"

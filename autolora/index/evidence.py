@@ -16,7 +16,7 @@ from autolora.index.store import (
     WHOLE_TEXTS_VECTOR,
 )
 from autolora.matching.caption_rule import CaptionRule, directions
-from autolora.matching.language import Language
+from autolora.matching.language import Language, TextTrust
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import Row
 
@@ -60,13 +60,19 @@ class EvidenceReader:
             captions, texts = [], [*captions, *texts]
         elif checks and not checks[-1] and np.linalg.norm(weights) >= self.language.min_length:
             captions = []
-        spoken = self._mean(captions, is_caption=True)
+        said, written = self.sentences.encode(captions), self.sentences.encode(texts)
+        spoken = self.language.captions.mean(said)
+        typical = int((self.language.captions.said(said) @ spoken).argmax()) if captions else None
+        trust = CERTAIN
+        if weights is not None and texts:
+            cosine = float(self.language.captions.mean(written) @ spoken) if captions else None
+            trust = self._trust(self.language.trust, weights, cosine, texts)
         return row | {
             CAPTIONS_VECTOR: spoken,
-            CAPTION: self._typical(captions, spoken),
-            TEXTS_VECTOR: self._mean(texts, is_caption=False),
+            CAPTION: None if typical is None else captions[typical],
+            TEXTS_VECTOR: self.language.texts.mean(written),
             WHOLE_TEXTS_VECTOR: self._whole(whole),
-            TEXTS_TRUST: float(np.float32(self._trust(weights, spoken if captions else None, texts))),
+            TEXTS_TRUST: float(np.float32(trust)),
         }
 
     def _check(
@@ -79,20 +85,6 @@ class EvidenceReader:
         agreement, expected = self.rule.agreements(prediction, total), self.rule.expected(prediction, total)
         return float(np.float32(agreement[0])), float(np.float32(expected[0])), bool(agreement >= expected)
 
-    def _mean(self, texts: Sequence[str], *, is_caption: bool) -> Float32Array:
-        """Return the unit mean (d,) of texts in the space of captions or texts; zero without any."""
-        assert self.language is not None and self.sentences is not None
-        space = self.language.captions if is_caption else self.language.texts
-        return space.mean(self.sentences.encode(texts))
-
-    def _typical(self, captions: Sequence[str], spoken: Float32Array) -> str | None:
-        """Return the caption that is most like the mean (d,) of all; None without captions that count."""
-        if not captions:
-            return None
-        assert self.language is not None and self.sentences is not None
-        vectors = self.language.captions.said(self.sentences.encode(captions))
-        return captions[int((vectors @ spoken).argmax())]
-
     def _whole(self, text: str) -> Float32Array:
         """Return the unit vector (d,) of a text as the sentence encoder makes it; zero of an empty one."""
         assert self.sentences is not None
@@ -101,20 +93,14 @@ class EvidenceReader:
         return unit
 
     def _trust(
-        self, weights: Float32Array | None, spoken: Float32Array | None, texts: Sequence[str]
+        self, trust: TextTrust, weights: Float32Array, cosine: float | None, texts: Sequence[str]
     ) -> float:
-        """Return the log-odds that texts are the adapter's own. spoken (d,): of its captions, if they count."""
-        assert self.language is not None and self.sentences is not None
-        if weights is None or not texts:
-            return CERTAIN
-        if spoken is not None:
-            cosine = float(self.language.captions.mean(self.sentences.encode(texts)) @ spoken)
-            return self.language.trust.log_odds(cosine, 0.0, 0.0)
-        if self.rule is None:
-            return self.language.trust.log_odds(None, 0.0, 0.0)
+        """Return the log-odds that texts are the adapter's own. cosine: with its captions; None if none count."""
+        if cosine is not None or self.rule is None:
+            return trust.log_odds(cosine, 0.0, 0.0)
         prediction, total = weights[None].astype(np.float64), self.embed(texts).sum(axis=0)[None]
         agreement = float(self.rule.agreements(prediction, total)[0])
-        return self.language.trust.log_odds(None, agreement, float(np.linalg.norm(prediction)))
+        return trust.log_odds(None, agreement, float(np.linalg.norm(prediction)))
 
 
 def evidence_reader(

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from autolora.encoder import store as encoder_store
+from autolora.encoder.caching import CachingTextEncoder
 from autolora.encoder.language import general_language
 from autolora.encoder.model import TextEncoder, caption_rule
 from autolora.errors import MismatchError
@@ -17,7 +18,6 @@ from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.params import Params, load
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.text_encoder.sentences import load_saved
-from bench.encoders import CachingTextEncoder
 from bench.language import pools, prompts
 from bench.language.encoders import BatchedEncoder, RandomWords, Remembered
 from bench.language.pools import Captions, Pool

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autolora import models
+from autolora.encoder.caching import CachingTextEncoder
 from autolora.params import EvaluationParams
 from autolora.presets.encoder import ENCODER
 from bench import encoders, retrieval
@@ -33,7 +34,7 @@ def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     params = replace(small_root.params(), models=base)
     params = replace(params, evaluation=replace(params.evaluation, themes=None))
-    text_encoder = encoders.CachingTextEncoder(models.load_text_encoder(base))
+    text_encoder = CachingTextEncoder(models.load_text_encoder(base))
     for variant in encoders.VARIANTS.values():
         section = encoders.encoder_params(tmp_path, variant.preset, variant.changes, 0, steps=1)
         benchmark = encoders.build_benchmark(tmp_path, section, params, text_encoder)
