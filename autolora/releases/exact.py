@@ -4,7 +4,7 @@ Encoder and text map are frozen between trainings, so the vectors of an adapter 
 its sketch or its captions change.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from autolora.catalog import takedowns
 from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
-from autolora.index.descriptions import SAID, texts_of
+from autolora.index.descriptions import SAID, texts_of, whole_text_of
+from autolora.index.evidence import EvidenceReader
 from autolora.index.store import EXACT_COLUMNS
+from autolora.matching.language import Language
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
 from autolora.releases.checks import Check
@@ -43,8 +45,8 @@ INPUTS = (*WEIGHTS_INPUTS, "captions_digest", *SAID)
 NAME = ("hub", "id", "file")
 NO_CAPTIONS = hash_value([])
 """captions_digest of an adapter without captions"""
-SPOT_CHECKS, SPOT_TEXTS = 8, 24
-"""adapters whose captions are encoded again, as long as these are so many texts: a second for three on two cores"""
+SPOT_CHECKS = 8
+"""newcomers whose evidence is read again"""
 NOTHING = np.zeros(0, np.bool_)
 BLOCK = 4096
 """rows that are compared at once, which bounds the memory"""
@@ -92,16 +94,14 @@ def stage_checks(root: Path, index: Index) -> Iterator[Check]:
 
 
 def spot_rows(former: Index | None, index: Index, winners: Sequence[str]) -> list[int]:
-    """Return the rows whose captions and texts are to be encoded again: newcomers, those that win most queries first,
-    and one served adapter; none without a language.
+    """Return the rows whose evidence is to be read again: newcomers with captions or texts, those that win most queries
+    first, and one served adapter.
 
     winners: sha256 of the first hits of the pinned queries.
     """
     known = set(_texts(former, ("sha256",))) if former else set()
     wins, ids = Counter(winners), _texts(index, ("sha256",))
-    if index.language is None:
-        return []
-    described = np.flatnonzero(index.has_captions | index.evidence.has_texts).tolist()
+    described = [row for row, item in enumerate(index.rows) if _has_captions(item) or texts_of(item)]
     order = sorted(described, key=lambda row: -wins[ids[row][0]])
     new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
     return [*new[:1], *served[:1], *new[1:SPOT_CHECKS]]
@@ -229,33 +229,55 @@ def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
     yield from expected
 
 
-def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator[Check]:
-    """Yield the checks that just the adapters whose captions count have vectors of these, just those with texts have
-    vectors of texts, and that these follow from captions and texts.
+def evidence_checks(root: Path, index: Index, chosen: Sequence[int], encode: Encode) -> Iterator[Check]:
+    """Yield the checks that just the adapters whose captions count have vectors of these, that none without texts has
+    one of texts, and that evidence follows from weights, captions and texts.
 
-    chosen: positions of the rows whose captions and texts are encoded again.
+    chosen: positions of the rows whose evidence is read again. encode: of the text encoder.
     """
-    if index.language is None or index.captions_vectors is None or index.language_folder is None:
-        return
-    counts, is_sure = _counts_captions(index, index.language.min_length)
+    if index.language:
+        yield from _language_checks(index, index.language)
+    wrong = [index.rows[row]["id"] for row in _unlike_evidence(root, index, chosen, encode)]
+    yield _none("evidence that follows from no weights, captions and texts", wrong)
+
+
+def _language_checks(index: Index, language: Language) -> Iterator[Check]:
+    counts, is_sure = _counts_captions(index, language.min_length)
     has_texts = np.array([bool(texts_of(row)) for row in index.rows], np.bool_)
     for name, is_wrong in (
         ("captions that count, without a vector", counts & ~index.has_captions & is_sure),
         ("vectors of captions that do not count", ~counts & index.has_captions & is_sure),
-        ("texts without a vector, or vectors without texts", has_texts != index.evidence.has_texts),
+        ("vectors of texts without a text", index.evidence.texts.any(axis=1) & ~has_texts),
     ):
         yield _none(name, [index.rows[row]["id"] for row in np.flatnonzero(is_wrong).tolist()])
-    sentences, wrong, wrong_texts = load_saved(index.language_folder), [], []
-    for row, captions in _captions(root, index, [row for row in chosen if index.has_captions[row]]):
-        spoken = index.language.captions.mean(sentences.encode([caption["text"] for caption in captions]))
-        if np.abs(spoken - index.captions_vectors[row]).max() > UNIT_TOLERANCE:
-            wrong.append(index.rows[row]["id"])
-    yield _none("vectors of captions that follow from none", wrong)
+
+
+def _unlike_evidence(root: Path, index: Index, chosen: Sequence[int], encode: Encode) -> Iterator[int]:
+    """Yield the rows whose evidence is another if it is read again."""
+    from autolora.encoder import model, store  # here, because they import torch
+
+    def embed(texts: Sequence[str]) -> Float64Array:
+        return index.text_map.apply(encode(texts)).astype(np.float64)
+
+    rule = model.caption_rule(store.load_encoder(store.folder(root)))
+    sentences = load_saved(index.language_folder) if index.language_folder else None
+    reader = EvidenceReader(rule, embed, index.language, sentences)
     for row in chosen:
-        written = index.language.texts.mean(sentences.encode(texts_of(index.rows[row])))
-        if np.abs(written - index.evidence.texts[row]).max() > UNIT_TOLERANCE:
-            wrong_texts.append(index.rows[row]["id"])
-    yield _none("vectors of texts that follow from none", wrong_texts)
+        item, weights = index.rows[row], np.array(index.weights_vectors[row])
+        captions = _captions(root, item["sha256"])
+        read = reader.read(weights, captions, texts_of(item), whole_text_of(item))
+        stored = {
+            name: getattr(index, f"{name}s")[row] if name.endswith("_vector") else item[name] for name in read
+        }
+        if not all(_is_same(read[name], stored[name]) for name in read):
+            yield row
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    """Return whether two values are the same, numbers within UNIT_TOLERANCE."""
+    if first is None or isinstance(first, str):
+        return bool(first == second)
+    return second is not None and bool(np.allclose(np.float64(first), np.float64(second), 0, UNIT_TOLERANCE))
 
 
 def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolArray]:
@@ -271,19 +293,18 @@ def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolAr
     return has_some & (~is_contradicted | (lengths < min_length)), is_sure
 
 
-def _captions(root: Path, index: Index, rows: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:
-    """Yield rows with their captions. One with more captions than are left of SPOT_TEXTS is left out, but not the first
-    two.
-    """
-    tables, left = dataset.folder(root), SPOT_TEXTS
-    for number, row in enumerate(rows):
-        adapter = index.rows[row]["sha256"]
-        shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
-        images = [item["image"] for item in shown]
-        captions = read_where(tables, "captions", ["image", "text"], "image", images)
-        if number < 2 or len(captions) <= left:
-            left -= len(captions)
-            yield row, captions
+def _has_captions(row: Row) -> bool:
+    return bool(row["captions_digest"] != NO_CAPTIONS)
+
+
+def _captions(root: Path, adapter: str) -> list[list[str]]:
+    """Return the captions of each rendering of an adapter that has some."""
+    tables, groups = dataset.folder(root), defaultdict[str, list[str]](list)
+    shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
+    images = [item["image"] for item in shown]
+    for caption in read_where(tables, "captions", ["image", "text"], "image", images):
+        groups[caption["image"]].append(caption["text"])
+    return [*groups.values()]
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:

@@ -18,7 +18,7 @@ from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import GATE, Check, Decision, read_decisions
 from autolora.releases.exact import (
     change_checks,
-    language_checks,
+    evidence_checks,
     self_checks,
     spot_rows,
     stage_checks,
@@ -93,7 +93,7 @@ def _checks(
     if not is_same:
         return
     features, winners = encoder.encode(queries), _first_hits(Retriever(index, encoder, params), queries)
-    yield from language_checks(root, index, spot_rows(served, index, winners))
+    yield from evidence_checks(root, index, spot_rows(served, index, winners), encoder.encode)
     if served:
         if _tokenizers(served) == _tokenizers(index):
             before = features

@@ -9,15 +9,17 @@ from tests.support.poisons import POISONS
 
 pytestmark = pytest.mark.slow
 
+EVIDENCE = "evidence that follows from no weights, captions and texts"
 CAUGHT = {
     "texts' vectors of served adapters altered": "score changes",
     "weights' vectors of served adapters altered": "score changes",
+    "trust in texts of newcomers altered": EVIDENCE,
     "text map exchanged": "score changes",
     "tokenizer of the index exchanged": "score changes",
     "encoder trained again silently": "score changes",
     "text encoder altered after the index": "text encoders",
-    "captions and texts encoded by another sentence encoder": "vectors of texts that follow from none",
-    "empty texts' vectors of newcomers": "texts without a vector, or vectors without texts",
+    "captions and texts encoded by another sentence encoder": EVIDENCE,
+    "empty texts' vectors of newcomers": EVIDENCE,
     "texts' vectors of another length": "vectors of texts of another length than 0 or 1",
     "NaN in texts' vectors": "vectors of texts of another length than 0 or 1",
     "trust in texts of served adapters altered": "score changes",
@@ -35,8 +37,8 @@ CAUGHT = {
     "adapters that were taken down by name": "adapters that were taken down",
     "rows changed on disk": "unreadable rows",
     "copy of the index changed on disk": "unreadable rows",
-    "a newcomer's captions' vector set to that of queries": "vectors of captions that follow from none",
-    "a newcomer's texts' vector set to that of queries": "vectors of texts that follow from none",
+    "a newcomer's captions' vector set to that of queries": EVIDENCE,
+    "a newcomer's texts' vector set to that of queries": EVIDENCE,
     "empty captions' vectors of newcomers": "captions that count, without a vector",
     "empty captions' vectors at the first release": "captions that count, without a vector",
     "relevance altered": "trainings",

@@ -50,7 +50,9 @@ def test_the_first_release_is_compared_with_nothing(bed: Nights) -> None:
     first = read_decisions(bed.root)[0]
     assert first.former is None and first.verdict == "promoted"
     assert {"score changes", "adapters lost"}.isdisjoint(check.name for check in first.checks)
-    assert "vectors of texts that follow from none" in {check.name for check in first.checks}
+    assert "evidence that follows from no weights, captions and texts" in {
+        check.name for check in first.checks
+    }
 
 
 def test_without_cache_served_the_last_promoted_index_is_compared(bed: Nights) -> None:

@@ -483,7 +483,7 @@ def same_sketch(bed: Nights) -> None:
         pool.save_sketch(bed.root, item.sha256, sketch(bed.newcomers[0].lora, SLOTS, SPEC))
 
 
-ONCE = "an encoder reads the weights of newcomers once: where captions count, no search compares weights"
+FEW_READ = "the evidence of eight newcomers is read again"
 FEW = "the check of captions notices only a part of the wrong ones, and few of a small night"
 POISONS = (
     Poison(name="texts' vectors of served adapters altered", after=change_some(turn("texts_vector"))),
@@ -491,7 +491,7 @@ POISONS = (
     Poison(
         name="weights' vectors of newcomers altered",
         after=change_some(turn("weights_vector"), 1.0, served=False),
-        missed=ONCE,
+        missed=FEW_READ,
     ),
     Poison(name="text map exchanged", after=exchange_text_map),
     Poison(name="tokenizer of the index exchanged", after=exchange_tokenizer),
@@ -532,9 +532,16 @@ POISONS = (
         after=change_some(fill("weights_vector", math.nan), served=False),
     ),
     Poison(name="trust in texts of served adapters altered", after=change_some(trust_more)),
+    Poison(
+        name="trust in texts of newcomers altered",
+        after=change_some(trust_more, served=False),
+        missed=FEW_READ,
+    ),
     Poison(name="NaN in trust in texts", after=change_some(lose_trust, served=False)),
     Poison(
-        name="empty texts' vectors of newcomers", after=change_some(fill("texts_vector", 0), served=False)
+        name="empty texts' vectors of newcomers",
+        after=change_some(fill("texts_vector", 0), served=False),
+        missed=FEW_READ,
     ),
     Poison(name="texts' vectors of another length", after=change_some(scale, 1.0, served=False)),
     Poison(name="half of a hub withdrawn", deliver=withdraw_hub(0.4, 0.6)),
