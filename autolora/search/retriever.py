@@ -44,7 +44,7 @@ from autolora.storage.arrays import BoolArray, Float32Array, Float64Array
 from autolora.storage.arrow_values import text_array
 from autolora.storage.files import Row
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
-from autolora.text_encoder.sentences import SentenceEncoder, load_saved
+from autolora.text_encoder.sentences import load_saved
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
@@ -223,23 +223,29 @@ class Retriever:
     """
 
     def __init__(
-        self, index: Index, text_encoder: "TextEncoder", settings: SearchSettings, project: Path | None = None
+        self,
+        index: Index,
+        text_encoder: "TextEncoder",
+        settings: SearchSettings,
+        project: Path | None = None,
+        sentences: "TextEncoder | None" = None,
     ) -> None:
         """Combine an index with a text encoder.
 
-        project: folder with the captions that reasons are read from; None for a published index.
+        project: folder with the captions that reasons are read from; None for a published index. sentences: the
+        sentence encoder of the index's language; None: the one that the index has.
         Raises MismatchError if the index was built with a different text encoder.
         """
         check_text_encoder(index, text_encoder)
         self.index, self.text_encoder, self.settings = index, text_encoder, settings
-        self.project = project
+        self.project, self._given_sentences = project, sentences
         self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
         self._read = lru_cache(MAX_PROMPTS)(self._read_prompt)
         self._mask = lru_cache(MAX_FILTERS)(index.mask)
 
     def with_index(self, index: Index) -> "Retriever":
         """Return a retriever of another index of the same project. Raises MismatchError as the constructor."""
-        return Retriever(index, self.text_encoder, self.settings, self.project)
+        return Retriever(index, self.text_encoder, self.settings, self.project, self._given_sentences)
 
     @cached_property
     def names(self) -> AdapterNames:
@@ -409,8 +415,10 @@ class Retriever:
         return open_tags(self.project, self.index) if self.project and self.index.has_weights else None
 
     @cached_property
-    def _sentences(self) -> SentenceEncoder:
+    def _sentences(self) -> "TextEncoder":
         """The sentence encoder of the index's language."""
+        if self._given_sentences:
+            return self._given_sentences
         assert self.index.language_folder is not None
         return load_saved(self.index.language_folder)
 
