@@ -27,6 +27,8 @@ def doctor(as_json: Json = False) -> None:
         for trouble in found:
             print(printable(f"{'stops a refresh' if trouble.stops else 'note'}: {trouble.what}"))
             print(printable(f"    {trouble.remedy}"))
-        print(counted(len(found), "trouble") if found else "no trouble found")
+        stops = sum(trouble.stops for trouble in found)
+        count = f"{counted(stops, 'trouble')}, {counted(len(found) - stops, 'note')}"
+        print(count if found else "no trouble found")
     if any(trouble.stops for trouble in found):
         raise typer.Exit(1)

@@ -52,6 +52,8 @@ def publish(
     parts = [f"index {manifest.index.digest[:12]}"] if manifest.index else []
     parts += ["encoder"] if manifest.encoder else []
     print(f"wrote {folder}: {size / MB:.2f} MB, {', '.join(parts)}")
+    if not manifest.encoder:
+        print(f"without the encoder, which others publish: --encoder {params.encoder.from_}")
     if push is None:
         return
     commit = push_to_hub(folder, push, private=private)

@@ -73,12 +73,15 @@ class AdapterNames:
     def suggest(self, name: str) -> str:
         """Return ` (did you mean …?)` with the ids on a hub that resemble a wrong name; empty if none does.
 
-        A name with a hub, `hub:id`, is compared with names of that form. Ids that are numbers are left out: nobody
-        recognizes one, and a similar number is another model.
+        A name with a hub, `hub:id`, is compared with names of that form, and one without an author with last parts too.
+        Ids that are numbers are left out: nobody recognizes one, and a similar number is another model.
         """
-        has_hub = ":" in name
-        words = ((hub, id) for hub, id in self._ids if not id.isdecimal())
-        return did_you_mean(name, (f"{hub}:{id}" if has_hub else id for hub, id in words))
+        words = [(hub, id) for hub, id in self._ids if not id.isdecimal()]
+        if ":" in name:
+            return did_you_mean(name, (f"{hub}:{id}" for hub, id in words))
+        return did_you_mean(name, (id for _, id in words)) or did_you_mean(
+            name, (id.rpartition("/")[2] for _, id in words)
+        )
 
     def _last_parts(self) -> Iterator[set[str]]:
         for (_, name), file in zip(self._ids, self._files, strict=True):

@@ -64,7 +64,7 @@ def _open_adapter(name: str, root: Path, base: BaseModel) -> ExportSource:
     rows = open_index(root).rows
     row = rows[AdapterNames.of_index(rows.columns).find_one(name)]
     lora = load_lora(root, row["sha256"], base.slots, base.bounds)
-    header = read_header(weights_path(root, row["sha256"]), base.bounds).metadata
+    header = read_header(weights_path(root, row["sha256"]).resolve(), base.bounds).metadata
     return ExportSource(
         lora=lora,
         metadata=_provenance(row["sha256"], row["layout"])

@@ -63,7 +63,7 @@ def open_setup(
     try:
         describer = _project_describer(root, params, base, index)
     except AutoLoraError as error:
-        note = f"no words and nearest adapters: {error}; or give an encoder (--encoder)"
+        note = f"no words and nearest adapters ({error}): give an encoder (--encoder)"
         return Setup(base=base, describer=None, index=index, note=note)
     return Setup(base=base, describer=describer, index=index, note=_with_tags_note(describer))
 

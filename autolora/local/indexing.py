@@ -173,8 +173,8 @@ def _check_base_model(sync: PoolSync, listings: Sequence[Listing]) -> None:
     if ids.get(WRONG_BASE) and not ids.get(ACCEPTED):
         raise MismatchError(
             f"none of the files is a LoRA for the base model of this project ({len(ids[WRONG_BASE])} are for another "
-            "one), so the index stays as it was: check models.pipeline in params.yaml, or give an encoder for the base "
-            "model of your files; `autolora inspect` says which that is"
+            "one), so the index stays as it was: `autolora inspect` says which; give an encoder for it (--encoder), or "
+            "name it in models.pipeline of params.yaml"
         )
 
 

@@ -108,6 +108,9 @@ def test_a_wrong_name_is_answered_by_similar_ids() -> None:
         AdapterNames(rows).find_one("lumen9/mcs-flux")
     with pytest.raises(MissingArtifact, match=r"\(did you mean 'civitai:lumen9/msc-flux'\?\)"):
         AdapterNames(rows).find_one("civitai:lumen9/mcs-flux")
+    rows[0]["id"] = "a-long-author/msc"
+    with pytest.raises(MissingArtifact, match=r"\(did you mean 'msc'\?\)"):
+        AdapterNames(rows).find_one("msk")
 
 
 def test_a_number_is_not_answered_by_a_similar_one() -> None:

@@ -3,13 +3,17 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import save_file
 
 from autolora.errors import MissingArtifact
 from autolora.index.copies import Rows
 from autolora.inspection import export_source
 from autolora.inspection.export_source import ExportSource, open_source
+from autolora.lora.read import read_header
+from autolora.pool.store import weights_path
 from tests.inspection.files import BASE
 from tests.lora.writing import draw_lora
 
@@ -51,6 +55,17 @@ def test_adapter_has_the_names_of_generate(name: str) -> None:
         "modelspec.architecture": "flux-1-dev/lora", "modelspec.license": "mit",
         "modelspec.trigger_phrase": "inkwsh, ink",
     }  # fmt: skip
+
+
+def test_the_header_of_an_own_file_is_read_through_the_link_of_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_source, "read_header", read_header)
+    save_file({"weight": np.zeros(1, np.float32)}, tmp_path / "cat.safetensors", metadata=HEADER)
+    link = weights_path(tmp_path, ROWS[1]["sha256"])
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "cat.safetensors")
+    assert open_source("cat", tmp_path, BASE).metadata["modelspec.license"] == HEADER["modelspec.license"]
 
 
 def test_unknown_license_and_trigger_words_are_left_out() -> None:

@@ -72,7 +72,7 @@ def test_encoder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
 def test_project_without_an_encoder_is_inspected_without_words(tmp_path: Path, params: Params) -> None:
     setup = opened(tmp_path, params)
     assert setup.describer is None and setup.base.name == PIPELINE
-    assert setup.note.startswith("no words and nearest adapters: ") and "has no encoder" in setup.note
+    assert setup.note.startswith("no words and nearest adapters (") and "has no encoder" in setup.note
 
 
 def test_collections_skip_what_exists_before_the_inspection() -> None:
