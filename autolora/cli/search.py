@@ -250,7 +250,7 @@ def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     from autolora.search.reasons import describe
 
     for hit, reason in zip(hits, reasons, strict=True):
-        print(f"\n{hit.rank}. {hit.id}")
+        print(f"\n{hit.id}")
         print_facts(describe(reason))
 
 

@@ -77,7 +77,7 @@ def test_search_prints_reasons_on_request(root: Path, monkeypatch: pytest.Monkey
     text = run(root, monkeypatch, "search", "a neon drawing", "-k", "2", "--reasons")
     assert text.startswith(plain)
     reasons = text.removeprefix(plain)
-    assert re.findall(r"(?m)^(\d)\. author\d/neon$", reasons) == ["1", "2"]
+    assert len(re.findall(r"(?m)^author\d/neon$", reasons)) == 2
     for label in ("cosines", "nearest captions", "matched words"):
         assert reasons.count(label) == 2
     assert "1.000 a neon drawing" in reasons
