@@ -53,7 +53,7 @@ def publish(
     parts += ["encoder"] if manifest.encoder else []
     print(f"wrote {folder}: {size / MB:.2f} MB, {', '.join(parts)}")
     if not manifest.encoder:
-        print(f"without the encoder, which others publish: --encoder {params.encoder.from_}")
+        print(f"the encoder is not in it, because it is that of another publication: {params.encoder.from_}")
     if push is None:
         return
     commit = push_to_hub(folder, push, private=private)

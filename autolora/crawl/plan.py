@@ -38,7 +38,7 @@ class CatalogPlan:
 
     @property
     def no_room(self) -> str:
-        """Return what to do about `without_room`."""
+        """Return that the disk has no room for `without_room` files, and what to do."""
         files = counted(self.without_room, "new file")
         return f"no room for {files}: free some space, or lower crawl.min_free_gb in params.yaml"
 
