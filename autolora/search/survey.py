@@ -21,7 +21,7 @@ TRIGGER_WORD = "trigger word "
 """what `find_named` puts before a trigger word"""
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
 WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
-NOTHING_FOUND = "nothing of the prompt was found: no adapter does it, or it is not in English words for what an image shows"
+NOTHING_FOUND = "nothing of the prompt was found: no adapter does it, or the prompt is not in English"
 NO_RELEVANCE = 0.055
 """below it nothing speaks for an adapter: a little more than by the prior (autolora.matching.evidence.PRIOR)"""
 MIN_LETTERS = 4

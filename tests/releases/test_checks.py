@@ -20,7 +20,7 @@ from autolora.releases.checks import (
     read_decisions,
     record,
 )
-from autolora.releases.exact import spot_rows
+from autolora.releases.exact import NO_CAPTIONS, spot_rows
 
 DAY = datetime.date(2026, 1, 5)
 EXACT = Check(name="adapters listed twice", value=0, rule="0", passed=True)
@@ -92,7 +92,13 @@ def test_a_check_in_words() -> None:
     assert made.refusals == [failed] and made.warnings == [warned]
 
 
-def test_nothing_is_encoded_again_of_an_index_without_a_language() -> None:
-    rows = Rows(pa.table({"sha256": ["a"]}))
-    index = Index("", np.ones((1, 2), np.float32), rows, "", "", NO_TEXT_MAP)
-    assert spot_rows(None, index, ["a"]) == []
+def test_newcomers_that_win_queries_are_read_again_first_and_none_without_captions_and_texts() -> None:
+    blank = {"id": "0/1", "file": "", "trigger_words": [], "description": [], "captions_digest": NO_CAPTIONS}
+    rows = [blank | {"sha256": sha256, "captions_digest": sha256} for sha256 in "abcd"] + [
+        blank | {"sha256": "e"}
+    ]
+    index, former = (
+        Index("", np.ones((len(some), 2), np.float32), Rows(pa.Table.from_pylist(some)), "", "", NO_TEXT_MAP)
+        for some in (rows, rows[:1])
+    )
+    assert spot_rows(former, index, ["c", "c", "d", "a", "e"]) == [2, 0, 3, 1]

@@ -39,7 +39,7 @@ def test_retrieval_is_a_sentence_with_interval_chance_and_sample(level: str, tmp
     search, weights = texts(tmp_path)
     assert search.startswith("90 % of searches show")
     assert ("requested theme" in search) == (level == "theme")
-    assert "first, by a search. 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6" in search
+    assert "first. 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6" in search
     assert weights.startswith("70 %") and "weights alone" in weights
 
 
