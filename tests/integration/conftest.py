@@ -148,7 +148,7 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder that is removed after the module: repositories with their data are hundreds of megabytes."""
     folder = tmp_path_factory.mktemp("module")
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)  # a process that ends may still write there
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
