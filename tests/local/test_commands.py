@@ -56,19 +56,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_two_commands_from_an_empty_folder_to_the_right_hit(here: Path, folder: Path) -> None:
-    copy("cat", folder / "copy.safetensors")
+    later = folder.stat().st_mtime + 60
+    os.utime(copy("cat", folder / "copy.safetensors"), (later, later))
     (folder / "broken.safetensors").write_bytes(b"x")
     result = run("index", folder, "--encoder", ENCODER)
     assert result.code == 0
     first, *_, last, advice = result.out.splitlines()
     assert first == "5 LoRA files, 3 searchable"
-    assert "  1 exact copy of another file: file0 (same as copy)" in result.out
+    assert "  1 exact copy of another file: copy (same as file0)" in result.out
     assert "  1 refused, the file is shorter than its header requires (truncated): broken" in result.out
     assert "`autolora show NAME` says why" in result.out
     assert last.startswith("index ") and ": 3 embedded, in " in last
     assert advice.startswith("next: `autolora search ")
     assert result.err.splitlines()[:2] == [f"indexing {folder}", f"wrote {here / 'params.yaml'}"]
-    assert run("search", "a cat", "-k", 1, "--json").out.count('"id": "copy"') == 1
+    assert run("search", "a cat", "-k", 1, "--json").out.count('"id": "file0"') == 1
     assert "refused (truncated)" in " ".join(run("show", "broken").out.split())
 
 
