@@ -1,8 +1,9 @@
 """What `python -m bench.retrieval` compares the index with: baselines, finer levels, and an index of unseen adapters.
 
 Baselines: `caption centroid`, the mean text embedding of an adapter's captions; `BM25 of captions` and `BM25 of
-metadata`, the words that a text shares with the query; `PCA of weights`, which learns nothing from texts. All that use
-texts leave out those about the rendering that the query describes, so that no query meets its own caption.
+metadata`, the words that a text shares with the query; `reciprocal rank fusion` of the first two; `PCA of weights`,
+which learns nothing from texts. All that use texts leave out those about the rendering that the query describes, so
+that no query meets its own caption.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from autolora.dataset import store as dataset
 from autolora.evaluation.benchmark import list_captions
-from autolora.matching.hybrid import MIN_LENGTH, directions
+from autolora.matching.caption_rule import MIN_LENGTH
 from autolora.matching.words import split_words
 from autolora.metrics.benchmark import (
     Benchmark,
@@ -23,7 +24,7 @@ from autolora.metrics.benchmark import (
     relevant_by_level,
 )
 from autolora.metrics.comparison import QueryMetrics, chance_metrics
-from autolora.metrics.methods import Scores, vector_scores
+from autolora.metrics.methods import Scores, caption_centroid_scores
 from autolora.metrics.retrieval import Relevant
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.tables import read_arrow, to_matrix
@@ -32,6 +33,8 @@ from bench.bm25 import Bm25, WordCounts, count_words
 COMPONENTS = 64
 """principal components of the fingerprints"""
 MIN_COMPONENTS_LENGTH = 1e-12
+RANK_OFFSET = 60
+"""k of reciprocal rank fusion, at its usual value (Cormack et al. 2009)"""
 Content = TypeVar("Content")
 Texts = Literal["captions", "metadata"]
 """captions of the renderings; or id, file name, trigger words and the prompts that the hub lists with renderings"""
@@ -164,7 +167,6 @@ def unseen_index(pool: Pool) -> Pool:
         captions=CaptionSums(
             full.captions.by_adapter[kept],
             _renumber(full.captions.by_rendering, rows),
-            full.captions.renderings[kept],
         ),
         queries=tuple(full.queries[row] for row in about),
         query_vectors=full.query_vectors[about],
@@ -239,55 +241,6 @@ def chance_by_level(pool: Pool, ks: Sequence[int]) -> dict[str, dict[str, QueryM
     return tables
 
 
-def caption_centroid_scores(pool: Pool) -> Scores:
-    """Return the method that scores adapters by the cosine of the query and the adapter's mean caption embedding.
-
-    Relevant adapters are scored without the captions of the described rendering. A query with a relevant adapter
-    that has no other caption is a row of nan; any other adapter without captions scores -1.
-    """
-    benchmark, captions = pool.benchmark, pool.benchmark.captions
-    without_captions = ~captions.by_adapter.any(axis=1)
-
-    def own_score(vector: Float64Array, adapter: int, others: Float64Array, renderings: int) -> float:
-        return float(vector @ directions(others[None])[0]) if np.linalg.norm(others) > MIN_LENGTH else np.nan
-
-    score = vector_scores(benchmark, directions(captions.by_adapter), own_score)
-
-    def masked(rows: slice) -> Float64Array:
-        scores = score(rows)
-        undefined = np.isnan(scores).any(axis=1)
-        scores[:, without_captions] = -1.0
-        scores[undefined] = np.nan
-        return scores
-
-    return masked
-
-
-def bm25_scores(pool: Pool, texts: Texts) -> Scores:
-    """Return the method that scores adapters by BM25 of the query and the texts about an adapter.
-
-    Relevant adapters are scored without the texts about the described rendering.
-    """
-    benchmark, counts = pool.benchmark, pool.words[texts]
-    positions = benchmark.positions
-    index = Bm25.of(counts.by_adapter)
-
-    def score(rows: slice) -> Float64Array:
-        scores = np.empty((len(benchmark.queries[rows]), len(benchmark.adapters)))
-        for row, query in enumerate(benchmark.queries[rows]):
-            words = split_words(query.text)
-            scores[row] = index.score(words)
-            for adapter in (positions[sha256] for sha256 in query.adapters):
-                described = counts.by_rendering.get((adapter, query.image))
-                if described:
-                    others = counts.by_adapter[adapter]
-                    remaining = {word: count - described.get(word, 0) for word, count in others.items()}
-                    scores[row, adapter] = index.score_document(words, remaining)
-        return scores
-
-    return score
-
-
 def pca_scores(pool: Pool) -> Scores:
     """Return the method that scores adapters by the cosine of principal components of their weights with those of an
     anchor: the training adapter whose captions are nearest to the query. The anchor itself is scored -1.
@@ -309,10 +262,62 @@ def pca_scores(pool: Pool) -> Scores:
     return score
 
 
+def bm25_scores(benchmark: Benchmark, counts: WordCounts) -> Scores:
+    """Return the method that scores adapters by BM25 of the query and the words of texts about an adapter.
+
+    Relevant adapters are scored without the texts about the described rendering.
+    """
+    positions = benchmark.positions
+    index = Bm25.of(counts.by_adapter)
+
+    def score(rows: slice) -> Float64Array:
+        scores = np.empty((len(benchmark.queries[rows]), len(benchmark.adapters)))
+        for row, query in enumerate(benchmark.queries[rows]):
+            words = split_words(query.text)
+            scores[row] = index.score(words)
+            for adapter in (positions[sha256] for sha256 in query.adapters):
+                described = counts.by_rendering.get((adapter, query.image))
+                if described:
+                    others = counts.by_adapter[adapter]
+                    remaining = {word: count - described.get(word, 0) for word, count in others.items()}
+                    scores[row, adapter] = index.score_document(words, remaining)
+        return scores
+
+    return score
+
+
+def fused_scores(methods: Sequence[Scores]) -> Scores:
+    """Return the method that scores adapters by the sum of the reciprocals of their ranks, each with an offset.
+
+    Scores that are undefined put an adapter last.
+    """
+
+    def score(rows: slice) -> Float64Array:
+        total: Float64Array = np.zeros(())
+        for method in methods:
+            order = np.argsort(-np.nan_to_num(method(rows), nan=-np.inf), axis=1, kind="stable")
+            ranks = np.argsort(order, axis=1, kind="stable") + 1.0
+            total = total + 1.0 / (RANK_OFFSET + ranks)
+        return total
+
+    return score
+
+
+def centroid_scores(pool: Pool) -> Scores:
+    """Return the method `caption centroid` of the stage `evaluation`."""
+    return caption_centroid_scores(pool.benchmark)
+
+
+def word_scores(pool: Pool) -> Scores:
+    """Return the method `BM25 of captions`."""
+    return bm25_scores(pool.benchmark, pool.words["captions"])
+
+
 BASELINES: Mapping[str, Method] = {
-    "caption centroid": caption_centroid_scores,
-    "BM25 of captions": lambda pool: bm25_scores(pool, "captions"),
-    "BM25 of metadata": lambda pool: bm25_scores(pool, "metadata"),
+    "caption centroid": centroid_scores,
+    "BM25 of captions": word_scores,
+    "reciprocal rank fusion": lambda pool: fused_scores([word_scores(pool), centroid_scores(pool)]),
+    "BM25 of metadata": lambda pool: bm25_scores(pool.benchmark, pool.words["metadata"]),
     "PCA of weights": pca_scores,
 }
 

@@ -1,6 +1,6 @@
 """Encoders that benches train in memory, and the benchmark of each: the adapters of the dataset, embedded by it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -45,20 +45,6 @@ SIZE: Mapping[str, Any] = {
     "layers": 2, "heads": 4, "learning_rate": 0.001, "steps": 100, "batch": 16,
 }  # fmt: skip
 """of the transformers, for the playground: few adapters, and a text encoder of width 128"""
-
-
-class CachingTextEncoder:
-    """A text encoder that encodes each text once."""
-
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.encoder, self.width, self.digest = encoder, encoder.width, encoder.digest
-        self.features: dict[str, Float32Array] = {}
-
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Return features (N, d)."""
-        if missing := [text for text in dict.fromkeys(texts) if text not in self.features]:
-            self.features |= dict(zip(missing, self.encoder.encode(missing), strict=True))
-        return np.stack([self.features[text] for text in texts])
 
 
 def encoder_params(

@@ -12,7 +12,7 @@ from autolora.storage.files import read_json, write_atomic
 
 PAGE, TEMPLATE = Path("docs", "results.md"), Path("bench", "results.md.jinja")
 Table = Mapping[str, tuple[str, ...]]
-"""label of a line -> names of numbers"""
+"""label of a line -> names of numbers; "" for one that nothing measures"""
 
 
 def levels(prefix: str) -> tuple[str, ...]:
@@ -52,13 +52,14 @@ TABLES: Mapping[str, tuple[tuple[str, ...], Table]] = {
         ("method", "whole index", "theme in training", "theme not in training", "any named theme", "unseen index",
          "the adapter itself"),
         {
-            "hybrid": levels("hybrid_"),
+            "search": ("retrieval.theme_r_at_1_unseen", "", "", "", "", "retrieval.adapter_r_at_1_unseen"),
             "weights alone": levels("weights_"),
             "`paper`": levels("paper_"),
             "`released`": levels("released_"),
             "caption centroid": levels("caption_centroid_"),
             "plain caption centroid": levels("plain_caption_centroid_"),
             "BM25 of captions": levels("bm25_of_captions_"),
+            "reciprocal rank fusion": levels("reciprocal_rank_fusion_"),
             "BM25 of metadata": levels("bm25_of_metadata_"),
             "rendering centroid": levels("rendering_centroid_"),
             "PCA of weights": levels("pca_of_weights_"),
@@ -114,7 +115,10 @@ def table(name: str, numbers: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a table of results in Markdown."""
     header, lines = TABLES[name]
     rows = [header, tuple("---" for _ in header)]
-    rows += [(label, *(quote(numbers[number]) for number in names)) for label, names in lines.items()]
+    rows += [
+        (label, *(quote(numbers[number]) if number else "–" for number in names))
+        for label, names in lines.items()
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -19,13 +19,14 @@ from PIL import Image
 
 from autolora import models
 from autolora.catalog.store import read_active
+from autolora.encoder.caching import CachingTextEncoder
 from autolora.errors import exit_on_error
 from autolora.evaluation.benchmark import read_renderings
 from autolora.metrics.benchmark import EmbeddedCaption, sum_captions
 from autolora.metrics.bootstrap import cluster_means, estimate
 from autolora.metrics.clip import image_features, load_clip, text_features
 from autolora.metrics.comparison import ranks_by_level
-from autolora.metrics.methods import Scores, encoder_scores, hybrid_scores
+from autolora.metrics.methods import Scores, weights_scores
 from autolora.metrics.retrieval import recall
 from autolora.metrics.summary import Headline, update
 from autolora.params import EncoderParams, EvaluationParams, Params, load
@@ -35,13 +36,13 @@ from bench.baselines import (
     BASELINES,
     Method,
     Pool,
-    caption_centroid_scores,
+    centroid_scores,
     chance_by_level,
     levels,
     make_pool,
     unseen_index,
 )
-from bench.encoders import VARIANTS, CachingTextEncoder, build_benchmark, encoder_params
+from bench.encoders import VARIANTS, build_benchmark, encoder_params
 from bench.retrieval_figure import draw_retrieval
 from bench.timing import today
 
@@ -53,7 +54,7 @@ Methods = dict[str, tuple[Pool, Method]]
 """name -> the pool that the method is measured on, and the method"""
 Recalls = dict[str, dict[str, dict[str, Float64Array]]]
 """index -> level -> method -> R@1 of each query (Q,), nan if undefined"""
-OF_STAGE = ("hybrid", "encoder", "random")
+OF_STAGE = ("weights", "caption centroid", "random")
 """methods that the stage `evaluation` measures too, in the whole index at these levels:"""
 OF_STAGE_LEVELS = ("adapter", "theme")
 
@@ -82,7 +83,7 @@ def compare(root: Path, params: Params, seeds: Sequence[int], steps: int | None 
         return make_pool(root, build_benchmark(root, section, params, text_encoder))
 
     best = build(encoder_params(root, "best", {}, SEEDS[0], steps))
-    of_best: Methods = {"hybrid": (best, by_captions_too), "encoder": (best, by_weights)}
+    of_best: Methods = {"weights": (best, by_weights)}
     fixed = merge(measure(of_best | baselines(root, params, best)), measure_chance(best))
     by_seed = []
     for seed in seeds:
@@ -90,19 +91,14 @@ def compare(root: Path, params: Params, seeds: Sequence[int], steps: int | None 
         for name, variant in VARIANTS.items():
             section = encoder_params(root, variant.preset, variant.changes, seed, steps)
             methods[name] = (build(section), by_weights)
-        methods["plain caption centroid"] = (methods["paper"][0], caption_centroid_scores)
+        methods["plain caption centroid"] = (methods["paper"][0], centroid_scores)
         by_seed.append(merge(fixed, measure(methods)))
     return estimate_all(by_seed, best, params.evaluation)
 
 
 def by_weights(pool: Pool) -> Scores:
-    """Return the method `encoder` of the stage `evaluation`."""
-    return encoder_scores(pool.benchmark)
-
-
-def by_captions_too(pool: Pool) -> Scores:
-    """Return the method `hybrid` of the stage `evaluation`."""
-    return hybrid_scores(pool.benchmark)
+    """Return the method `weights` of the stage `evaluation`."""
+    return weights_scores(pool.benchmark)
 
 
 def baselines(root: Path, params: Params, pool: Pool) -> Methods:
@@ -110,7 +106,7 @@ def baselines(root: Path, params: Params, pool: Pool) -> Methods:
     downloads = read_downloads(root)
     return {name: (pool, scores) for name, scores in BASELINES.items()} | {
         "popularity": (pool, lambda restricted: popularity_scores(restricted, downloads)),
-        "rendering centroid": (with_images(root, params, pool), caption_centroid_scores),
+        "rendering centroid": (with_images(root, params, pool), centroid_scores),
     }
 
 
@@ -214,16 +210,14 @@ def headlines(tables: Mapping[str, Any]) -> list[Headline]:
 
     Their names are formed as there: retrieval.paper_theme_r_at_1_unseen, retrieval.paper_unseen_index_theme_…
     """
-    presets = {name: variant.preset for name, variant in VARIANTS.items()} | dict.fromkeys(
-        OF_STAGE[:2], "best"
-    )
+    presets = {name: variant.preset for name, variant in VARIANTS.items()} | {"weights": "best"}
     rows = []
     for index, prefix in ((WHOLE, ""), (UNSEEN, f"{UNSEEN} ")):
         for level, methods in tables[index].items():
             for name, row in methods.items():
                 if index == WHOLE and name in OF_STAGE and level in OF_STAGE_LEVELS:
                     continue
-                label = "weights" if name == "encoder" else name.lower()
+                label = name.lower()
                 rows.append(
                     Headline(
                         name=f"retrieval.{label} {prefix}{level} r_at_1 unseen".replace(" ", "_"),

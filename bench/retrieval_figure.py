@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 
 INK, GRID, OURS, OTHERS = "#333a45", "#d9dde3", "#2f74b5", "#9aa3af"
 METHODS = {
-    "hybrid": "hybrid", "encoder": "weights alone",
+    "weights": "weights alone",
     "paper": "preset paper", "released": "preset released", "caption centroid": "caption centroid",
     "plain caption centroid": "caption centroid, text as it is", "BM25 of captions": "BM25 of captions",
-    "BM25 of metadata": "BM25 of metadata", "PCA of weights": "PCA of weights",
-    "rendering centroid": "rendering centroid", "popularity": "popularity", "random": "chance",
+    "reciprocal rank fusion": "reciprocal rank fusion", "BM25 of metadata": "BM25 of metadata",
+    "PCA of weights": "PCA of weights", "rendering centroid": "rendering centroid",
+    "popularity": "popularity", "random": "chance",
 }  # fmt: skip
-"""name in the tables -> label, from the top; the first two are what an index of the preset `best` holds"""
+"""name in the tables -> label, from the top; the first is of the preset `best`"""
 PANELS = {
     "whole index": ("whole index", "theme"),
     "index of unseen adapters": ("unseen index", "theme"),
@@ -35,7 +36,7 @@ def draw_retrieval(tables: Mapping[str, Any]) -> bytes:
         axes.spines[["top", "right", "left"]].set_visible(False)
         for position, row in enumerate(rows):
             if row is not None:
-                color = OURS if position >= len(rows) - 2 else OTHERS
+                color = OURS if position == len(rows) - 1 else OTHERS
                 error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
                 axes.barh(position, row["value"], xerr=error, color=color, height=0.62, ecolor=INK, capsize=2)
         axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels)

@@ -2,6 +2,7 @@
 
 from autolora import models
 from autolora.evaluation import stage, store
+from autolora.text_encoder.sentences import open_language
 from flows.stage import ROOT, flow, measured_on, params, print_and_log, run
 
 
@@ -10,9 +11,8 @@ def evaluation() -> None:
     """Measure retrieval and write this stage's part of the report."""
     values = params()
     models.set_threads(values.models)
-    text_encoder = models.load_text_encoder(values.models)
-    preset = values.encoder.preset if values.encoder.from_ is None else "published"
-    stage.evaluate(ROOT, values.evaluation, text_encoder, preset, measured_on())
+    sentences = open_language(ROOT, values.encoder)
+    stage.evaluate(ROOT, values, models.load_text_encoder(values.models), sentences, measured_on())
     if unmeasured := (store.read_report(ROOT) or {}).get("unmeasured"):
         print_and_log(f"[evaluation] {unmeasured}")
 

@@ -3,6 +3,7 @@
 from autolora.experiments import stage
 from autolora.metrics.judges import load_judges
 from autolora.progress import Progress
+from autolora.text_encoder.sentences import open_language
 from flows.stage import ROOT, flow, measured_on, params, run
 
 
@@ -15,6 +16,7 @@ def experiments() -> None:
         generation=values.generation,
         base=values.models,
         bounds=values.pool,
+        sentences=open_language(ROOT, values.encoder),
         themes=values.evaluation.themes,
         preset=values.fusion.preset,
     )

@@ -17,8 +17,6 @@ from pathlib import Path
 
 from dvc.exceptions import DvcException  # type: ignore[import-untyped]  # DVC has no type hints
 from dvc.repo import Repo  # type: ignore[import-untyped]
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from autolora.captions.store import ENCODED
 from autolora.cli.output import print_table
@@ -155,16 +153,15 @@ def _listed(names: list[str]) -> str:
 
 def print_removals(rows: Iterable[Removal]) -> None:
     """Print a table of what may go, and its size."""
-    table = Table("what", "where", "MB", "why it may go", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in (0, 1, 2):
-        table.columns[column].no_wrap = True
-    total = 0
-    for row in rows:
-        table.add_row(row.what, row.where, "" if row.size is None else f"{row.size / MB:,.1f}", row.reason)
-        total += row.size or 0
-    if table.row_count:
-        print_table(table)
-    print(f"[prune] {total / MB:,.1f} MB" if table.row_count else "[prune] nothing may go")
+    removals = list(rows)
+    cells = [
+        (row.what, row.where, "" if row.size is None else f"{row.size / MB:,.1f}", row.reason)
+        for row in removals
+    ]
+    if cells:
+        print_table(("what", "where", "MB", "why it may go"), cells)
+    total = sum(row.size or 0 for row in removals)
+    print(f"[prune] {total / MB:,.1f} MB" if cells else "[prune] nothing may go")
 
 
 def prune_all(keep: int | None, days: int, with_remote: bool, is_applied: bool) -> None:

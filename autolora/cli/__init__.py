@@ -1,7 +1,6 @@
 """The command line. Each command calls the library and prints the result; no other room of autolora reads argv."""
 
 from collections.abc import Callable
-from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
@@ -41,7 +40,9 @@ VERSIONS: tuple[Callable[..., None], ...] = (diff, rollback, promote, lift)
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        print(f"autolora {installed_version('autolora')}")
+        from importlib.metadata import version  # here, because its import takes a tenth of a search
+
+        print(f"autolora {version('autolora')}")
         raise typer.Exit
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json, Rev
@@ -67,20 +65,18 @@ def evaluate(
 
 def _print_evaluation(report: Mapping[str, Any]) -> None:
     """Print a table of metrics by method, and a table of the prompts whose first hit is wrong."""
-    metrics = list(report["methods"]["index"])
+    metrics = list(report["methods"]["search"])
     title = f"{report['prompts']} prompts, {report['adapters']} adapters, index {report['index'][:12]}"
-    table = Table("method", *metrics, title=title)
-    for method, values in report["methods"].items():
-        intervals = (f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for row in values.values())
-        table.add_row(method, *map(escape, intervals))
-    print_table(table)
+    methods = [
+        (method, *(f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" for row in values.values()))
+        for method, values in report["methods"].items()
+    ]
+    print_table(("method", *metrics), methods, title)
     if not report["failures"]:
         print("every first hit is one of the prompt's adapters")
         return
-    failures = Table("line", "prompt", "rank", "first hit", "score", title="first hit not among the adapters")
-    for row in report["failures"]:
-        cells = (str(row["line"]), row["prompt"], str(row["rank"]), row["first_hit"], f"{row['score']:.3f}")
-        failures.add_row(*map(escape, cells))
-    for column in failures.columns:
-        column.overflow = "fold"
-    print_table(failures)
+    failures = [
+        (str(row["line"]), row["prompt"], str(row["rank"]), row["first_hit"]) for row in report["failures"]
+    ]
+    title = "first hit not among the adapters"
+    print_table(("line", "prompt", "rank", "first hit"), failures, title)

@@ -13,9 +13,8 @@ import typer
 
 from autolora.cli.command import announce
 from autolora.cli.options import Pipeline
-from autolora.cli.output import print_facts
+from autolora.cli.output import print_facts, print_lines
 from autolora.cli.own_files import absolute_folder, enter_project
-from autolora.cli.row_printer import RowPrinter
 from autolora.progress import track
 from autolora.wording import counted, printable
 
@@ -66,7 +65,9 @@ def inspect(
             print_inspection(inspection)
     if not as_json:
         lines = summarize(totals, time.perf_counter() - started) if is_folder else []
-        print("\n".join([*lines, describe_base(setup.base, totals)]))
+        print_lines(
+            *(part for text in [*lines, describe_base(setup.base, totals)] for part in text.splitlines())
+        )
     for note in notes:
         print(printable(note), file=sys.stderr)
     if totals.refused:
@@ -106,6 +107,8 @@ def _printer(found: "FoundFiles", is_folder: bool, as_json: bool) -> "Callable[[
     """Return a function that prints an inspection: as JSON, as a row of a table, or as a table of its own."""
     if as_json:
         return _print_json
+    from autolora.cli.row_printer import RowPrinter  # which reads names as the hubs do
+
     return RowPrinter([file.path for file in found.files]).print if is_folder else _print_facts
 
 

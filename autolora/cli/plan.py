@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Json
@@ -44,16 +43,14 @@ def _print(planned: "Plan") -> None:
     """Print the table of a plan, the memory that an image needs, and what does not fit."""
     work, total = planned.workload, planned.total
     counts = f"{work.adapters:,} adapters, {work.images:,} images, {work.captions:,} captions"
-    table = Table("stage", title=f"{counts}, on {planned.device}")
-    for name in ("time", "disk", "memory", "GPU"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in planned.stages:
-        sizes = map(_size, (row.disk, row.memory, row.gpu_memory))
-        table.add_row(row.stage, duration(row.seconds), *sizes)
-    table.add_section()
-    sizes = map(_size, (total["disk"], total["memory"], total["gpu_memory"]))
-    table.add_row("all", duration(total["seconds"]), *sizes)
-    print_table(table)
+    rows = [
+        (name, duration(seconds), *map(_size, sizes))
+        for name, seconds, *sizes in [
+            *((row.stage, row.seconds, row.disk, row.memory, row.gpu_memory) for row in planned.stages),
+            ("all", total["seconds"], total["disk"], total["memory"], total["gpu_memory"]),
+        ]
+    ]
+    print_table(("stage", "time", "disk", "memory", "GPU"), rows, f"{counts}, on {planned.device}")
     if planned.models_disk:
         print(f"models to download: {_size(planned.models_disk)} of the disk")
     if planned.server_gpu_memory:

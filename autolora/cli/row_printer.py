@@ -24,7 +24,10 @@ MAX_MEASURED = 1000
 
 
 class RowPrinter:
-    """Prints the header when it is created, and then rows, which are cut off at the width of a terminal."""
+    """Prints the header when it is created, and then rows, which are cut off at the width of a terminal.
+
+    A name that is longer than its column has a line of its own before the row if it fits there.
+    """
 
     def __init__(self, paths: Sequence[str]) -> None:
         """paths: of all files."""
@@ -40,6 +43,9 @@ class RowPrinter:
         strength = "" if inspection.changes is None else f"{inspection.changes.norm:.3g}"
         layout = inspection.layout or f"✗ {inspection.verdict}"
         name = id_of(inspection.path)
+        if self._width is not None and self._columns[0][1] < cell_len(name) < self._width:
+            print(printable(name))
+            name = ""
         self._print([name, layout, describe_rank(inspection), strength], summarize_inspection(inspection))
 
     def _name_cells(self, longest: int) -> int:

@@ -1,5 +1,6 @@
 """`autolora search`."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -9,9 +10,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import (
@@ -33,7 +31,7 @@ from autolora.cli.options import (
     Where,
     check_prompt,
 )
-from autolora.cli.output import print_facts, print_table, to_json
+from autolora.cli.output import print_facts, print_lines, print_table, to_json
 from autolora.cli.paths import to_absolute
 from autolora.extras import libraries_for
 from autolora.params import Params
@@ -47,12 +45,8 @@ if TYPE_CHECKING:
     from autolora.search.reasons import Reasons
     from autolora.search.retriever import Retriever
 
-MAX_UNFOLDED = 32
-"""characters of an id or a heading up to which the table of hits keeps it on one line"""
-MIN_FOLDED = 24
-"""characters to which what an adapter does is folded under a shorter id"""
-MIN_WORDS = 8
-"""characters of the column of trigger words"""
+MIN_FOLDED, MAX_FOLDED = 24, 32
+"""characters to which what an adapter does is folded under an id: as many as that has, within these limits"""
 NUM_NEAREST = 3
 """adapters that are named if none fits"""
 FAMILY = "family"
@@ -94,6 +88,7 @@ def search(
 
     Prompts are read in English. What a hub does not report passes no filter but --no-nsfw.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy reads it when it is imported
     _check_query(prompt, image)
     from autolora.index.conditions import any_of, is_set, of_options
     from autolora.search.retriever import open_retriever
@@ -128,11 +123,10 @@ def search(
         print(to_json([row | asdict(hit) | {"reasons": asdict(reason)} for hit, row, reason in rows]))
         return
     if not hits:
-        print(explain_no_hit(retriever, text, conditions))
+        print_lines(*explain_no_hit(retriever, text, conditions).splitlines())
         return
     _print_hits(hits, retriever, conditions)
-    for line in retriever.survey(text, conditions or None, hits).lines:
-        print(line)
+    print_lines(*retriever.survey(text, conditions or None, hits).lines)
     if with_reasons:
         _print_reasons(hits, reasons)
 
@@ -196,29 +190,14 @@ def _print_hits(hits: "Sequence[Hit]", retriever: "Retriever", conditions: "Sequ
 
     passing = describe_passing(retriever, conditions)
     title = ": ".join(filter(None, (f"index {retriever.index.digest[:12]}", passing)))
-    columns = ("score", "relevance", "adapter", "license", "trigger words", "sha256")
-    table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in table.columns:
-        column.overflow = "fold"
-    for column in (table.columns[0], table.columns[1], table.columns[5]):
-        column.no_wrap = True
-    table.columns[4].min_width = MIN_WORDS
-    # ids are there to be copied, but a very long one would leave no room for the others
-    longest = max((len(hit.id) for hit in hits), default=0)
-    table.columns[2].no_wrap = longest <= MAX_UNFOLDED
-    folded = min(max(longest, MIN_FOLDED), MAX_UNFOLDED)
-    positions = retriever.index.find([hit.sha256 for hit in hits]).tolist()
-    does = {
-        hit.sha256: fill(retriever.what_it_does(position), folded)
-        for hit, position in zip(hits, positions, strict=True)
-    }
+    folded = min(max(MIN_FOLDED, *(len(hit.id) for hit in hits)), MAX_FOLDED)
+    rows: list[tuple[str, ...]] = []
     for heading, group in group_hits(hits, retriever.settings.retrieval.min_relevance):
-        if heading:
-            table.add_row("", "", escape(fill(heading, MAX_UNFOLDED)), style="bold")
-        for hit in group:
-            cells = _cells(hit, does[hit.sha256], retriever.settings.retrieval.min_relevance)
-            table.add_row(*map(escape, cells))
-    print_table(table)
+        rows += [("", "", fill(heading, MAX_FOLDED), "", "", "")] if heading else []
+        for hit, position in zip(group, retriever.index.find([hit.sha256 for hit in group]), strict=True):
+            does = fill(retriever.what_it_does(int(position)), folded)
+            rows.append(_cells(hit, does, retriever.settings.retrieval.min_relevance))
+    print_table(("score", "relevance", "adapter", "license", "trigger words", "sha256"), rows, title)
 
 
 def _cells(hit: "Hit", does: str, min_relevance: float) -> tuple[str, ...]:
@@ -271,7 +250,7 @@ def _print_reasons(hits: "Sequence[Hit]", reasons: "Sequence[Reasons]") -> None:
     from autolora.search.reasons import describe
 
     for hit, reason in zip(hits, reasons, strict=True):
-        print(f"\n{hit.rank}. {hit.id}")
+        print(f"\n{hit.id}")
         print_facts(describe(reason))
 
 

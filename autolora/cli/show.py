@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from autolora.cli.command import enter_repository
 from autolora.cli.options import Json
@@ -62,7 +60,7 @@ def show(
         return
     print_facts(facts(record))
     if captions:
-        print_table(_agreement_table(agreements))
+        _print_agreements(agreements)
 
 
 def _lookup_file(root: Path, file: Path, params: Params) -> "AdapterRecord":
@@ -100,12 +98,15 @@ def _compare_captions(root: Path, record: "AdapterRecord") -> "list[CaptionAgree
     return compare_captions(open_retriever(root), record.adapter.sha256, record.captions)
 
 
-def _agreement_table(agreements: "Sequence[CaptionAgreement]") -> Table:
-    """Return the table of `show --captions`: one line per caption, those of one image together."""
-    table = Table("weights", "other images", "image", "caption", title="cosine of each caption with")
-    table.columns[-1].overflow = "fold"
-    for row in agreements:
-        others = "–" if row.others is None else f"{row.others:.3f}"
-        text = f"{escape(row.text)} … (cut)" if row.cut else escape(row.text)
-        table.add_row(f"{row.weights:.3f}", others, row.image[:8], text)
-    return table
+def _print_agreements(agreements: "Sequence[CaptionAgreement]") -> None:
+    """Print the table of `show --captions`: one row per caption, those of one image together."""
+    rows = [
+        (
+            f"{row.weights:.3f}",
+            "–" if row.others is None else f"{row.others:.3f}",
+            row.image[:8],
+            f"{row.text} … (cut)" if row.cut else row.text,
+        )
+        for row in agreements
+    ]
+    print_table(("weights", "other images", "image", "caption"), rows, "cosine of each caption with")

@@ -5,14 +5,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from autolora.cli.command import enter_repository
 from autolora.cli.flows import become_flow
 from autolora.cli.options import Json
-from autolora.cli.output import print_table, to_json
+from autolora.cli.output import print_lines, print_table, to_json
 from autolora.clock import today
 from autolora.wording import counted
 
@@ -53,24 +50,24 @@ def versions(as_json: Json = False) -> None:
         return
     listed = [row for row in rows if row["at_hand"] or row["tags"]]
     if listed:
-        print_table(_versions_table(listed, released))
+        _print_versions(listed, released)
     if len(rows) > len(listed):
         others = counted(len(rows) - len(listed), "commit")
-        print(f"not listed: {others} without a tag, whose index nothing here holds (--json)")
+        print_lines(f"not listed: {others} without a tag, whose index nothing here holds (--json)")
     if not rows and is_pipeline(root):
-        print("no commit contains an index yet: a refresh makes such commits (autolora refresh)")
+        print_lines("no commit contains an index yet: a refresh makes such commits (autolora refresh)")
     elif not rows:
-        print("this project has no versions: `autolora index` replaces the index of your own files")
+        print_lines("this project has no versions: `autolora index` replaces the index of your own files")
     if released is None:
-        print("no index is released: searches read the working index")
+        print_lines("no index is released: searches read the working index")
     elif not rows:
         print(f"served: {released[:12]}")
     elif released not in {row["index"] for row in rows}:
-        print(f"served: {released[:12]}, which no commit contains")
+        print_lines(f"served: {released[:12]}, which no commit contains")
     if pin:
-        print(f"{pin}: refreshes promote nothing until `autolora versions lift`")
+        print_lines(f"{pin}: refreshes promote nothing until `autolora versions lift`")
     if not all(row["at_hand"] for row in listed):
-        print("an index that is not at hand can be served only if a DVC remote contains it")
+        print_lines("an index that is not at hand can be served only if a DVC remote contains it")
 
 
 def diff(
@@ -86,8 +83,7 @@ def diff(
     if as_json:
         print(to_json(asdict(found)))
         return
-    for line in _difference_lines(found):
-        print(line)
+    print_lines(*_difference_lines(found))
 
 
 def rollback(
@@ -143,21 +139,19 @@ def promote(
     become_flow("promote", f"--reason={reason}", *([rev] if rev else []))
 
 
-def _versions_table(rows: Sequence[Mapping[str, Any]], released: str | None) -> Table:
-    """Return the table of `versions`."""
-    table = Table("release", "commit", "adapters", "index", "at hand", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in (0, 1, 3):
-        table.columns[column].no_wrap = True
-    for row in rows:
-        mark = " served" if row["index"] == released else ""
-        table.add_row(
-            escape(", ".join(row["tags"]) or f"(of {row['date'][:10]})"),
+def _print_versions(rows: Sequence[Mapping[str, Any]], released: str | None) -> None:
+    """Print the table of `versions`."""
+    cells = [
+        (
+            ", ".join(row["tags"]) or f"(of {row['date'][:10]})",
             row["sha"][:10],
             str(row["rows"]),
-            row["index"][:12] + mark,
+            row["index"][:12] + (" served" if row["index"] == released else ""),
             row["at_hand"] or "no",
         )
-    return table
+        for row in rows
+    ]
+    print_table(("release", "commit", "adapters", "index", "at hand"), cells)
 
 
 def _difference_lines(found: "Comparison") -> list[str]:

@@ -25,6 +25,7 @@ from autolora.dataset.store import (
     rows,
     training_lock,
 )
+from autolora.hubs.descriptions import leave_out_shared
 from autolora.lora.verdict import FULL_RANK
 from autolora.params import DatasetParams
 from autolora.pool import store as pool
@@ -71,6 +72,7 @@ class DatasetSync:
         families = assign_families(
             fingerprints, {sha256: row.family for sha256, row in locked.items()}, self.params.family_cosine
         )
+        said = leave_out_shared({sha256: row.sources.description for sha256, row in self.adapters.items()})
         expected = {}
         for sha256, pooled in self.adapters.items():
             locked_split = locked[sha256].split if sha256 in locked else None
@@ -82,6 +84,7 @@ class DatasetSync:
                 "captions_digest": self._captions_digest(pooled),
                 "fingerprint": fingerprints[sha256],
                 **_listing_columns(pooled.sources),
+                "description": said[sha256],
                 **_adapter_columns(pooled.adapter),
             }
         return self._sync("adapters", expected)
@@ -275,7 +278,6 @@ def _listing_columns(sources: Sources) -> Row:
         "person": sources.person,
         "minor": sources.minor,
         "trigger_words": list(primary.trigger_words),
-        "description": list(sources.description),
         "listing_digest": sources.digest,
     }
 

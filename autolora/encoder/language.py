@@ -1,4 +1,4 @@
-"""Fit the space of a sentence encoder, and relevance in it, to the captions of the training adapters.
+"""Fit the space of a sentence encoder, relevance in it, and trust in texts, to the captions of the training adapters.
 
 Nobody's judgment is needed: captions and phrases of an adapter ask for it, alone and two or three together; captions
 without the adapter's distinctive phrase, and everyday phrases, ask for nothing. Around each prompt stands what people
@@ -22,8 +22,9 @@ from autolora.encoder.calibration import (
 )
 from autolora.encoder.everyday import AFTER, BEFORE, EVERYDAY_PHRASES
 from autolora.encoder.model import TextEncoder
-from autolora.matching.hybrid import directions
-from autolora.matching.language import Lane, Language, LanguageMap, PartSearch, count_words, log_odds_inputs
+from autolora.matching.caption_rule import CaptionRule, directions
+from autolora.matching.evidence import Lane, PartSearch, count_words, log_odds_inputs
+from autolora.matching.language import Language, LanguageMap, TextTrust
 from autolora.matching.parts import split_parts
 from autolora.matching.phrases import distinctive_phrase, word_shares
 from autolora.matching.words import split_words
@@ -43,7 +44,16 @@ ROUNDS = 2
 """each observes what the coefficients of the round before find"""
 FIRST_COEFFICIENTS = np.array([3.0, 0.0, 0.0, -3.0])
 GENERAL_COEFFICIENTS = np.array([1.33, -5.23, 11.59, -5.86])
-"""of `python -m bench.described_files --fit`, with the words that prompts share with what is said about files"""
+"""by texts, of `python -m bench.described_files --fit`, with the words that prompts share with texts about files"""
+TEXTS = (
+    ("{phrase}",), ("{phrase} by ann", "{phrase}"), ("flux {phrase}",), ("{phrase} pictures", "trained on {phrase}"),
+    ("cool {phrase}",), ("amazing {phrase}", "use with strength one", "{phrase} maker"),
+)  # fmt: skip
+"""what authors say about an adapter that does what a phrase says"""
+MIN_OWN_SHARE, MAX_OTHER_SHARE = 0.5, 0.1
+"""of the captions of an adapter and of the others that contain a phrase which texts about it may consist of"""
+COMPARED_TEXTS = 6
+"""texts of an adapter, and adapters whose texts are compared with it, from which trust is fitted"""
 
 Embed = Callable[[Sequence[str]], NDArray[np.floating]]
 """from texts to vectors (N, d)"""
@@ -60,22 +70,28 @@ class PartObservation:
     is_relevant: bool
 
 
-def fit_language(adapters: CalibrationSet, sentences: TextEncoder, project: Embed, seed: int) -> Language:
+def fit_language(
+    adapters: CalibrationSet,
+    sentences: TextEncoder,
+    embed: Embed,
+    project: Embed,
+    rule: CaptionRule | None,
+    seed: int,
+) -> Language:
     """Return the language fitted to the training adapters.
 
     adapters: with their predictions from weights, out of fold if there are such. sentences: the sentence encoder.
-    project: from texts to the vectors that weights are compared with, before they are made unit vectors.
+    embed: from texts to the unit vectors that weights are compared with; project: to these before they are made unit
+    vectors. rule: by which captions are compared with weights; None: the weights say nothing about texts either.
     """
     captions = [list(chain.from_iterable(renderings)) for renderings in adapters.renderings]
-    everyday = sentences.encode(EVERYDAY_PHRASES)
-    fitted = fit_map([sentences.encode(texts) for texts in captions], everyday, sentences.encode([""])[0])
+    everyday, empty = sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0]
+    fitted = fit_map([sentences.encode(texts) for texts in captions], everyday, empty)
     sums = [
-        np.stack(
-            [fitted.captions(sentences.encode(texts)).sum(axis=0, dtype=np.float64) for texts in renderings]
-        )
+        np.stack([fitted.said(sentences.encode(texts)).sum(axis=0, dtype=np.float64) for texts in renderings])
         for renderings in adapters.renderings
     ]
-    spoken = replace(adapters, caption_sums=sums, weights=np.zeros((len(sums), fitted.width)), rule=None)
+    spoken = replace(adapters, caption_sums=sums, weights=np.zeros((len(sums), fitted.width)))
     written = write_prompts(spoken, np.random.default_rng(seed))
     weights = directions(adapters.weights).astype(np.float32)
     length = float(np.linalg.norm(project(EVERYDAY_PHRASES), axis=1).mean())
@@ -85,9 +101,20 @@ def fit_language(adapters: CalibrationSet, sentences: TextEncoder, project: Embe
     by_captions = Unseen(
         spoken, spoken.centroids_without, lambda texts: fitted.parts(sentences.encode(texts))
     )
-    coefficients = np.stack([fit_coefficients(written, unseen) for unseen in (by_weights, by_captions)])
-    min_length = float(np.quantile(np.linalg.norm(adapters.weights, axis=1), UNLIKE_SHARE))
-    return Language(sentences.digest, fitted, coefficients, length, min_length)
+    coefficients = [fit_coefficients(written, unseen) for unseen in (by_weights, by_captions)]
+
+    def mean(texts: Sequence[str]) -> Float32Array:
+        return fitted.mean(sentences.encode(texts))
+
+    return Language(
+        model=sentences.digest,
+        captions=fitted,
+        texts=fit_map([], everyday, empty),
+        coefficients=np.stack([*coefficients, GENERAL_COEFFICIENTS]),
+        trust=fit_trust(spoken, adapters.weights, mean, embed, rule, seed),
+        everyday_length=length,
+        min_length=float(np.quantile(np.linalg.norm(adapters.weights, axis=1), UNLIKE_SHARE)),
+    )
 
 
 def general_language(sentences: TextEncoder) -> Language:
@@ -96,7 +123,82 @@ def general_language(sentences: TextEncoder) -> Language:
     It serves if no encoder is trained, and adapters are known by what is said about them.
     """
     fitted = fit_map([], sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0])
-    return Language(sentences.digest, fitted, np.stack([GENERAL_COEFFICIENTS] * 2), 1.0, 0.0)
+    trust = TextTrust(np.zeros(2), np.zeros(2))
+    return Language(sentences.digest, fitted, fitted, np.stack([GENERAL_COEFFICIENTS] * 3), trust, 1.0, 0.0)
+
+
+def fit_trust(
+    spoken: CalibrationSet,
+    predictions: Float64Array,
+    mean: Callable[[Sequence[str]], Float32Array],
+    embed: Embed,
+    rule: CaptionRule | None,
+    seed: int,
+) -> TextTrust:
+    """Return how captions and weights tell an adapter's texts from those of others.
+
+    spoken: with the captions' sums in the language. predictions (N, d'): from weights. mean: from texts to their unit
+    mean (d,) in the captions' space. embed, rule: as of `fit_language`. Texts are made of distinctive phrases.
+    """
+    rng, count = np.random.default_rng(seed), len(spoken.renderings)
+    phrases = _usable_phrases(spoken)
+    similar: BoolArray = spoken.centroids @ spoken.centroids.T > MAX_SIMILARITY
+    inputs, labels = list[tuple[float, float, float]](), list[float]()
+    for own in range(count):
+        others = [
+            int(other) for other in rng.permutation(count)
+            if not similar[own, other] and phrases[other] and phrases[other] != phrases[own]
+        ][:COMPARED_TEXTS]  # fmt: skip
+        for adapter in [*([own] * COMPARED_TEXTS if phrases[own] else []), *others]:
+            texts = [text.format(phrase=phrases[adapter]) for text in TEXTS[rng.integers(len(TEXTS))]]
+            prediction = predictions[own : own + 1]
+            total = np.asarray(embed(texts), np.float64).sum(axis=0)[None]
+            agreement = 0.0 if rule is None else float(rule.agreements(prediction, total)[0])
+            length = float(np.linalg.norm(prediction)) if rule else 0.0
+            inputs.append((float(mean(texts) @ spoken.centroids[own]), agreement * length, length))
+            labels.append(float(adapter == own))
+    if len(set(labels)) < 2:
+        return TextTrust(np.zeros(2), np.zeros(2))
+    cosines, agreements, lengths = np.array(inputs).T
+    return TextTrust(
+        by_captions=_fit_balanced(np.stack([cosines, np.ones_like(cosines)], axis=1), np.array(labels)),
+        by_weights=_fit_balanced(np.stack([agreements, lengths], axis=1), np.array(labels)),
+    )
+
+
+def _fit_balanced(inputs: Float64Array, labels: Float64Array) -> Float64Array:
+    """Return the coefficients of a logistic regression in which both labels weigh equally."""
+    shares = np.where(labels > 0, labels.mean(), 1 - labels.mean())
+    return maximize_likelihood(inputs, labels, 0.5 / shares)
+
+
+def _usable_phrases(adapters: CalibrationSet) -> list[str]:
+    """Return the distinctive phrase of each adapter that few captions of others contain; "" for the others."""
+    phrases = _phrases(adapters)
+    words = [
+        [set(split_words(text)) for text in chain.from_iterable(renderings)]
+        for renderings in adapters.renderings
+    ]
+    held = [_holding(phrase, words) for phrase in phrases]
+    return [
+        phrase
+        if shares[own] >= MIN_OWN_SHARE and _share_of_others(shares, words, own) < MAX_OTHER_SHARE
+        else ""
+        for own, (phrase, shares) in enumerate(zip(phrases, held, strict=True))
+    ]
+
+
+def _holding(phrase: str, words: Sequence[Sequence[set[str]]]) -> Float64Array:
+    """Return the share of each adapter's captions (N,), given by their words, that contain all words of a phrase."""
+    wanted = set(split_words(phrase))
+    return np.array([np.mean([bool(wanted) and wanted <= text for text in texts]) for texts in words])
+
+
+def _share_of_others(shares: Float64Array, words: Sequence[Sequence[set[str]]], own: int) -> float:
+    """Return the share of all captions but an adapter's, given the shares of each adapter."""
+    counts = np.array([len(texts) for texts in words], np.float64)
+    counts[own] = 0.0
+    return float((shares * counts).sum() / max(counts.sum(), 1.0))
 
 
 def fit_map(captions: Sequence[Float32Array], everyday: Float32Array, empty: Float32Array) -> LanguageMap:
@@ -180,7 +282,7 @@ class Unseen:
     """The training adapters as one lane of a search would have them if they were new."""
 
     adapters: CalibrationSet
-    """with the captions' sums in the language space"""
+    """with the captions' sums in the captions' space"""
     vectors: Callable[[Sequence[int], Sequence[int | None]], Float32Array]
     """from adapters (n,) and their described renderings to vectors (n, d) that leave these out"""
     embed: Embed
@@ -237,25 +339,22 @@ def _observe(
         if requested:
             own[requested] = unseen.vectors(requested, prompt.described)
         parts = split_parts(prompt.text)
-        lane = Lane(own, everyone, np.stack([features[part] for part in parts]), coefficients)
-        sizes = count_words(parts)
-        yield from _pursue(prompt.kind, PartSearch([lane], sizes, wanted | ~unclear), sizes, wanted)
+        compared = np.stack([features[part] for part in parts])
+        lane = Lane(own, everyone, compared, count_words(parts), coefficients)
+        yield from _pursue(prompt.kind, lane, wanted | ~unclear, wanted)
         if len(requested) == 1:
-            search = PartSearch([lane], sizes, ~unclear & ~wanted)
-            yield from _pursue(f"{prompt.kind}, absent", search, sizes, wanted)
+            yield from _pursue(f"{prompt.kind}, absent", lane, ~unclear & ~wanted, wanted)
 
 
-def _pursue(
-    kind: str, search: PartSearch, sizes: Float64Array, wanted: BoolArray
-) -> Iterator[PartObservation]:
-    """Yield the best adapters before each of the first steps of a pursuit."""
+def _pursue(kind: str, lane: Lane, allowed: BoolArray, wanted: BoolArray) -> Iterator[PartObservation]:
+    """Yield the best adapters before each of the first steps of a pursuit by one lane."""
+    search = PartSearch([lane], allowed)
     for _ in range(STEPS):
-        scores = search.scores()
-        order = [
-            int(row) for row in np.argsort(-scores.log_odds)[:OBSERVED] if scores.log_odds[row] > -np.inf
-        ]
+        odds = search.log_odds()
+        best = odds.max(axis=1)
+        order = [int(row) for row in np.argsort(-best)[:OBSERVED] if best[row] > -np.inf]
         for row in order:
-            product, part = float(scores.products[row]), scores.parts[row]
-            yield PartObservation(kind, product, float(sizes[part]), bool(wanted[row]))
+            part = int(odds[row].argmax())
+            yield PartObservation(kind, search.product(row, part), float(lane.sizes[part]), bool(wanted[row]))
         if order:
             search.use(order[0])

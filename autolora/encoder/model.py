@@ -13,13 +13,11 @@ from autolora.encoder.inputs import Stacks
 from autolora.encoder.ridge import RidgeEncoder
 from autolora.encoder.transformer import TransformerEncoder
 from autolora.errors import MismatchError
-from autolora.matching.hybrid import CaptionRule
-from autolora.matching.relevance import Relevance
+from autolora.matching.caption_rule import CaptionRule
 from autolora.storage.arrays import Float32Array
 
 Encoder = TransformerEncoder | RidgeEncoder
-"""both have `config`, `text_map`, `relevance`, and `embed(values, present)`, which returns the unit vectors (B, d) of
-adapters"""
+"""both have `config`, `text_map`, and `embed(values, present)`, which returns the unit vectors (B, d) of adapters"""
 
 
 class TextEncoder(Protocol):
@@ -43,26 +41,10 @@ def new_encoder(config: EncoderConfig) -> Encoder:
 
 
 def caption_rule(encoder: Encoder) -> CaptionRule | None:
-    """Return the rule by which the index combines weights and captions; None if the encoder takes no captions."""
+    """Return the rule by which captions are compared with weights; None if the encoder takes no captions."""
     if not isinstance(encoder, RidgeEncoder) or not encoder.config.variant.hybrid:
         return None
     return CaptionRule(encoder.mean_target.double().cpu().numpy(), float(encoder.agreement_margin))
-
-
-def relevance_of(encoder: Encoder) -> Relevance | None:
-    """Return the relevance that the encoder's training has fitted; None if the encoder was imported."""
-    return None if encoder.relevance.isnan().any() else Relevance(encoder.relevance.cpu().numpy())
-
-
-def fitted_relevance(encoder: Encoder) -> Relevance:
-    """Return the relevance that the encoder's training has fitted. Raises MismatchError if it was imported."""
-    relevance = relevance_of(encoder)
-    if relevance is None:
-        raise MismatchError(
-            "the encoder was imported, and only a training fits the relevance of adapters to prompts: train an encoder "
-            "(`dvc repro encoder`)"
-        )
-    return relevance
 
 
 def predict(encoder: Encoder, values: Tensor | Stacks, present: Tensor) -> Tensor:

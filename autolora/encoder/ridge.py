@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autolora.encoder.calibration import unfitted_relevance
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import AdapterBatch, Stacks
 from autolora.encoder.landmarks import Rows, draw_landmarks
@@ -29,9 +28,6 @@ class RidgeEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.text_map = TextMap(config.width)
-        self.register_buffer("relevance", unfitted_relevance())
-        self.relevance: Tensor
-        """(2, 3), the coefficients of autolora.matching.relevance"""
         size = config.sketch_size
         assert size is not None, "the ridge regression reads sketches"
         length = len(config.slots) * size**2

@@ -5,12 +5,13 @@ contain are not candidates for them. The tags of each are found as those of any 
 the adapter's captions contain it.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from autolora.encoder.calibration import Observation, fit_logistic
+from autolora.encoder.calibration import maximize_likelihood
 from autolora.encoder.examples import TrainExample
 from autolora.encoder.tags import TagTable
 from autolora.matching.words import STOP_WORDS, split_words
@@ -19,6 +20,8 @@ from autolora.storage.arrays import Float64Array
 MAX_CANDIDATES = 2000
 MIN_SHARE = 0.5
 """a tag is right if at least this share of the captions contains it"""
+
+logger = logging.getLogger(__name__)
 
 
 def fit_tags(
@@ -37,10 +40,24 @@ def fit_tags(
     texts = tuple(candidates)
     table = TagTable(texts, embed(texts).astype(np.float32), np.zeros(2))
     observations = list(_observe(table, candidates, train_examples, weights))
-    if not observations:
-        return None
-    slope, _, intercept = fit_logistic(observations)
-    return TagTable(texts, table.vectors, np.array([slope, intercept]))
+    return (
+        TagTable(texts, table.vectors, _fit_probability(*np.array(observations).T)) if observations else None
+    )
+
+
+def _fit_probability(cosines: Float64Array, labels: Float64Array) -> Float64Array:
+    """Return slope and intercept (2,) of the probability that a tag with a cosine is right.
+
+    The slope is at least 0: if a larger cosine makes a tag less likely, the training adapters are no evidence, and a
+    warning is logged.
+    """
+    inputs, weights = np.stack([cosines, np.ones_like(cosines)], axis=1), np.ones_like(cosines)
+    coefficients = maximize_likelihood(inputs, labels, weights)
+    if coefficients[0] >= 0:
+        return coefficients
+    logger.warning("tags do not depend on the cosine: the training adapters are too few or too different")
+    inputs[:, 0] = 0.0
+    return maximize_likelihood(inputs, labels, weights)
 
 
 def list_candidates(train_examples: Sequence[TrainExample]) -> dict[str, frozenset[str]]:
@@ -64,8 +81,8 @@ def _observe(
     candidates: Mapping[str, frozenset[str]],
     train_examples: Sequence[TrainExample],
     weights: Float64Array,
-) -> Iterator[Observation]:
-    """Yield the tags of each training adapter among those that another family has, and which are right."""
+) -> Iterator[tuple[float, bool]]:
+    """Yield the cosines of each training adapter's tags among those that another family has, and which are right."""
     sources = list(candidates.values())
     for example, vector in zip(train_examples, weights, strict=True):
         known = np.array([bool(families - {example.family}) for families in sources])
@@ -73,7 +90,7 @@ def _observe(
         others = TagTable(texts, table.vectors[known], table.coefficients)
         for nearest in others.nearest(vector[None]):
             for row, cosine in nearest:
-                yield Observation("tag", cosine, 0.0, False, contains(example.captions, texts[row]))
+                yield cosine, contains(example.captions, texts[row])
 
 
 def _is_content(word: str) -> bool:

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from autolora.errors import MissingArtifact
-from autolora.matching.hybrid import directions
-from autolora.matching.relevance import logistic
+from autolora.matching.caption_rule import directions
+from autolora.matching.evidence import logistic
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import write_atomic
 

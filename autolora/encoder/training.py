@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from autolora import processes
 from autolora.checkpoint import Checkpoint
-from autolora.encoder.calibration import CalibrationSet, calibrate
+from autolora.encoder.calibration import CalibrationSet
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.contrastive import fit_transformer
 from autolora.encoder.examples import CaptionFeatures, TrainExample, load_examples
@@ -27,7 +27,7 @@ from autolora.encoder.tags import TagTable
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.lora.sketch import SketchSpec
 from autolora.lora.slots import TRANSFORMER_FIELDS
-from autolora.matching.hybrid import CaptionRule
+from autolora.matching.caption_rule import CaptionRule
 from autolora.matching.language import Language
 from autolora.params import EncoderParams
 from autolora.pool import store as pool
@@ -127,11 +127,10 @@ def fit(
     embed = partial(embed_texts, encoder, text_encoder)
     project = partial(project_texts, encoder, text_encoder)
     adapters = _calibration_set(encoder, train_examples, captions, vectors)
-    relevance = calibrate(adapters, embed, params.seed)
-    encoder.relevance.copy_(torch.from_numpy(relevance.coefficients))
+    rule = caption_rule(encoder)
     return Learned(
         tags=fit_tags(train_examples, adapters.weights, embed),
-        language=fit_language(adapters, sentences, project, params.seed) if sentences else None,
+        language=fit_language(adapters, sentences, embed, project, rule, params.seed) if sentences else None,
     )
 
 
@@ -163,7 +162,6 @@ def _calibration_set(
         renderings=[example.renderings for example in train_examples],
         caption_sums=sums,
         weights=vectors.double().cpu().numpy(),
-        rule=caption_rule(encoder),
     )
 
 

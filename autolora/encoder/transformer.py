@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autolora.encoder.calibration import unfitted_relevance
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.inputs import Stacks
 from autolora.encoder.text_map import TextMap
@@ -30,9 +29,6 @@ class TransformerEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, variant.heads, config.hidden) for _ in range(variant.layers))
         self.norm = nn.LayerNorm(width)
         self.text_map = TextMap(width)
-        self.register_buffer("relevance", unfitted_relevance())
-        self.relevance: Tensor
-        """(2, 3), the coefficients of autolora.matching.relevance"""
         self._groups = [torch.tensor(indices, device="cpu") for indices in config.groups]
         self._order = torch.cat(self._groups).argsort()
 

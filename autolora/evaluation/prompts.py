@@ -18,7 +18,7 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.evaluation.benchmark import TEXTS_AT_ONCE, list_captions, read_renderings
 from autolora.index.copies import Index
 from autolora.index.names import EXPECTED, AdapterNames
-from autolora.matching.hybrid import directions
+from autolora.matching.caption_rule import directions
 from autolora.matching.parts import split_parts
 from autolora.metrics import retrieval
 from autolora.metrics.bootstrap import estimates
@@ -56,8 +56,6 @@ class Ranking:
     """(P,) of the first of the prompt's adapters, from 1"""
     first_hits: Int64Array
     """(P,) position of the adapter with the highest score"""
-    best_scores: Float64Array
-    """(P,) its score"""
 
 
 def read_cases(path: Path, names: AdapterNames) -> list[JudgedPrompt]:
@@ -106,7 +104,7 @@ def measure_cases(
     params: EvaluationParams,
     languages: Mapping[str, TextEncoder] = NONE,
 ) -> dict[str, Any]:
-    """Return R@k and MRR of the index, of the caption centroid and of a random order, and the prompts whose first hit
+    """Return R@k and MRR of a search, of the caption centroid and of a random order, and the prompts whose first hit
     is wrong. Intervals resample prompts.
 
     languages: name -> sentence encoder, by which captions alone are compared with the parts of the prompts; its map is
@@ -115,8 +113,8 @@ def measure_cases(
     """
     index = retriever.index
     rankings = {
-        "index": _rank(
-            lambda block: np.stack([retriever.scores(case.prompt) for case in block]), index, cases
+        "search": _rank(
+            lambda block: np.stack([_places(retriever, case.prompt) for case in block]), index, cases
         )
     }
     if index.has_weights:
@@ -138,7 +136,7 @@ def measure_cases(
         "adapters": len(index.rows),
         "prompts": len(cases),
         "methods": methods,
-        "failures": _failures(index, cases, rankings["index"]),
+        "failures": _failures(index, cases, rankings["search"]),
     }
     result: dict[str, Any] = rounded(report)
     return result
@@ -173,13 +171,20 @@ def _rank(
 
     score: from a block of prompts (B,) to the scores (B, N).
     """
-    ranks, best = np.empty(len(cases)), np.empty(len(cases))
-    first = np.empty(len(cases), dtype=np.int64)
+    ranks, first = np.empty(len(cases)), np.empty(len(cases), dtype=np.int64)
     for block in retrieval.blocks(len(cases), len(index.rows)):
         scores = score(cases[block]).astype(np.float64)
         ranks[block] = retrieval.ranks(scores, [case.positions for case in cases[block]])
-        first[block], best[block] = scores.argmax(axis=1), scores.max(axis=1)
-    return Ranking(ranks, first, best)
+        first[block] = scores.argmax(axis=1)
+    return Ranking(ranks, first)
+
+
+def _places(retriever: Retriever, prompt: str) -> Float64Array:
+    """Return scores (N,) by which adapters are ordered as a search orders them; -N for those that it cannot find."""
+    scores = np.full(len(retriever.index.rows), -float(len(retriever.index.rows)))
+    order = retriever.ranking(prompt)
+    scores[order] = -np.arange(len(order), dtype=np.float64)
+    return scores
 
 
 def _rank_by(
@@ -196,7 +201,7 @@ def _rank_by_parts(
     """Return how adapters rank by the largest product of their captions' vector with that of a part of the prompt."""
     captions = [sentences.encode(example.captions) for example in load_examples(root)]
     fitted = fit_map(captions, sentences.encode(EVERYDAY_PHRASES), sentences.encode([""])[0])
-    vectors = _centroids(root, index, lambda texts: fitted.captions(sentences.encode(texts)))
+    vectors = _centroids(root, index, lambda texts: fitted.said(sentences.encode(texts)))
 
     def score(block: Sequence[JudgedPrompt]) -> Float64Array:
         parts = (fitted.parts(sentences.encode(split_parts(case.prompt))) for case in block)
@@ -233,7 +238,6 @@ def _failures(index: Index, cases: Sequence[JudgedPrompt], ranking: Ranking) -> 
                 "adapters": list(case.adapters),
                 "rank": int(ranking.ranks[position]),
                 "first_hit": f"{first_hit['hub']}:{first_hit['id']}",
-                "score": float(ranking.best_scores[position]),
             }
         )
     return failures

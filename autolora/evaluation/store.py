@@ -1,14 +1,14 @@
 """Paths and readers of the numbers that the stage `evaluation` leaves on disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autolora.storage.files import read_json
 
-METHODS = ("hybrid", "encoder")
-"""methods of searches; the first that was measured gives the recall of a release"""
+SEARCH = "search"
+"""method whose recall is that of a release: what users get"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +45,14 @@ def read_report(root: Path) -> dict[str, Any] | None:
     return read_json(report_path(root))
 
 
-def recall_of(numbers: Mapping[str, Any], methods: Sequence[str] = METHODS) -> Recall | None:
-    """Return the recall in the numbers of an evaluation, by the first of the methods that was measured.
+def recall_of(numbers: Mapping[str, Any], method: str = SEARCH) -> Recall | None:
+    """Return the recall of a method in the numbers of an evaluation.
 
     It is by theme if themes are judged, else by adapter; None if nothing was measured.
     """
     for level in ("theme", "adapter"):
         rows = numbers.get("levels", {}).get(level, {}).get("methods", {})
-        for row in (rows[method]["R@1"] for method in methods if "R@1" in rows.get(method, {})):
+        if row := rows.get(method, {}).get("R@1"):
             return Recall(
                 **{field: row[field] for field in ("value", "low", "high")},
                 chance=rows.get("random", {}).get("R@1", {}).get("value"),

@@ -8,52 +8,76 @@ import numpy as np
 import torch
 
 from autolora.encoder import store as encoder_store
-from autolora.encoder.model import TextEncoder, caption_rule, embed_texts, fitted_relevance, predict
+from autolora.encoder.model import TextEncoder, predict, project_texts
+from autolora.errors import MismatchError
 from autolora.experiments.cases import CandidateAdapter, PromptCase
-from autolora.matching.hybrid import combine
-from autolora.matching.selection import Candidates, relevances
+from autolora.index.evidence import evidence_reader
+from autolora.index.store import CAPTIONS_VECTOR, TEXTS_TRUST, TEXTS_VECTOR
+from autolora.matching.evidence import Evidence, PartSearch, make_lanes, read_prompt
+from autolora.matching.language import Language
 from autolora.params import PoolParams
-from autolora.storage.arrays import Float64Array
+from autolora.storage.arrays import Float32Array
+from autolora.text_encoder.sentences import SentenceEncoder
 
 
 def relevance_scorer(
     root: Path,
     adapters: Mapping[str, CandidateAdapter],
     text_encoder: TextEncoder,
+    sentences: SentenceEncoder | None,
     bounds: PoolParams,
 ) -> Callable[[PromptCase], tuple[float, ...]]:
     """Return a function that computes the relevance of a case's adapters to its prompt, as a selection does.
 
-    The index is not an input of this stage: the adapters' vectors are computed again, without the captions of
-    renderings that the prompt quotes. Raises MismatchError if the encoder was imported, so that no relevance is fitted.
+    The index is not an input of this stage: the adapters' evidence is computed again, without the captions of
+    renderings that the prompt quotes, and without texts. sentences: the sentence encoder of the language. Raises
+    MismatchError if the encoder has no language, so that no relevance is known.
     """
-    encoder = encoder_store.load_encoder(encoder_store.folder(root))
+    folder = encoder_store.folder(root)
+    encoder, language = encoder_store.load_encoder(folder), Language.load(folder)
+    if language is None or sentences is None:
+        raise MismatchError(
+            "the encoder has no language, by which relevance is known: set encoder.language in params.yaml to a "
+            "sentence encoder, and train (`dvc repro encoder`)"
+        )
     read = encoder_store.reader(root, encoder.config, bounds)
-    relevance, rule = fitted_relevance(encoder), caption_rule(encoder)
+    reader = evidence_reader(encoder, text_encoder, language, sentences)
 
     @cache
-    def weights_vector(sha256: str) -> Float64Array:
+    def weights_of(sha256: str) -> Float32Array:
         updates = read(sha256)
         with torch.inference_mode():
-            return predict(encoder, updates.values, updates.present)[0].double().numpy()
+            vector: Float32Array = predict(encoder, updates.values, updates.present)[0].float().numpy()
+        return vector
 
-    def sum_captions(sha256: str, prompt: str) -> tuple[Float64Array, int]:
-        kept = [texts for texts in adapters[sha256].captions_by_rendering if not _is_quoted(texts, prompt)]
-        vectors = embed_texts(encoder, text_encoder, [text for texts in kept for text in texts])
-        return vectors.sum(axis=0), len(kept)
+    def evidence_of(case: PromptCase) -> Evidence:
+        rows = [
+            reader.read(weights_of(sha256), _not_quoted(adapters[sha256], case.prompt))
+            for sha256 in case.adapters
+        ]
+        captions, texts = (np.stack([row[name] for row in rows]) for name in (CAPTIONS_VECTOR, TEXTS_VECTOR))
+        trust = np.array([row[TEXTS_TRUST] for row in rows], np.float32)
+        return Evidence(
+            np.stack([weights_of(sha256) for sha256 in case.adapters]), captions, texts, texts, trust, None
+        )
+
+    def project(texts: Sequence[str]) -> Float32Array:
+        return project_texts(encoder, text_encoder, texts).astype(np.float32)
 
     def score(case: PromptCase) -> tuple[float, ...]:
-        vectors = np.stack([weights_vector(sha256) for sha256 in case.adapters])
-        uses_captions = np.zeros(len(vectors), dtype=np.bool_)
-        if rule is not None:
-            sums, counts = zip(*(sum_captions(sha256, case.prompt) for sha256 in case.adapters), strict=True)
-            vectors, uses_captions = combine(vectors, np.stack(sums), np.array(counts), rule)
-        prompt = embed_texts(encoder, text_encoder, [case.prompt])[0]
-        return tuple(relevances(prompt, Candidates.all_of(vectors, uses_captions), relevance).tolist())
+        reading = read_prompt(case.prompt, language, sentences.encode, project)
+        lanes = make_lanes(reading, evidence_of(case), language)
+        matches = PartSearch(lanes, np.ones(len(case.adapters), np.bool_)).pursue()
+        relevance = {match.position: match.relevance for match in matches}
+        return tuple(relevance.get(position, 0.0) for position in range(len(case.adapters)))
 
     return score
 
 
-def _is_quoted(captions: Sequence[str], prompt: str) -> bool:
-    """Return whether a prompt contains one of the captions, with or without its final period."""
-    return any(caption.strip().rstrip(".") in prompt for caption in captions)
+def _not_quoted(adapter: CandidateAdapter, prompt: str) -> list[tuple[str, ...]]:
+    """Return the captions of each rendering of which a prompt contains none, with or without its final period."""
+    return [
+        texts
+        for texts in adapter.captions_by_rendering
+        if not any(caption.strip().rstrip(".") in prompt for caption in texts)
+    ]

@@ -37,6 +37,7 @@ from autolora.storage.hashes import hash_folder, hash_value
 from autolora.storage.images import open_image
 from autolora.storage.incremental import read_digest, write_digest
 from autolora.storage.inputs import read_state
+from autolora.text_encoder.sentences import SentenceEncoder
 
 SCHEMA = 2
 COMMAND = "python -m flows.experiments"
@@ -65,6 +66,8 @@ class Settings:
     generation: GenerationParams
     base: ModelsParams
     bounds: PoolParams
+    sentences: SentenceEncoder | None
+    """of the encoder's language"""
     themes: str | None
     """file of judgments, which distinguishes objects from styles, relative to the root; None: no judgments"""
     preset: str
@@ -106,7 +109,8 @@ def _measurement(
     """Return a function that generates and scores the images of a case."""
     params, generation = settings.params, settings.generation
     generator = Generator(root, settings.base, settings.bounds)
-    relevance_of = relevance_scorer(root, adapters, models.load_text_encoder(settings.base), settings.bounds)
+    text_encoder = models.load_text_encoder(settings.base)
+    relevance_of = relevance_scorer(root, adapters, text_encoder, settings.sentences, settings.bounds)
 
     def measure(case: PromptCase) -> ExperimentResult:
         relevance = relevance_of(case)

@@ -20,7 +20,7 @@ PRIVATE_PATH = re.compile(
     r"(?<![A-Za-z])[A-Za-z]:[\\/]"  # C:\ or C:/
     r"|\\\\[^\s\\]"  # \\server\share
     r"|\bfile:"
-    r"|(?<![\w.:/])~?/[^\s/]+/"  # /home/name/, /mnt/…, ~/…
+    r"|(?<![^\s\"'`(\[{<=,;|])~?/[^\s/]+/"  # /home/name/, /mnt/…, ~/…; not in 《A》/《B》/
     r"|(?<!\w)~[\\/]"
 )
 EMOJI = r"[\ufe0f\u2190-\u2bff\U0001f000-\U0001faff]"

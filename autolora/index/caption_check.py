@@ -22,7 +22,7 @@ class CaptionCheck:
     expected: float
     """the lowest agreement of right captions, almost always"""
     agrees: bool
-    """whether the captions are part of the adapter's vector"""
+    """whether the captions agree with the weights"""
     is_searched: bool
     """whether searches use the captions: with a language also those that the weights cannot contradict"""
 

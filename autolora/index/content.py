@@ -29,13 +29,12 @@ from autolora.index.copies import (
     write_text_map,
 )
 from autolora.index.store import (
-    CAPTIONS_VECTOR,
     CHECKS,
     EXACT_COLUMNS,
+    OF_TEXTS,
     SCHEMA,
     TABLE,
     VECTORS,
-    WORDS,
     hash_vector_row,
     vectors_in,
 )
@@ -50,7 +49,7 @@ from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
 LANGUAGE_FILES = (LANGUAGE, *SAVED_FILES)
 COLUMNS = (*EXACT_COLUMNS, "encoder_weights", *CHECKS, "exact_hash", "row_hash")
-"""all but the vectors, and the words, which few indexes have"""
+"""all but the vectors, and those of texts, which an index without a language lacks"""
 
 
 class IncompleteIndexError(Exception):
@@ -62,7 +61,7 @@ class Content:
     """All of one version of an index."""
 
     columns: pa.Table
-    """COLUMNS of each row, and words if there are such"""
+    """COLUMNS of each row, and with a language those of texts"""
     vectors: Mapping[str, Float32Array]
     """column -> (N, d)"""
     meta: dict[str, Any]
@@ -121,7 +120,7 @@ def _read_working(folder: Path, digest: str) -> Content:
     meta = json.loads((folder / "meta.json").read_text())
     text_map = read_text_map(folder) if has_weights(meta) else None
     stored = columns_of(folder, TABLE, version)
-    names, columns = vectors_in(stored), [*COLUMNS, *({WORDS} & {*stored})]
+    names, columns = vectors_in(stored), [*COLUMNS, *(name for name in OF_TEXTS if name in stored)]
     rows = read_arrow(folder, TABLE, [*columns, *names], version)
     vectors = {name: to_matrix(rows.column(name)) for name in names}
     return Content(rows.select(columns), vectors, meta, text_map, _copied_files(folder))
@@ -129,7 +128,7 @@ def _read_working(folder: Path, digest: str) -> Content:
 
 def _read_copy(folder: Path, digest: str) -> Content:
     """Return the content of a copy. digest: checked by the caller."""
-    names = [name for name in (*VECTORS, CAPTIONS_VECTOR) if vectors_path(folder, name).exists()]
+    names = [name for name in VECTORS if vectors_path(folder, name).exists()]
     vectors = {name: map_vectors(folder, name) for name in names}
     meta = json.loads((folder / "meta.json").read_text())
     text_map = read_text_map(folder) if has_weights(meta) else None

@@ -1,9 +1,9 @@
 """An immutable copy of one version of the index, in a format that opens without reading it.
 
-`vectors.npy` and `columns.arrow` are mapped into memory: a search reads the vectors that it compares, the columns that
-it filters by, and the rows of its hits. `weights_vectors.npy`, `meta.json`, `text_map.safetensors`, `tokenizer.json`
-and, if the encoder has a language, `captions_vectors.npy` and `language*` are those of the working index, and
-`hashes.json` has the sha256 of each of these files.
+`*_vectors.npy`, one file per kind of evidence, and `columns.arrow` are mapped into memory: a search reads the vectors
+that it compares, the columns that it filters by, and the rows of its hits. `meta.json`, `text_map.safetensors`,
+`tokenizer.json` and, if the encoder has a language, `language*` are those of the working index, and `hashes.json` has
+the sha256 of each of these files.
 """
 
 import json
@@ -21,11 +21,22 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from autolora.errors import MismatchError, MissingArtifact
-from autolora.index.store import DESCRIPTION, WORDS, columns
-from autolora.matching.hybrid import directions
+from autolora.index.store import (
+    CAPTIONS_VECTOR,
+    DESCRIPTION,
+    OF_TEXTS,
+    TEXTS_TRUST,
+    TEXTS_VECTOR,
+    WEIGHTS_VECTOR,
+    WHOLE_TEXTS_VECTOR,
+    WORDS,
+    columns,
+)
+from autolora.matching.caption_rule import directions
+from autolora.matching.evidence import Evidence
 from autolora.matching.language import Language
-from autolora.matching.relevance import Relevance
 from autolora.storage.arrays import BoolArray, Float32Array, Int64Array
+from autolora.storage.arrow_values import text_array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_file, hash_value
 from autolora.storage.validation import SHA256
@@ -40,14 +51,8 @@ HASHES = "hashes.json"
 TEXT_MAP_FILE = "text_map.safetensors"
 MIN_SHARE = 1e-4
 """as in autolora.encoder.text_map"""
-MAX_GATHERED_SHARE = 0.25
-"""up to this share of the rows, copying the rows that pass takes less time than comparing all: .32 against .087 µs per
-row of 768 numbers"""
 READING_HEADER = threading.Lock()
 """np.load parses a header as Python, which fails in two threads at once before Python 3.11.8 (python/cpython#106905)"""
-BLOCK = 512
-"""rows that are copied at once: so many stay in the processor's cache, which halves the time"""
-
 UNREAD = "no encoder has read them; give one for their base model (`autolora index --encoder FOLDER|ID`)"
 
 DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
@@ -111,23 +116,22 @@ class Index:
 
     digest: str
     """content digest, over all columns and vectors"""
-    vectors: Float32Array
-    """(N, d), unit vectors"""
     weights_vectors: Float32Array
-    """(N, d), of the weights alone; predictions of any length if the encoder takes captions"""
+    """(N, d), of the weights: unit vectors, or predictions of any length if the encoder takes captions"""
     rows: Rows
     """(N,) the other columns of each vector"""
     encoder: str
     """digest of the encoder that computed the vectors"""
     text_encoder: str
-    """digest of the text encoder whose features the vectors are compared with; "" if no encoder has read the weights"""
+    """digest of the text encoder whose features the weights are compared with; "" if no encoder has read these"""
     text_map: TextMap
-    """from text features to the vectors that adapters are compared with"""
-    relevance: Relevance | None
-    """from a cosine to the probability that a prompt asks for what an adapter does; None if the encoder was imported"""
+    """from text features to the vectors that weights are compared with"""
     captions_vectors: Float32Array | None = None
-    """(N, d'), of the captions in the space of the language; zero for adapters that are found by their weights; None
-    if the encoder has learned no language"""
+    """(N, d'), of the captions that count; zero without any; None if the encoder has learned no language"""
+    texts_vectors: Float32Array | None = None
+    """(N, d'), the same of the texts about adapters"""
+    whole_texts_vectors: Float32Array | None = None
+    """(N, d'), of all texts about an adapter as one, as the sentence encoder makes them"""
     language: Language | None = None
     language_folder: Path | None = None
     """of the sentence encoder's files"""
@@ -136,14 +140,19 @@ class Index:
 
     @property
     def has_weights(self) -> bool:
-        """Whether an encoder has read the weights; else adapters are known by what is said about them."""
-        return bool(self.vectors.shape[1])
+        """Whether an encoder has read the weights."""
+        return bool(self.weights_vectors.shape[1])
 
     @cached_property
-    def words(self) -> pa.Array | None:
-        """The words (N,) of what is said about each adapter, each once; None if weights or captions alone count."""
-        columns = self.rows.columns
-        return columns.column(WORDS).combine_chunks() if WORDS in columns.column_names else None
+    def words(self) -> pa.Array:
+        """The words (N,) of the texts about each adapter, each once, of an index with a language."""
+        return self.rows.columns.column(WORDS).combine_chunks()
+
+    @cached_property
+    def texts_trust(self) -> Float32Array:
+        """The log-odds (N,) that the texts about an adapter are its own, of an index with a language."""
+        trust: Float32Array = self.rows.columns.column(TEXTS_TRUST).to_numpy().astype(np.float32)
+        return trust
 
     @cached_property
     def weights_lengths(self) -> Float32Array:
@@ -152,13 +161,18 @@ class Index:
         return lengths
 
     @cached_property
+    def evidence(self) -> Evidence:
+        """What a prompt is compared with, of an index with a language."""
+        assert self.captions_vectors is not None and self.texts_vectors is not None
+        assert self.whole_texts_vectors is not None
+        weights = self.weights_vectors if self.has_weights else None
+        texts = self.texts_vectors, self.whole_texts_vectors, self.texts_trust, self.words
+        return Evidence(weights, self.captions_vectors, *texts)
+
+    @property
     def has_captions(self) -> BoolArray:
         """Whether each adapter (N,) is found by its captions, and not by its weights."""
-        vectors = self.captions_vectors
-        if vectors is None:
-            return np.zeros(len(self.rows), np.bool_)
-        filled: BoolArray = np.einsum("nd,nd->n", vectors, vectors) > 0
-        return filled
+        return self.evidence.has_captions if self.language else np.zeros(len(self.rows), np.bool_)
 
     @cached_property
     def weights_directions(self) -> Float32Array:
@@ -168,33 +182,16 @@ class Index:
 
     def find(self, adapters: Sequence[str]) -> Int64Array:
         """Return the positions (n,) of adapters, named by their sha256; -1 for one that is not in the index."""
-        positions = pc.index_in(pa.array(adapters, pa.string()), value_set=self.rows.columns.column("sha256"))
-        found: Int64Array = positions.fill_null(-1).to_numpy().astype(np.int64)
-        return found
-
-    @cached_property
-    def uses_captions(self) -> BoolArray:
-        """Whether each vector contains captions (N,)."""
-        column = self.rows.columns.column("uses_captions").fill_null(False)
-        values: BoolArray = column.to_numpy(zero_copy_only=False).astype(np.bool_)
-        return values
-
-    def nearest(
-        self, query: Float32Array, k: int, mask: BoolArray | None = None
-    ) -> tuple[Int64Array, Float32Array]:
-        """Return the positions of the k rows nearest to a unit vector (d,), best first, and their cosines.
-
-        mask (N,): the rows that may be returned.
-        """
-        return find_nearest(self.vectors, query, k, mask)
+        found = pc.index_in(text_array(adapters), value_set=self.rows.columns.column("sha256"))
+        return np.array([-1 if position is None else position for position in found.to_pylist()], np.int64)
 
     def nearest_by_weights(
         self, vector: Float32Array, k: int, mask: BoolArray | None = None
     ) -> tuple[Int64Array, Float32Array]:
         """Return the positions of the k adapters whose weights are nearest to a vector (d,), and their cosines.
 
-        mask: as in `nearest`. An adapter whose vector of weights is zero has cosine 0. Raises MismatchError if no
-        encoder has read the weights.
+        mask (N,): the rows that may be returned. An adapter whose vector of weights is zero has cosine 0. Raises
+        MismatchError if no encoder has read the weights.
         """
         if not self.has_weights:
             raise MismatchError(f"adapters cannot be compared by their weights: {UNREAD}")
@@ -235,21 +232,17 @@ def open_copy(folder: Path, digest: str) -> Index:
     try:
         meta, tokenizer = json.loads((folder / "meta.json").read_bytes()), folder / TOKENIZER
         columns, language, is_read = map_columns(folder), Language.load(folder), has_weights(meta)
-        vectors = (
-            [map_vectors(folder, name) for name in ("vector", "weights_vector")]
-            if is_read
-            else [np.zeros((len(columns), 0), np.float32)] * 2
-        )
+        unread = np.zeros((len(columns), 0), np.float32)
         return Index(
             digest=digest,
-            vectors=vectors[0],
-            weights_vectors=vectors[1],
+            weights_vectors=map_vectors(folder, WEIGHTS_VECTOR) if is_read else unread,
             rows=Rows(columns),
             encoder=meta["encoder"],
             text_encoder=meta["text_encoder"],
             text_map=read_text_map(folder) if is_read else NO_TEXT_MAP,
-            relevance=Relevance.from_json(meta["relevance"]) if meta["relevance"] else None,
-            captions_vectors=map_vectors(folder, "captions_vector") if language else None,
+            captions_vectors=map_vectors(folder, CAPTIONS_VECTOR) if language else None,
+            texts_vectors=map_vectors(folder, TEXTS_VECTOR) if language else None,
+            whole_texts_vectors=map_vectors(folder, WHOLE_TEXTS_VECTOR) if language else None,
             language=language,
             language_folder=folder if language else None,
             tokenizers={meta["text_encoder"]: tokenizer} if tokenizer.exists() else {},
@@ -264,23 +257,22 @@ def check_foreign(index: Index) -> None:
     Arrow's reader checks no offset, so values outside of a column would be read from elsewhere in memory; and each
     sha256 becomes a part of paths. This reads all columns: 1 ms per 1,000 rows.
     """
-    table, vectors = index.rows.columns, [index.vectors, index.weights_vectors]
-    vectors += [index.captions_vectors] if index.captions_vectors is not None else []
-    expected = {**columns(None), "row_hash": pa.string()}
+    table, language = index.rows.columns, index.language
+    spoken = (index.captions_vectors, index.texts_vectors, index.whole_texts_vectors)
+    of_texts = {name: columns(None, 1)[name] for name in OF_TEXTS} if language else {}
+    expected = {**columns(None), **of_texts, "row_hash": pa.string()}
     types = dict(zip(table.column_names, table.schema.types, strict=True))
     try:
         if len(types) < len(table.column_names) or not types.items() <= expected.items():
             raise ValueError(f"columns {dict(types.items() - expected.items())}, expected {expected}")
-        if missing := expected.keys() - types.keys() - {DESCRIPTION, WORDS}:
+        if missing := expected.keys() - types.keys() - {DESCRIPTION}:
             raise ValueError(f"no column {min(missing)}")
         table.validate(full=True)
-        if any(array.dtype != np.float32 or array.ndim != 2 or len(array) != len(table) for array in vectors):
-            raise ValueError(f"{len(table)} rows with vectors {[array.shape for array in vectors]}")
-        if (
-            index.vectors.shape != index.weights_vectors.shape
-            or index.vectors.shape[1] != index.text_map.width
-        ):
-            raise ValueError(f"vectors {index.vectors.shape}, expected {index.text_map.width} numbers each")
+        widths = [(index.weights_vectors, index.text_map.width)]
+        widths += [(vectors, language.texts.width) for vectors in spoken if language and vectors is not None]
+        for vectors, width in widths:
+            if vectors.dtype != np.float32 or vectors.shape != (len(table), width):
+                raise ValueError(f"vectors {vectors.shape}, expected {(len(table), width)}")
         matches = pc.match_substring_regex(table.column("sha256"), f"^{SHA256.pattern}$")
         if not pc.all(matches, skip_nulls=False, min_count=0).as_py():
             raise ValueError("a sha256 that is not 64 hex digits")
@@ -346,38 +338,3 @@ def read_text_map(folder: Path) -> TextMap:
         raise MissingArtifact(
             f"{folder / TEXT_MAP_FILE} is not a valid text map ({error}): run `dvc repro index`"
         ) from error
-
-
-def find_nearest(
-    vectors: Float32Array, query: Float32Array, k: int, mask: BoolArray | None = None
-) -> tuple[Int64Array, Float32Array]:
-    """Return the positions of the k rows with the highest products with a query, best first, and these products.
-
-    vectors (N, d). query (d,). mask (N,): rows that may be returned; fewer than k are returned if fewer pass.
-    """
-    positions = np.arange(len(vectors)) if mask is None else np.flatnonzero(mask)
-    if len(positions) <= MAX_GATHERED_SHARE * len(vectors):
-        scores = _compare_copied(vectors, query, positions)
-    else:
-        scores = (vectors @ query)[positions]
-    return _best(positions, scores, k)
-
-
-def _compare_copied(vectors: Float32Array, query: Float32Array, positions: Int64Array) -> Float32Array:
-    """Return the products of a query with the rows at these positions."""
-    scores = np.empty(len(positions), np.float32)
-    for start in range(0, len(positions), BLOCK):
-        part = slice(start, start + BLOCK)
-        scores[part] = vectors[positions[part]] @ query
-    return scores
-
-
-def _best(positions: Int64Array, scores: Float32Array, k: int) -> tuple[Int64Array, Float32Array]:
-    """Return the k positions with the highest scores, and these; equal scores are in the order of the positions."""
-    k = min(max(k, 0), len(scores))
-    if k == 0:
-        return positions[:0], scores[:0]
-    lowest = np.partition(scores, len(scores) - k)[len(scores) - k]
-    candidates = np.flatnonzero(scores >= lowest)
-    best = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
-    return positions[best], scores[best]

@@ -19,6 +19,7 @@ from autolora.errors import FilterError
 from autolora.index.conditions import FILTER_COLUMNS
 from autolora.index.store import EXACT_COLUMNS
 from autolora.storage.arrays import BoolArray
+from autolora.storage.arrow_values import constant, read_flags
 from autolora.storage.suggestions import did_you_mean
 
 TEXT, NUMBER, FLAG, DATE, TEXTS = "text", "number", "true or false", "date", "list of texts"
@@ -48,8 +49,7 @@ def evaluate(where: str, columns: pa.Table) -> BoolArray:
         raise _error(where, f"cannot be evaluated ({error})") from error
     if isinstance(passes, pa.Scalar):
         return np.full(columns.num_rows, bool(passes.as_py()))
-    mask: BoolArray = pc.fill_null(passes, False).to_numpy(zero_copy_only=False)
-    return mask
+    return read_flags(passes)
 
 
 def _parse(where: str) -> exp.Expr:
@@ -88,9 +88,8 @@ def _column(node: exp.Expr, columns: pa.Table) -> Value:
 
 
 def _literal(node: exp.Expr, columns: pa.Table) -> Value:
-    if node.is_string:
-        return pa.scalar(node.name)
-    return pa.scalar(int(node.name) if node.is_int else float(node.name))
+    number = pa.int64() if node.is_int else pa.float64()
+    return constant(node.name, pa.string() if node.is_string else number)
 
 
 def _date(node: exp.Expr, columns: pa.Table) -> Value:
@@ -129,8 +128,8 @@ def _is_in(node: exp.Expr, columns: pa.Table) -> Value:
     options = [_same_kind(node, left, _value(option, columns))[1] for option in node.expressions]
     if not options or not all(isinstance(option, pa.Scalar) for option in options):
         raise _error(node.sql(), "needs a list of values after IN")
-    values = pa.array([option.as_py() for option in options], left.type)
-    return pc.if_else(pc.is_valid(left), pc.is_in(left, value_set=values), pa.scalar(None, pa.bool_()))
+    values = pa.concat_arrays([pa.repeat(option.cast(left.type, safe=False), 1) for option in options])
+    return _known(left, pc.is_in(left, value_set=values))
 
 
 def _is(node: exp.Expr, columns: pa.Table) -> Value:
@@ -140,7 +139,7 @@ def _is(node: exp.Expr, columns: pa.Table) -> Value:
     if not isinstance(node.expression, exp.Boolean):
         raise _error(node.sql(), "is not supported: write IS NULL, IS TRUE or IS FALSE")
     flag = _flag(node.this, columns)
-    return pc.fill_null(flag if node.expression.this else pc.invert(flag), False)
+    return pc.fill_null(flag if node.expression.this else pc.invert(flag), _boolean(False))
 
 
 def _like(node: exp.Expr, columns: pa.Table) -> Value:
@@ -156,10 +155,10 @@ def _contains(node: exp.Expr, columns: pa.Table) -> Value:
     texts, text = (_value(child, columns) for child in (node.this, node.expression))
     if _kind(texts) != TEXTS or _kind(text) != TEXT or not isinstance(text, pa.Scalar):
         raise _error(node.sql(), "takes a column that is a list of texts, and a text")
-    found = np.zeros(len(texts), bool)
-    parents = pc.list_parent_indices(texts).to_numpy(zero_copy_only=False)
-    found[parents[pc.equal(pc.list_flatten(texts), text).to_numpy(zero_copy_only=False).astype(bool)]] = True
-    return pa.array(found, mask=pc.is_null(texts).to_numpy(zero_copy_only=False))
+    having = pc.list_parent_indices(texts).filter(pc.equal(pc.list_flatten(texts), text))
+    rows = pa.py_buffer(np.arange(len(texts), dtype=np.int64))
+    positions = pa.Array.from_buffers(pa.int64(), len(texts), [None, rows])
+    return _known(texts, pc.is_in(positions, value_set=having))
 
 
 def _and(node: exp.Expr, columns: pa.Table) -> Value:
@@ -184,9 +183,18 @@ def _same_kind(node: exp.Expr, left: Value, right: Value) -> tuple[Value, Value]
     return left, right
 
 
+def _known(values: Value, flags: Value) -> Value:
+    """Return flags, which are unknown for rows whose value is."""
+    return pc.if_else(pc.is_valid(values), flags, pa.nulls(1, pa.bool_())[0])
+
+
+def _boolean(flag: bool) -> Value:
+    return constant(str(flag).lower(), pa.bool_())
+
+
 def _to_date(text: str, node: exp.Expr) -> Value:
     try:
-        return pa.scalar(datetime.date.fromisoformat(text))
+        return constant(datetime.date.fromisoformat(text).isoformat(), pa.date32())
     except ValueError as error:
         raise _error(node.sql(), f"names no date: '{text}' is not YYYY-MM-DD") from error
 
@@ -217,7 +225,7 @@ OPERATORS: Mapping[type, tuple[Callable[[exp.Expr, pa.Table], Value], str]] = {
     exp.Paren: (lambda node, columns: _value(node.this, columns), "this"),
     exp.Column: (_column, "this"),
     exp.Literal: (_literal, "this is_string"),
-    exp.Boolean: (lambda node, columns: pa.scalar(bool(node.this)), "this"),
+    exp.Boolean: (lambda node, columns: _boolean(bool(node.this)), "this"),
     exp.Neg: (_negative, "this"),
     exp.Cast: (_date, "this to"),
     exp.Between: (_between, "this low high"),

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from autolora.catalog import takedowns
@@ -28,7 +26,7 @@ from autolora.index.content import IncompleteIndexError, make_copy
 from autolora.index.copies import Index, Rows, is_copy, map_columns, open_copy
 from autolora.index.store import content_digest, is_readable
 from autolora.index.store import folder as working_folder
-from autolora.storage.arrays import BoolArray
+from autolora.storage.arrow_values import read_flags, text_array
 from autolora.storage.files import write_atomic
 from autolora.storage.git import Commit, history, read_committed
 from autolora.storage.incremental import digest_path
@@ -70,16 +68,16 @@ def without(index: Index, adapters: Collection[str]) -> Index:
     """
     if not adapters:
         return index
-    names = pa.array(sorted(adapters), pa.string())
-    kept = pc.invert(pc.is_in(index.rows.columns.column("sha256"), value_set=names))
-    mask: BoolArray = kept.to_numpy().astype(np.bool_)
+    kept = pc.invert(pc.is_in(index.rows.columns.column("sha256"), value_set=text_array(adapters)))
+    mask = read_flags(kept)
     if mask.all():
         return index
     return replace(
         index,
-        vectors=index.vectors[mask],
-        captions_vectors=None if index.captions_vectors is None else index.captions_vectors[mask],
         weights_vectors=index.weights_vectors[mask],
+        captions_vectors=None if index.captions_vectors is None else index.captions_vectors[mask],
+        texts_vectors=None if index.texts_vectors is None else index.texts_vectors[mask],
+        whole_texts_vectors=None if index.whole_texts_vectors is None else index.whole_texts_vectors[mask],
         rows=Rows(index.rows.columns.filter(kept)),
     )
 

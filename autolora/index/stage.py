@@ -1,8 +1,8 @@
 """Stage `index`: one vector per adapter of the dataset, with the columns that search results and filters need.
 
-A vector is identified by its file, the recipe of the sketch, the encoder's weights and, if the encoder takes them, the
-captions; it is computed again only if one of these changes. A change of another column, e.g. the license, rewrites the
-row and keeps its vector.
+A row's vectors are identified by the file, the recipe of the sketch, the encoder's weights, the captions and the texts;
+they are computed again only if one of these changes. A change of another column, e.g. the license, rewrites the row and
+keeps its vectors.
 """
 
 import json
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from autolora.dataset import store as dataset
@@ -22,19 +21,19 @@ from autolora.encoder.model import (
     TextEncoder,
     caption_rule,
     check_text_encoder,
-    embed_texts,
-    relevance_of,
 )
 from autolora.errors import MismatchError
 from autolora.index.copies import TEXT_MAP_FILE, TextMap, write_text_map
-from autolora.index.descriptions import SAID, texts_of, words_of
+from autolora.index.descriptions import SAID, texts_of, whole_text_of, words_of
 from autolora.index.embedding import embed
+from autolora.index.evidence import EvidenceReader, evidence_reader
 from autolora.index.store import (
-    CAPTIONS_VECTOR,
     CHECKS,
     EXACT_COLUMNS,
+    OF_TEXTS,
     SCHEMA,
     TABLE,
+    WEIGHTS_VECTOR,
     WORDS,
     columns,
     encoder_digests,
@@ -44,13 +43,12 @@ from autolora.index.store import (
     vectors_in,
 )
 from autolora.lora.verdict import FULL_RANK
-from autolora.matching.hybrid import combine, directions
 from autolora.matching.language import FILE as LANGUAGE
 from autolora.matching.language import Language
 from autolora.params import ModelsParams, PoolParams
 from autolora.records import Caption
 from autolora.storage import tables
-from autolora.storage.arrays import Float32Array, Float64Array
+from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, write_atomic
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import digest_of, pending, write_digest
@@ -69,7 +67,7 @@ from autolora.text_encoder.clip import load_numpy_text_encoder
 from autolora.text_encoder.sentences import SAVED_FILES, SentenceEncoder, save_sentence_encoder
 from autolora.text_encoder.tokenizer import FILE as TOKENIZER
 
-NO_ENCODER = {"text_encoder": "", "width": 0, "relevance": None, "agreement_margin": None}
+NO_ENCODER = {"text_encoder": "", "width": 0, "agreement_margin": None}
 """what meta.json states if no encoder reads the weights"""
 KEY = "key"
 """field of a computed row: the hash of what identifies its vector"""
@@ -117,6 +115,8 @@ class IndexSync:
     """by image; empty if the encoder takes no captions"""
     renderings: Mapping[str, Sequence[str]]
     """adapter -> sha256 of its images"""
+    evidence: EvidenceReader
+    """of captions and texts"""
     text_encoder: TextEncoder | None
     """None if the encoder takes no captions"""
     language: Language | None
@@ -127,7 +127,7 @@ class IndexSync:
     def columns(self) -> Columns:
         """Return the columns of the index."""
         width = self.encoder.config.width if self.encoder else None
-        return columns(width, self.language.map.width if self.language else None)
+        return columns(width, self.language.texts.width if self.language else None)
 
     def plan(self, batch: int = BATCH) -> Plan:
         """Compare the index with the dataset and the encoder. batch: number of adapters that are embedded per write."""
@@ -159,15 +159,10 @@ class IndexSync:
         Raises MismatchError if the encoder was trained on sketches of another kind, MissingArtifact if weights are
         missing.
         """
-        computed = [{WORDS: words_of(self.expected[sha256]), **dict.fromkeys(CHECKS)} for sha256 in batch]
+        weights: Sequence[Float32Array | None] = [None] * len(batch)
         if self.encoder is not None and self.read is not None:
-            weights = embed(self.encoder, map(self.read, batch), self.device)
-            computed = self._combine(self.encoder, batch, weights)
-        if self.language is not None:
-            computed = [
-                row | {CAPTIONS_VECTOR: self._speak(sha256, row)}
-                for sha256, row in zip(batch, computed, strict=True)
-            ]
+            weights = list(embed(self.encoder, map(self.read, batch), self.device))
+        computed = [self._compute(*pair) for pair in zip(batch, weights, strict=True)]
         return [
             {"sha256": sha256, KEY: self._key(sha256), **row}
             for sha256, row in zip(batch, computed, strict=True)
@@ -182,49 +177,19 @@ class IndexSync:
         self._write([row["sha256"] for row in current], computed)
         return len(current)
 
-    def _combine(self, encoder: Encoder, batch: Sequence[str], weights: Float32Array) -> list[Row]:
-        """Return the computed columns of adapters from the vectors of their weights (N, d) and from their captions."""
-        rule = caption_rule(encoder)
-        if rule is None:
-            return [_computed(vector, vector) for vector in weights]
-        sums, numbers = zip(*(self._sum_captions(encoder, sha256) for sha256 in batch), strict=True)
-        captions, exact = np.stack(sums), weights.astype(np.float64)
-        vectors, counts = combine(exact, captions, np.array(numbers), rule)
-        cosines = rule.agreements(exact, captions), rule.expected(exact, captions)
-        checks = zip(
-            *(values.astype(np.float32).tolist() for values in cosines), counts.tolist(), strict=True
-        )
-        return [
-            _computed(vector, alone, *(check if number else ()))
-            for vector, alone, number, check in zip(
-                vectors.astype(np.float32), weights, numbers, checks, strict=True
-            )
-        ]
-
-    def _speak(self, sha256: str, computed: Row) -> Float32Array:
-        """Return the unit vector (d,) of an adapter's captions in the language; zero if it has none.
-
-        Captions that contradict the weights do not count, unless the weights resemble those of no training adapter.
-        If no encoder reads the weights, what is said about the adapter counts as further captions.
-        """
-        assert self.language is not None and self.sentences is not None
-        texts = [caption.text for group in self._groups(sha256) for caption in group]
-        if self.encoder is None:
-            texts += texts_of(self.expected[sha256])
-        elif computed["uses_captions"] is False:
-            is_unlike = np.linalg.norm(computed["weights_vector"]) < self.language.min_length
-            texts = texts if is_unlike else []
-        if not texts:
-            return np.zeros(self.language.map.width, np.float32)
-        vectors = self.language.map.captions(self.sentences.encode(texts))
-        mean: Float32Array = directions(vectors.sum(axis=0, dtype=np.float64)[None])[0].astype(np.float32)
-        return mean
+    def _compute(self, sha256: str, weights: Float32Array | None) -> Row:
+        """Return the computed columns of an adapter from the vector of its weights (d,)."""
+        row, groups = self.expected[sha256], self._groups(sha256)
+        computed = self.evidence.read(weights, groups, texts_of(row), whole_text_of(row))
+        known = {} if weights is None else {WEIGHTS_VECTOR: weights}
+        said = {WORDS: words_of(row)} if self.language else {}
+        return {**known, **said, **computed}
 
     def update(self, adapters: Sequence[str]) -> int:
         """Rewrite all columns of these adapters except their vectors; return their number."""
         if adapters:
             vectors = vectors_in(self.columns)
-            others = (*CHECKS, *({WORDS} & {*self.columns}))
+            others = (*CHECKS, *(OF_TEXTS if self.language else ()))
             stored = read_arrow(folder(self.root), TABLE, ["sha256", *vectors, *others])
             rows = {sha256: row for row, sha256 in enumerate(stored.column("sha256").to_pylist())}
             columns = {name: to_matrix(stored.column(name)) for name in vectors} | {
@@ -295,28 +260,16 @@ class IndexSync:
 
     def _vector_key(self, row: Row) -> tuple[str, str, str, str, str]:
         captions = row["captions_digest"] if self.text_encoder or self.sentences else ""
-        said = "" if self.encoder else hash_value(texts_of(row))
+        said = hash_value([texts_of(row), whole_text_of(row)]) if self.language else ""
         return row["sha256"], row["recipe"], row["encoder_weights"], captions, said
 
     def _key(self, sha256: str) -> str:
         return hash_value(self._vector_key(self.expected[sha256]))
 
-    def _sum_captions(self, encoder: Encoder, sha256: str) -> tuple[Float64Array, int]:
-        """Return the sum (d,) of the vectors of an adapter's captions, and the number of renderings that have some.
-
-        The captions of an adapter are encoded without those of others, because the last bits depend on the batch.
-        """
-        groups = self._groups(sha256)
-        texts = [caption.text for group in groups for caption in group]
-        if not texts:
-            return np.zeros(encoder.config.width), 0
-        assert self.text_encoder is not None
-        total: Float64Array = embed_texts(encoder, self.text_encoder, texts).sum(axis=0)
-        return total, len(groups)
-
-    def _groups(self, sha256: str) -> list[tuple[Caption, ...]]:
+    def _groups(self, sha256: str) -> list[list[str]]:
         """Return the captions of each rendering of an adapter that has some."""
-        return [self.captions[image] for image in self.renderings[sha256] if image in self.captions]
+        captioned = [self.captions[image] for image in self.renderings[sha256] if image in self.captions]
+        return [[caption.text for caption in captions] for captions in captioned]
 
     def _write(self, adapters: Sequence[str], computed: Sequence[Row]) -> None:
         """Write the rows of these adapters with their computed columns."""
@@ -353,6 +306,7 @@ def open_sync(
     if encoder and encoder.config.variant.probe != "sketch":
         rows = {sha256: row for sha256, row in rows.items() if FULL_RANK not in row["warnings"]}
     renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}
+    text_encoder = load_text_encoder() if hybrid else None
     return IndexSync(
         root=root,
         encoder=encoder,
@@ -361,7 +315,8 @@ def open_sync(
         device=torch.device(device),
         captions=dataset.captions_by_image(root) if hybrid or language else {},
         renderings=renderings,
-        text_encoder=load_text_encoder() if hybrid else None,
+        evidence=evidence_reader(encoder, text_encoder, language, sentences),
+        text_encoder=text_encoder,
         language=language,
         sentences=sentences,
     )
@@ -369,11 +324,10 @@ def open_sync(
 
 def _describe(encoder: Encoder) -> Row:
     """Return what meta.json states about an encoder."""
-    relevance, rule = relevance_of(encoder), caption_rule(encoder)
+    rule = caption_rule(encoder)
     return {
         "text_encoder": encoder.config.text_encoder,
         "width": encoder.config.width,
-        "relevance": relevance.to_json() if relevance else None,
         "agreement_margin": rule.margin if rule else None,
     }
 
@@ -403,17 +357,6 @@ def _stored_rows(root: Path, index_columns: Columns) -> Mapping[str, Row]:
         return {}
     names = ["sha256", "recipe", "encoder_weights", "captions_digest", "exact_hash", *SAID]
     return {row["sha256"]: row for row in read_table(folder(root), TABLE, names)}
-
-
-def _computed(
-    vector: Float32Array,
-    weights: Float32Array,
-    agreement: float | None = None,
-    expected: float | None = None,
-    uses_captions: bool | None = None,
-) -> Row:
-    checks = dict(zip(CHECKS, (agreement, expected, uses_captions), strict=True))
-    return {"vector": vector, "weights_vector": weights, **checks}
 
 
 def _row(expected: Row, computed: Row) -> Row:

@@ -15,18 +15,25 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import Columns, hash_row, read_arrow, to_matrix
 
-SCHEMA = 4
+SCHEMA = 5
 TABLE = "adapters"
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
-VECTORS = ("vector", "weights_vector")
-CAPTIONS_VECTOR = "captions_vector"
-"""column of an index with a language"""
+WEIGHTS_VECTOR, CAPTIONS_VECTOR, TEXTS_VECTOR = "weights_vector", "captions_vector", "texts_vector"
+WHOLE_TEXTS_VECTOR = "whole_texts_vector"
+VECTORS = (WEIGHTS_VECTOR, CAPTIONS_VECTOR, TEXTS_VECTOR, WHOLE_TEXTS_VECTOR)
+"""columns of vectors: one of weights if an encoder has read them, the others if there is a language"""
+TEXTS_TRUST = "texts_trust"
+"""column of an index with a language: log-odds that the texts about an adapter are its own"""
 DESCRIPTION = "description"
 """column of what is said about an adapter"""
 WORDS = "words"
-"""column of an index whose weights no encoder has read: the words of what is said about an adapter"""
+"""column of an index with a language: the words of the texts about an adapter"""
 CHECKS = ("agreement", "expected_agreement", "uses_captions")
 """columns that compare captions and weights"""
+CAPTION = "caption"
+"""column of an index with a language: the caption that is most like all of the adapter's; null if none counts"""
+OF_TEXTS = (WORDS, TEXTS_TRUST, CAPTION)
+"""further columns of an index with a language"""
 EXACT_COLUMNS = {
     "sha256": TEXT,
     "recipe": TEXT,
@@ -55,7 +62,7 @@ EXACT_COLUMNS = {
     "warnings": TEXTS,
     DESCRIPTION: TEXTS,
 }
-"""the row identity; excluded are the vectors, `agreement`, `uses_captions` and `encoder_weights`, which depend on
+"""the row identity; excluded are the vectors, the checks, the trust and `encoder_weights`, which depend on
 floating-point results whose last bits differ between processors"""
 
 
@@ -65,19 +72,22 @@ def folder(root: Path) -> Path:
 
 
 def columns(width: int | None, language_width: int | None = None) -> Columns:
-    """Return the columns of an index of vectors (width,), and of captions' vectors (language_width,), if it has any.
+    """Return the columns of an index of vectors of weights (width,), and of language (language_width,), if it has any.
 
-    vector: what searches compare a prompt with, of length 1. weights_vector: that of the weights alone; if the encoder
-    takes captions, as the regression predicts it, which is short if the adapter resembles no training adapter.
-    agreement: cosine of the weights' vector and the captions' centroid, relative to the mean caption.
-    expected_agreement: the lowest one of right captions. uses_captions: whether the captions are part of `vector`.
-    These three are null without captions, or if the encoder takes none. captions_vector: of the captions in the space
-    of the language, of length 1; zero for adapters that are found by their weights alone.
+    weights_vector: a unit vector, or what the regression predicts, which is short if the adapter resembles no training
+    adapter. agreement: cosine of the weights' vector and the captions' centroid, relative to the mean caption.
+    expected_agreement: the lowest one of right captions. uses_captions: whether captions agree with the weights. These
+    three are null without captions, or if the encoder takes none. captions_vector, texts_vector: unit means of the
+    captions that count, and of the texts, in the spaces of the language; zero without any. whole_texts_vector: what the
+    sentence encoder makes of all texts as one, of length 1.
     """
-    vectors = dict.fromkeys(VECTORS, pa.list_(pa.float32(), width)) if width else {WORDS: TEXTS}
-    language = {CAPTIONS_VECTOR: pa.list_(pa.float32(), language_width)} if language_width else {}
-    checks = {"agreement": pa.float32(), "expected_agreement": pa.float32(), "uses_captions": pa.bool_()}
-    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **vectors, **checks, **language, "exact_hash": TEXT}
+    weights = {WEIGHTS_VECTOR: pa.list_(pa.float32(), width)} if width else {}
+    checks = dict(zip(CHECKS, (pa.float32(), pa.float32(), pa.bool_()), strict=True))
+    language: Columns = {}
+    if language_width:
+        vectors = dict.fromkeys(VECTORS[1:], pa.list_(pa.float32(), language_width))
+        language = {**vectors, WORDS: TEXTS, TEXTS_TRUST: pa.float32(), CAPTION: TEXT}
+    return {**EXACT_COLUMNS, "encoder_weights": TEXT, **weights, **checks, **language, "exact_hash": TEXT}
 
 
 def hash_exact(row: Row) -> str:
@@ -87,17 +97,15 @@ def hash_exact(row: Row) -> str:
 
 def vectors_in(names: Iterable[str]) -> tuple[str, ...]:
     """Return those of an index's columns that hold vectors."""
-    return tuple(name for name in names if name in (*VECTORS, CAPTIONS_VECTOR))
+    return tuple(name for name in names if name in VECTORS)
 
 
 def hash_vector_row(row: Row) -> str:
     """Return the sha256 over all columns of a row, vectors as little-endian float32."""
-    arrays = (np.asarray(row[name], dtype="<f4") for name in (*VECTORS, CAPTIONS_VECTOR) if name in row)
+    arrays = (np.asarray(row[name], dtype="<f4") for name in VECTORS if name in row)
     vectors = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
-    words = [row[WORDS]] if WORDS in row else []
-    return hash_value(
-        [hash_exact(row), row["encoder_weights"], *(row[name] for name in CHECKS), *vectors, *words]
-    )
+    others = (row[name] for name in (*CHECKS, *OF_TEXTS) if name in row)
+    return hash_value([hash_exact(row), row["encoder_weights"], *vectors, *others])
 
 
 def content_digest(root: Path) -> str:
@@ -141,7 +149,7 @@ def _field(root: Path, stage: str, name: str) -> str:
     return str(value)
 
 
-def read_vectors(root: Path, column: str = "vector") -> tuple[tuple[str, ...], Float32Array]:
+def read_vectors(root: Path, column: str = WEIGHTS_VECTOR) -> tuple[tuple[str, ...], Float32Array]:
     """Return the adapters (N,) of the working index, sorted by sha256, and their vectors (N, d) of a column.
 
     Raises MissingArtifact if the index or the encoder does not exist, MismatchError if a vector was computed by

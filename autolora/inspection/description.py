@@ -11,7 +11,7 @@ from autolora.encoder.tags import Tag, TagTable
 from autolora.inspection.neighbors import Neighbor, Neighbors
 from autolora.lora.factors import Lora
 from autolora.lora.sketch import Sketch
-from autolora.matching.hybrid import CaptionRule, directions
+from autolora.matching.caption_rule import CaptionRule, directions
 from autolora.matching.words import name_words
 from autolora.storage.arrays import Float64Array
 from autolora.text_encoder.clip import NumpyTextEncoder

@@ -163,7 +163,7 @@ def index_folder(root: Path, params: Params, today: date, *, train: bool = False
         index=index,
         has_encoder=has_encoder,
         trained_on=trained_on,
-        unknown=0 if has_encoder else int((~open_index(root).has_captions).sum()),
+        unknown=0 if has_encoder else int((~open_index(root).evidence.has_texts).sum()),
     )
 
 

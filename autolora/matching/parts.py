@@ -1,7 +1,7 @@
 """The parts of a prompt, each of which may ask for something: clauses, runs of words between stop words, their ends.
 
 People write requests, scenes and quality tags around what they want. The vector of a whole prompt mixes all of it; the
-best part of a prompt fits an adapter as well as if nothing else had been written.
+best part of a prompt fits an adapter as well as if nothing else had been written. Known tags of quality are no parts.
 """
 
 import re
@@ -19,7 +19,26 @@ STEP = 4
 EDGES = (1, 2)
 """words at both ends of a run that are parts too: `neon` and `cat` of `a neon cat`, and what stands before or behind
 decorations that nothing separates from it"""
-CLAUSE_END = re.compile(r"[.,;:!?()\[\]{}\n|#]+")
+QUALITY = (
+    r"masterpieces?|absurdres|award[ -]winning|trending on artstation|very aesthetic|sharp focus|score_\d(?:_up)?"
+    r"|(?:best|high|highest|top|great|good|amazing|ultra|premium|professional)[ -]quality"
+    r"|(?:(?:ultra|super|very|extremely|highly|insanely|hyper|intricately|incredibly)[ -]?)?detailed"
+    r"|(?:intricate|insane|extreme|rich) details?|perfect (?:anatomy|composition)|correct proportions"
+    r"|(?:ultra[ -])?hi(?:gh)?[ -]?res(?:olution)?|\d{1,2}k(?:[ -](?:resolution|uhd|hdr))?|(?:full |ultra )?u?hdr?"
+)
+"""what people write around any prompt, and what asks for nothing"""
+CLAUSE_END = re.compile(
+    rf"(?::[\d.]+(?=[)>])|[.,;:!?()\[\]{{}}\n|#]|(?<!\w)(?:{QUALITY})(?!\w))+", re.IGNORECASE
+)
+"""punctuation, the weight in (cat:1.2), or tags of quality"""
+EXCLUDED = re.compile(
+    r"\bnegative prompts?:(.*?)(?=\bsteps: ?\d+,|$)"  # as AUTOMATIC1111 writes it
+    r"|\bsteps: ?\d+,.*$"
+    r"|(?<!\S)--no\b(.*?)(?=\s--|$)|(?<!\S)--[a-z]+(?: [\d:.]+)?"
+    r"|(?<![^.,;:!?()\[\]{}\n|#<])([^.,;:!?()\[\]{}\n|#<]+):(?:-\d+(?:\.\d+)?|0(?:\.0+)?)(?![\d.]*\d)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""what a prompt excludes: by a negative prompt, --no, or a weight of 0 or less; and settings of images"""
 QUOTES = "'\"’‘“”*_#-"
 STOP_WORDS = frozenset({
     "a", "an", "the", "this", "that", "these", "those", "it", "its", "some", "any", "each", "every", "all", "both",
@@ -40,8 +59,9 @@ STOP_WORDS = frozenset({
 """words that end a run: they connect others, or say that an image is wanted"""
 
 
-NEGATIONS = frozenset({"no", "not", "without", "except", "never"})
+NEGATIONS = frozenset({"no", "not", "without", "except", "never", "neither", "nor", "avoid"})
 """words of which the next run of words does not ask for anything"""
+INSTEAD = re.compile(r"\b(?:instead of|rather than)\b", re.IGNORECASE)
 
 
 def split_parts(prompt: str) -> tuple[str, ...]:
@@ -80,8 +100,10 @@ def negated_runs(prompt: str) -> tuple[str, ...]:
 
 def _read(prompt: str) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
     """Return the words of each clause, without negated runs, and these."""
-    kept, negated = list[Sequence[str]](), list[Sequence[str]]()
-    for clause in CLAUSE_END.split(prompt):
+    excluded = [text for match in EXCLUDED.finditer(prompt) for text in match.groups() if text]
+    negated = [run for text in excluded for clause in CLAUSE_END.split(text) for run in _runs(clause.split())]
+    kept = list[Sequence[str]]()
+    for clause in CLAUSE_END.split(INSTEAD.sub("without", EXCLUDED.sub("\n", prompt))):
         words, left = list[str](), clause.split()
         while left:
             word = left.pop(0)

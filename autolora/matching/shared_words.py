@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from autolora.matching.parts import STOP_WORDS
 from autolora.matching.words import split_words
 from autolora.storage.arrays import Float32Array
+from autolora.storage.arrow_values import text_array
+from autolora.text_encoder.spelling import one_spelling
 
 WEIGHT = 0.4
 """of a word that one adapter has, against a cosine of 1; chosen among 0, .2 and .4 (docs/language.md)"""
@@ -20,8 +22,8 @@ MIN_PLURAL_CHARACTERS = 4
 
 
 def word_forms(text: str) -> list[str]:
-    """Return the words of a text without stop words, and without the s of a plural."""
-    words = [word for word in split_words(text) if word not in STOP_WORDS]
+    """Return the words of a text without stop words, in one spelling, and without the s of a plural."""
+    words = [word for word in split_words(one_spelling(text)) if word not in STOP_WORDS]
     return [word.removesuffix("s") if len(word) >= MIN_PLURAL_CHARACTERS else word for word in words]
 
 
@@ -32,10 +34,10 @@ def share_words(parts: Sequence[str], words: pa.Array) -> tuple[Float32Array, Fl
     """
     forms = [word_forms(part) for part in parts]
     asked = sorted({word for part in forms for word in part})
-    found = pc.index_in(pc.list_flatten(words), value_set=pa.array(asked, pa.string()))
+    found = pc.index_in(pc.list_flatten(words), value_set=text_array(asked))
     is_asked = pc.is_valid(found)
-    columns = found.filter(is_asked).to_numpy()
-    rows = pc.list_parent_indices(words).filter(is_asked).to_numpy()
+    columns = np.from_dlpack(found.filter(is_asked))  # to_numpy imports pandas
+    rows = np.from_dlpack(pc.list_parent_indices(words).filter(is_asked))
     has = np.zeros((len(words), len(asked)), np.float32)
     has[rows, columns] = 1.0
     counts = has.sum(axis=0)

@@ -10,9 +10,8 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from autolora.matching.hybrid import CaptionRule
 from autolora.metrics.retrieval import Relevant
-from autolora.storage.arrays import Float64Array, Int64Array
+from autolora.storage.arrays import Float64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,6 @@ class CaptionSums:
     """(N, d), zeros for an adapter without captions"""
     by_rendering: Mapping[tuple[int, str], Float64Array]
     """(position in the pool, image) -> (d,), for the images that queries describe"""
-    renderings: Int64Array
-    """(N,) number of each adapter's renderings with captions"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class Benchmark:
     adapters: tuple[str, ...]
     """sha256 of the pool (N,)"""
     adapter_vectors: NDArray[np.floating]
-    """(N, d), of the weights; the length of a row counts in the hybrid only"""
+    """(N, d), of the weights, of any length"""
     captions: CaptionSums
     """of every caption of the pool"""
     queries: tuple[Query, ...]
@@ -65,8 +62,6 @@ class Benchmark:
     """(Q, d), unit rows"""
     themes: dict[str, str]
     """adapter sha256 -> theme; empty without judgments"""
-    rule: CaptionRule | None
-    """by which the index combines weights and captions; None: it holds the weights alone"""
 
     @property
     def positions(self) -> dict[str, int]:
@@ -83,16 +78,14 @@ def sum_captions(
     """
     by_adapter = np.zeros(shape)
     by_rendering: dict[tuple[int, str], Float64Array] = {}
-    renderings = np.zeros(shape[0], dtype=np.int64)
     for (adapter, image), group in groupby(captions, lambda caption: (caption.adapter, caption.image)):
         total = np.zeros(shape[1])
         for caption in group:
             total += caption.vector
         by_adapter[adapter] += total
-        renderings[adapter] += 1
         if image in images:
             by_rendering[adapter, image] = by_rendering.get((adapter, image), 0.0) + total
-    return CaptionSums(by_adapter, by_rendering, renderings)
+    return CaptionSums(by_adapter, by_rendering)
 
 
 def relevant_by_level(benchmark: Benchmark) -> dict[str, Relevant]:

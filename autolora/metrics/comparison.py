@@ -1,6 +1,5 @@
 """Ranks of a benchmark's relevant adapters, and the tables of metrics that they give.
 
-Methods: those of autolora/metrics/methods.py, and `random`, the exact expectation under a random order of the pool.
 Levels: those of `relevant_by_level`.
 """
 
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from autolora.metrics import retrieval
-from autolora.metrics.benchmark import Benchmark, relevant_by_level
+from autolora.metrics.benchmark import Benchmark
 from autolora.metrics.bootstrap import estimates
-from autolora.metrics.methods import Scores, encoder_scores, hybrid_scores
+from autolora.metrics.methods import Scores
 from autolora.metrics.retrieval import Relevant
 from autolora.params import EvaluationParams
 from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
@@ -52,17 +51,17 @@ def chance_metrics(counts: Int64Array, pools: Int64Array, ks: Sequence[int]) -> 
     return {metric: _fill(value, defined) for metric, value in values.items()}
 
 
-def compare_methods(benchmark: Benchmark, params: EvaluationParams) -> dict[str, Any]:
-    """Return level -> each method's metrics, clustered by the adapter that a query is about; empty without queries.
+def compare_ranks(
+    benchmark: Benchmark,
+    ranks: Mapping[str, Mapping[str, Float64Array]],
+    relevant: Mapping[str, Relevant],
+    params: EvaluationParams,
+) -> dict[str, Any]:
+    """Return level -> each method's metrics, clustered by the adapter that a query is about.
 
-    The method `hybrid` is there if the index holds hybrid vectors.
+    ranks: method -> level -> rank of each query's first relevant adapter (Q,). Beside the methods stands `random`, the
+    exact expectation under a random order of the pool.
     """
-    if not benchmark.queries:
-        return {}
-    relevant = relevant_by_level(benchmark)
-    methods = {} if benchmark.rule is None else {"hybrid": hybrid_scores(benchmark)}
-    methods["encoder"] = encoder_scores(benchmark)
-    ranks = {name: ranks_by_level(benchmark, scores, relevant) for name, scores in methods.items()}
     clusters = np.array([query.adapters[0] for query in benchmark.queries])
     levels = {}
     for level, positions in relevant.items():

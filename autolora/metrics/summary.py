@@ -17,8 +17,8 @@ from autolora.storage.files import read_json, write_atomic
 SUMMARY = Path("metrics", "summary.json")
 DETAILS = Path("metrics", "details.json")
 DECISIVE = (
-    "retrieval.hybrid_theme_r_at_1_unseen",
-    "retrieval.hybrid_adapter_r_at_1_unseen",  # of a pool without judgments of themes
+    "retrieval.theme_r_at_1_unseen",
+    "retrieval.adapter_r_at_1_unseen",  # of a pool without judgments of themes
     "retrieval.weights_theme_r_at_1_unseen",
     "retrieval.other_words_r_at_1",
     "retrieval.selection_composite_exact",
@@ -39,7 +39,7 @@ class Headline:
     """One number."""
 
     name: str
-    """area.metric, e.g. `retrieval.hybrid_theme_r_at_1_unseen`"""
+    """area.metric, e.g. `retrieval.theme_r_at_1_unseen`"""
     value: float
     low: float | None = None
     """lower bound of the 95 % interval; None if no interval applies"""

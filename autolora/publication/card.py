@@ -16,7 +16,7 @@ METRICS: Mapping[str, str] = {
     "retrieval.weights_theme_r_at_1_unseen": "the first hit has the theme of the prompt; weights alone",
     "retrieval.weights_seen_theme_r_at_1_unseen": "… prompts with a theme that training adapters have",
     "retrieval.weights_absent_theme_r_at_1_unseen": "… prompts with a theme that training adapters do not have",
-    "retrieval.hybrid_theme_r_at_1_unseen": "the first hit has the theme; weights and captions",
+    "retrieval.theme_r_at_1_unseen": "the first hit of a search has the theme",
     "retrieval.weights_adapter_r_at_1_unseen": "the first hit is the adapter of the prompt; weights alone",
 }
 """headline numbers in a card, and what they mean"""

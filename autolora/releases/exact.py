@@ -4,7 +4,7 @@ Encoder and text map are frozen between trainings, so the vectors of an adapter 
 its sketch or its captions change.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from autolora.catalog import takedowns
 from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
+from autolora.index.descriptions import SAID, texts_of, whole_text_of
+from autolora.index.evidence import EvidenceReader
 from autolora.index.store import EXACT_COLUMNS
-from autolora.matching.hybrid import directions
+from autolora.matching.language import Language
 from autolora.pool import store as pool
 from autolora.records import Adapter, Caption, Listing
 from autolora.releases.checks import Check
@@ -38,13 +40,14 @@ MAX_NAMED = 3
 """adapters that a check names"""
 WEIGHTS_INPUTS = ("sha256", "recipe", "encoder_weights")
 """columns from which the vector of an adapter's weights follows"""
-INPUTS = (*WEIGHTS_INPUTS, "captions_digest")
-"""columns from which its vector follows"""
+INPUTS = (*WEIGHTS_INPUTS, "captions_digest", *SAID)
+"""columns from which its other vectors follow"""
 NAME = ("hub", "id", "file")
 NO_CAPTIONS = hash_value([])
 """captions_digest of an adapter without captions"""
-SPOT_CHECKS, SPOT_TEXTS = 8, 24
-"""adapters whose captions are encoded again, as long as these are so many texts: a second for three on two cores"""
+SPOT_CHECKS = 8
+"""newcomers whose evidence is read again"""
+NOTHING = np.zeros(0, np.bool_)
 BLOCK = 4096
 """rows that are compared at once, which bounds the memory"""
 
@@ -58,9 +61,11 @@ def self_checks(root: Path, index: Index) -> Iterator[Check]:
     yield _none("adapters listed twice", _repeated(sha256 for (sha256,) in ids))
     yield _none("names of several files", _repeated(full_name(*key) for key in keys))
     for name, is_right in (
-        ("vectors of another length than 1", _is_unit(index.vectors)),
         ("vectors of weights that are not numbers", np.isfinite(index.weights_vectors).all(axis=1)),
         ("vectors of captions of another length than 0 or 1", _is_unit_or_zero(index.captions_vectors)),
+        ("vectors of texts of another length than 0 or 1", _is_unit_or_zero(index.texts_vectors)),
+        ("vectors of whole texts of another length than 0 or 1", _is_unit_or_zero(index.whole_texts_vectors)),
+        ("trust in texts that is no number", np.isfinite(index.texts_trust) if index.language else NOTHING),
     ):
         yield _none(name, [full_name(*keys[row]) for row in np.flatnonzero(~is_right)])
     taken = takedowns.read(root)
@@ -89,35 +94,17 @@ def stage_checks(root: Path, index: Index) -> Iterator[Check]:
 
 
 def spot_rows(former: Index | None, index: Index, winners: Sequence[str]) -> list[int]:
-    """Return the rows whose captions are to be encoded again: newcomers, those that win most queries first, and one
-    served adapter.
+    """Return the rows whose evidence is to be read again: newcomers with captions or texts, those that win most queries
+    first, and one served adapter.
 
-    winners: sha256 of the first hits of the pinned queries, in every way in which the index is asked.
+    winners: sha256 of the first hits of the pinned queries.
     """
     known = set(_texts(former, ("sha256",))) if former else set()
     wins, ids = Counter(winners), _texts(index, ("sha256",))
-    described = np.flatnonzero(index.uses_captions | index.has_captions).tolist()
+    described = [row for row, item in enumerate(index.rows) if _has_captions(item) or texts_of(item)]
     order = sorted(described, key=lambda row: -wins[ids[row][0]])
     new, served = ([row for row in order if (ids[row] in known) is wanted] for wanted in (False, True))
     return [*new[:1], *served[:1], *new[1:SPOT_CHECKS]]
-
-
-def vector_checks(root: Path, index: Index, encode: Encode, chosen: Sequence[int]) -> Iterator[Check]:
-    """Yield the check that vectors follow from the vectors of the weights and from captions.
-
-    chosen: positions of the rows whose captions are encoded again; other rows with captions are not computed again.
-    """
-    used = index.uses_captions
-    sums = dict(_caption_sums(root, index, encode, [row for row in chosen if used[row]]))
-    rows, wrong = np.union1d(np.flatnonzero(~used), [*sums]).astype(np.int64), []
-    for part in _blocks(rows):
-        wanted = directions(index.weights_vectors[part].astype(np.float64))
-        for place, row in enumerate(part.tolist()):
-            if row in sums:
-                wanted[place] = directions(wanted[place : place + 1] + sums[row])[0]
-        is_right = np.abs(wanted - index.vectors[part]).max(axis=1) <= UNIT_TOLERANCE
-        wrong += [index.rows[row]["id"] for row in part[~is_right].tolist()]
-    yield _none("vectors that follow from no weights and captions", wrong)
 
 
 def change_checks(
@@ -169,28 +156,25 @@ def _read_again(former: Index, index: Index) -> Check:
 
 def _identity(index: Index) -> tuple[Any, ...]:
     language = index.language and index.language.digest
-    return index.encoder, index.text_encoder, index.relevance and index.relevance.to_json(), language
+    return index.encoder, index.text_encoder, language
 
 
 def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Float32Array]) -> Check:
-    """Compare the cosines of the pinned queries with all adapters whose inputs are the same, by both vectors, and the
-    numbers of the captions' vectors."""
+    """Compare adapters whose inputs are the same: cosines of the pinned queries with their weights, the numbers of the
+    vectors of captions and texts, and the trust in texts."""
     queries = former.text_map.apply(features[0]), index.text_map.apply(features[1])
     largest = np.zeros(len(former.rows), np.float64)
-    for name, inputs in (("vectors", INPUTS), ("weights_vectors", WEIGHTS_INPUTS)):
-        pairs = unchanged(former, index, inputs)
-        for part in _blocks(pairs):
-            change = np.abs(
-                cosines(getattr(former, name)[part[:, 0]], queries[0])
-                - cosines(getattr(index, name)[part[:, 1]], queries[1])
-            )
-            rows = part[:, 0]
-            largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf).max(axis=0))
-    if former.captions_vectors is not None and index.captions_vectors is not None:
+    for part in _blocks(unchanged(former, index, WEIGHTS_INPUTS)):
+        before, after = (
+            cosines(source.weights_vectors[rows], asked)
+            for source, rows, asked in zip((former, index), part.T, queries, strict=True)
+        )
+        _raise_to(largest, part[:, 0], np.abs(before - after).max(axis=0))
+    if former.language and index.language:
         for part in _blocks(unchanged(former, index, INPUTS)):
-            rows = part[:, 0]
-            change = np.abs(former.captions_vectors[rows] - index.captions_vectors[part[:, 1]]).max(axis=1)
-            largest[rows] = np.maximum(largest[rows], np.nan_to_num(change, nan=np.inf))
+            for name in ("captions_vectors", "texts_vectors", "whole_texts_vectors", "texts_trust"):
+                before, after = getattr(former, name)[part[:, 0]], getattr(index, name)[part[:, 1]]
+                _raise_to(largest, part[:, 0], np.abs(before - after).reshape(len(part), -1).max(axis=1))
     changed = np.flatnonzero(largest > TOLERANCE)
     return Check(
         name="score changes",
@@ -201,10 +185,16 @@ def _same_scores(former: Index, index: Index, features: tuple[Float32Array, Floa
     )
 
 
+def _raise_to(largest: Float64Array, rows: Int64Array, changes: Float32Array) -> None:
+    """Raise the values (N,) at rows (n,) to changes (n,), of which one that is no number is infinite."""
+    largest[rows] = np.maximum(largest[rows], np.nan_to_num(changes, nan=np.inf))
+
+
 def unchanged(former: Index, index: Index, inputs: Sequence[str]) -> Int64Array:
     """Return the positions (n, 2) in both indexes of the adapters whose columns `inputs` are the same."""
-    places = {key: row for row, key in enumerate(_texts(former, inputs))}
-    pairs = [(places[key], row) for row, key in enumerate(_texts(index, inputs)) if key in places]
+    places = {hash_value(key): row for row, key in enumerate(_texts(former, inputs))}
+    keys = enumerate(map(hash_value, _texts(index, inputs)))
+    pairs = [(places[key], row) for row, key in keys if key in places]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
@@ -239,26 +229,55 @@ def _unlike_dataset(root: Path, index: Index) -> Iterator[str]:
     yield from expected
 
 
-def language_checks(root: Path, index: Index, chosen: Sequence[int]) -> Iterator[Check]:
-    """Yield the checks that just the adapters whose captions count have vectors of these, and which follow from them.
+def evidence_checks(root: Path, index: Index, chosen: Sequence[int], encode: Encode) -> Iterator[Check]:
+    """Yield the checks that just the adapters whose captions count have vectors of these, that none without texts has
+    one of texts, and that evidence follows from weights, captions and texts.
 
-    chosen: positions of the rows whose captions are encoded again.
+    chosen: positions of the rows whose evidence is read again. encode: of the text encoder.
     """
-    if index.language is None or index.captions_vectors is None or index.language_folder is None:
-        return
-    counts, is_sure = _counts_captions(index, index.language.min_length)
+    if index.language:
+        yield from _language_checks(index, index.language)
+    wrong = [index.rows[row]["id"] for row in _unlike_evidence(root, index, chosen, encode)]
+    yield _none("evidence that follows from no weights, captions and texts", wrong)
+
+
+def _language_checks(index: Index, language: Language) -> Iterator[Check]:
+    counts, is_sure = _counts_captions(index, language.min_length)
+    has_texts = np.array([bool(texts_of(row)) for row in index.rows], np.bool_)
     for name, is_wrong in (
-        ("captions that count, without a vector", counts & ~index.has_captions),
-        ("vectors of captions that do not count", ~counts & index.has_captions),
+        ("captions that count, without a vector", counts & ~index.has_captions & is_sure),
+        ("vectors of captions that do not count", ~counts & index.has_captions & is_sure),
+        ("vectors of texts without a text", index.evidence.texts.any(axis=1) & ~has_texts),
     ):
-        yield _none(name, [index.rows[row]["id"] for row in np.flatnonzero(is_wrong & is_sure).tolist()])
-    sentences, wrong = load_saved(index.language_folder), []
-    for row, captions in _captions(root, index, [row for row in chosen if index.has_captions[row]]):
-        vectors = index.language.map.captions(sentences.encode([caption["text"] for caption in captions]))
-        wanted = directions(vectors.sum(axis=0, keepdims=True, dtype=np.float64))[0]
-        if np.abs(wanted - index.captions_vectors[row]).max() > UNIT_TOLERANCE:
-            wrong.append(index.rows[row]["id"])
-    yield _none("vectors of captions that follow from none", wrong)
+        yield _none(name, [index.rows[row]["id"] for row in np.flatnonzero(is_wrong).tolist()])
+
+
+def _unlike_evidence(root: Path, index: Index, chosen: Sequence[int], encode: Encode) -> Iterator[int]:
+    """Yield the rows whose evidence is another if it is read again."""
+    from autolora.encoder import model, store  # here, because they import torch
+
+    def embed(texts: Sequence[str]) -> Float64Array:
+        return index.text_map.apply(encode(texts)).astype(np.float64)
+
+    rule = model.caption_rule(store.load_encoder(store.folder(root)))
+    sentences = load_saved(index.language_folder) if index.language_folder else None
+    reader = EvidenceReader(rule, embed, index.language, sentences)
+    for row in chosen:
+        item, weights = index.rows[row], np.array(index.weights_vectors[row])
+        captions = _captions(root, item["sha256"])
+        read = reader.read(weights, captions, texts_of(item), whole_text_of(item))
+        stored = {
+            name: getattr(index, f"{name}s")[row] if name.endswith("_vector") else item[name] for name in read
+        }
+        if not all(_is_same(read[name], stored[name]) for name in read):
+            yield row
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    """Return whether two values are the same, numbers within UNIT_TOLERANCE."""
+    if first is None or isinstance(first, str):
+        return bool(first == second)
+    return second is not None and bool(np.allclose(np.float64(first), np.float64(second), 0, UNIT_TOLERANCE))
 
 
 def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolArray]:
@@ -274,31 +293,18 @@ def _counts_captions(index: Index, min_length: float) -> tuple[BoolArray, BoolAr
     return has_some & (~is_contradicted | (lengths < min_length)), is_sure
 
 
-def _caption_sums(
-    root: Path, index: Index, encode: Encode, rows: Sequence[int]
-) -> Iterator[tuple[int, Float64Array]]:
-    """Yield rows with what their captions add to their vector (d,): the number of renderings with captions times the
-    direction of all captions.
-    """
-    for row, captions in _captions(root, index, rows):
-        vectors = index.text_map.apply(encode([caption["text"] for caption in captions]))
-        total = vectors.sum(axis=0, keepdims=True, dtype=np.float64)
-        yield row, len({caption["image"] for caption in captions}) * directions(total)[0]
+def _has_captions(row: Row) -> bool:
+    return bool(row["captions_digest"] != NO_CAPTIONS)
 
 
-def _captions(root: Path, index: Index, rows: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:
-    """Yield rows with their captions. One with more captions than are left of SPOT_TEXTS is left out, but not the first
-    two.
-    """
-    tables, left = dataset.folder(root), SPOT_TEXTS
-    for number, row in enumerate(rows):
-        adapter = index.rows[row]["sha256"]
-        shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
-        images = [item["image"] for item in shown]
-        captions = read_where(tables, "captions", ["image", "text"], "image", images)
-        if number < 2 or len(captions) <= left:
-            left -= len(captions)
-            yield row, captions
+def _captions(root: Path, adapter: str) -> list[list[str]]:
+    """Return the captions of each rendering of an adapter that has some."""
+    tables, groups = dataset.folder(root), defaultdict[str, list[str]](list)
+    shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
+    images = [item["image"] for item in shown]
+    for caption in read_where(tables, "captions", ["image", "text"], "image", images):
+        groups[caption["image"]].append(caption["text"])
+    return [*groups.values()]
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:
@@ -345,7 +351,7 @@ def _is_unit(vectors: Float32Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _is_unit_or_zero(vectors: Float32Array | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each vector whether it is zero or of length 1; nothing if there are none."""
     if vectors is None:
-        return np.zeros(0, np.bool_)
+        return NOTHING
     return _is_unit(vectors) | ~vectors.any(axis=1)
 
 

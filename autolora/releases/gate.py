@@ -18,18 +18,16 @@ from autolora.refresh.outcomes import Outcome
 from autolora.releases.checks import GATE, Check, Decision, read_decisions
 from autolora.releases.exact import (
     change_checks,
-    language_checks,
+    evidence_checks,
     self_checks,
     spot_rows,
     stage_checks,
-    vector_checks,
 )
 from autolora.releases.pin import read_pin
 from autolora.releases.queries import read_queries
 from autolora.releases.rates import rate_checks
 from autolora.releases.tags import release_tags
 from autolora.search.retriever import Retriever
-from autolora.storage.arrays import Float32Array
 from autolora.storage.git import restore_committed
 from autolora.text_encoder.clip import load_numpy_text_encoder
 
@@ -95,9 +93,7 @@ def _checks(
     if not is_same:
         return
     features, winners = encoder.encode(queries), _first_hits(Retriever(index, encoder, params), queries)
-    chosen = spot_rows(served, index, [*winners, *_nearest(index, index.text_map.apply(features))])
-    yield from vector_checks(root, index, encoder.encode, chosen)
-    yield from language_checks(root, index, chosen)
+    yield from evidence_checks(root, index, spot_rows(served, index, winners), encoder.encode)
     if served:
         if _tokenizers(served) == _tokenizers(index):
             before = features
@@ -110,11 +106,6 @@ def _checks(
 def _first_hits(retriever: Retriever, queries: Sequence[str]) -> list[str]:
     """Return the sha256 of the first hit of each query, as a search finds it."""
     return [hit.sha256 for query in queries for hit in retriever.search(query, 1)]
-
-
-def _nearest(index: Index, vectors: Float32Array) -> list[str]:
-    """Return the sha256 of the adapter nearest to each vector, as images and queries of the table find it."""
-    return [index.rows[row]["sha256"] for vector in vectors for row in index.nearest(vector, 1, None)[0]]
 
 
 def _tokenizers(index: Index) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from autolora.evaluation.benchmark import read_renderings, unseen_queries
 from autolora.index.copies import Index
-from autolora.matching.hybrid import directions
+from autolora.matching.caption_rule import directions
 from autolora.metrics.bootstrap import Estimate, estimates
 from autolora.metrics.retrieval import blocks, ranks
 from autolora.releases.exact import Encode

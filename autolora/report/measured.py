@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autolora.evaluation import store as evaluation_store
-from autolora.evaluation.store import recall_of
+from autolora.evaluation.store import SEARCH, recall_of
 from autolora.experiments import store as experiments_store
 from autolora.stages import STAGES
 from autolora.storage.files import read_json
@@ -93,12 +93,12 @@ def _changed_inputs(part: Part, current: Mapping[str, str]) -> list[str]:
 
 
 def _searches(evaluation: Part) -> Iterator[Number]:
-    for method, words in {"hybrid": "weights and captions", "encoder": "weights alone"}.items():
-        if recall := recall_of(evaluation, (method,)):
+    for method, words in {SEARCH: "", "weights": ", by weights alone"}.items():
+        if recall := recall_of(evaluation, method):
             chance = "" if recall.chance is None else f", chance {percent(recall.chance)}"
             yield Number(
                 percent(recall.value),
-                f"{RIGHT[recall.level]}, by {words}",
+                RIGHT[recall.level] + words,
                 f"{_interval(recall.low, recall.high)}{chance}. {recall.queries} searches about "
                 f"{evaluation['queried_adapters']} adapters that no model was trained on.",
             )

@@ -18,12 +18,13 @@ from autolora.errors import MissingArtifact
 from autolora.extras import libraries_for
 from autolora.index.copies import Index
 from autolora.index.store import WORDS
-from autolora.matching.hybrid import directions
+from autolora.matching.caption_rule import directions
 from autolora.matching.words import STOP_WORDS, split_words
 from autolora.records import Hit
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
 from autolora.storage.tables import read_where
+from autolora.text_encoder.spelling import one_spelling
 
 if TYPE_CHECKING:  # which imports this module
     from autolora.search.retriever import Retriever
@@ -57,7 +58,7 @@ class Reasons:
     captions: tuple[MatchingCaption, ...]
     """the nearest ones, nearest first, at most one per image"""
     words: tuple[str, ...]
-    """words of the prompt that captions, trigger words or description contain, without stop words; without an encoder
+    """words of the prompt that captions, trigger words or description contain, without stop words; with a language
     also the words of the name"""
     unavailable: tuple[str, ...]
     """what could not be determined, and why"""
@@ -80,7 +81,7 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
             Reasons(
                 weights_score=_weights_score(index, positions[hit], query),
                 captions_score=score,
-                uses_captions=True if index.has_captions[positions[hit]] else row["uses_captions"],
+                uses_captions=_uses_captions(index, positions[hit], row),
                 captions=nearest,
                 words=_shared_words(
                     prompt,
@@ -95,6 +96,11 @@ def explain(retriever: "Retriever", prompt: str, hits: Sequence[Hit]) -> list[Re
             )
         )
     return reasons
+
+
+def _uses_captions(index: Index, position: int, row: Row) -> bool | None:
+    """Return `Reasons.uses_captions` of the adapter at a position."""
+    return True if index.language and index.has_captions[position] else row["uses_captions"]
 
 
 def describe(reasons: Reasons) -> dict[str, str]:
@@ -181,7 +187,9 @@ def _match_captions(
 
 def _shared_words(prompt: str, texts: Sequence[str]) -> tuple[str, ...]:
     """Return the words of a prompt that one of the texts contains, in the order of the prompt."""
-    known = {word for text in texts for word in split_words(text)}
+    known = {word for text in texts for word in split_words(one_spelling(text))}
     return tuple(
-        word for word in dict.fromkeys(split_words(prompt)) if word in known and word not in STOP_WORDS
+        word
+        for word in dict.fromkeys(split_words(prompt))
+        if one_spelling(word) in known and word not in STOP_WORDS
     )

@@ -1,4 +1,4 @@
-"""Search for adapters by prompt (Eq. 4-5), as the command line, the page and Python do it.
+"""Search for adapters by prompt, as the command line, the page, Python, the evaluation and the gate do it.
 
 Users of Python open a collection (autolora.generation.collection), which has a retriever.
 A search reads an immutable copy of the index (autolora.index.served), so a running stage never affects its results.
@@ -23,21 +23,28 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import Index
 from autolora.index.names import AdapterNames
 from autolora.index.served import open_index
-from autolora.index.store import DESCRIPTION
+from autolora.index.store import CAPTION, DESCRIPTION
 from autolora.index.tags import open_tags
-from autolora.matching.language import MIN_LENGTH, Lane, PartScores, PartSearch, count_words
-from autolora.matching.parts import run_shares, split_parts
-from autolora.matching.relevance import logistic
-from autolora.matching.selection import Candidates, pursue
-from autolora.matching.shared_words import share_words
+from autolora.matching.evidence import (
+    MIN_LENGTH,
+    Evidence,
+    PartSearch,
+    Reading,
+    logistic,
+    make_lanes,
+    read_prompt,
+    whole_prompt,
+)
+from autolora.matching.parts import EXCLUDED
 from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
 from autolora.records import Hit
-from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from autolora.storage.arrays import BoolArray, Float32Array, Float64Array
+from autolora.storage.arrow_values import text_array
 from autolora.storage.files import Row
 from autolora.text_encoder.clip import NumpyTextEncoder, load_numpy_text_encoder
-from autolora.text_encoder.sentences import SentenceEncoder, load_saved
+from autolora.text_encoder.sentences import load_saved
 
 if TYPE_CHECKING:  # a search does not import torch
     from autolora.encoder.model import TextEncoder
@@ -77,11 +84,8 @@ class Judged:
 class Answer(Protocol):
     """How well the adapters of an index fit one prompt."""
 
-    def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
-        """Return k adapters: the `first` ones, then those that fit best. mask (N,): those that may be returned."""
-
-    def scores(self) -> NDArray[np.floating]:
-        """Return what ranks the adapters (N,)."""
+    def order(self) -> NDArray[np.floating]:
+        """Return what adapters (N,) are ordered by, but for those that come first; -inf for such that never appear."""
 
     def judge(self, positions: Sequence[int]) -> list[Judged]:
         """Return how well the adapters at these positions fit, in this order."""
@@ -95,133 +99,103 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholePrompt:
-    """The cosines of adapters with the vector of a prompt (Eq. 4 and 5)."""
+    """The cosines of adapters' weights with the vector of a prompt (Eq. 4 and 5), if the encoder has no language."""
 
     index: Index
     vector: Float32Array
     """(d,) unit vector"""
 
-    def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
-        """Return k adapters: the `first` ones, then those with the highest cosines."""
-        positions, _ = self.index.nearest(self.vector, k, mask)
-        return self.judge(_with_first(first, positions, k))
-
-    def scores(self) -> NDArray[np.floating]:
+    def order(self) -> NDArray[np.floating]:
         """Return the cosines (N,)."""
-        cosines: Float32Array = self.index.vectors @ self.vector
+        cosines: Float32Array = self.index.weights_directions @ self.vector
         return cosines
 
     def judge(self, positions: Sequence[int]) -> list[Judged]:
-        """Return the cosines of adapters, and how relevant these make them."""
-        at, rows = np.array(positions, np.int64), [self.index.rows[position] for position in positions]
-        cosines = (self.index.vectors[at] @ self.vector).astype(np.float64)
-        relevance: Sequence[float | None] = [None] * len(rows)
-        if self.index.relevance is not None:
-            uses_captions = self.index.uses_captions[at]
-            relevance = self.index.relevance.probabilities(cosines, uses_captions, remainder=0.0).tolist()
-        return [Judged(*row) for row in zip(positions, rows, cosines.tolist(), relevance, strict=True)]
+        """Return the cosines of adapters."""
+        cosines = self.order()[np.array(positions, np.int64)].tolist()
+        return [
+            Judged(row, self.index.rows[row], cosine, None)
+            for row, cosine in zip(positions, cosines, strict=True)
+        ]
 
     def pursue(self, mask: BoolArray | None) -> Iterator[Judged]:
-        """Yield the adapters of a matching pursuit (autolora.matching.selection)."""
-        index = self.index
-        if index.relevance is None:
-            raise MismatchError(
-                "the encoder was imported, and only a training fits the relevance by which adapters are selected: give "
-                "the number of adapters (-k), or train an encoder (`dvc repro encoder`)"
-            )
-        candidates = Candidates(
-            index.vectors,
-            index.uses_captions,
-            lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, mask),
+        """Raise MismatchError."""
+        raise MismatchError(
+            "the encoder has no language, by which relevance is known and adapters are selected: give the number of "
+            "adapters (-k), or use an encoder with a language (encoder.language in params.yaml, `dvc repro encoder`)"
         )
-        for match in pursue(self.vector.astype(np.float64), candidates, index.relevance.probabilities):
-            yield Judged(match.position, index.rows[match.position], match.cosine, match.rank_value)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedParts:
-    """The parts of a prompt (P,), and what they are compared by."""
+class PartAnswer:
+    """The log-odds of the best part of a prompt, by all evidence (autolora.matching.evidence)."""
 
-    parts: tuple[str, ...]
-    sizes: Float64Array
-    """(P,)"""
-    spoken: Float32Array | None
-    """(P, d) in the language; None if no adapter is found by it"""
-    pictured: Float32Array | None
-    """(P, d') in the space of the weights; None if no adapter is found by these"""
-    shared: tuple[Float32Array, Float32Array] | None
-    """words that parts (P, W) and adapters (N, W) share; None if weights or captions alone count"""
+    def __init__(self, index: Index, reading: Reading, evidence: Evidence) -> None:
+        """Compare the adapters of an index that has a language with a prompt, by this evidence."""
+        assert index.language is not None
+        self.index, self.evidence, self._reading, self._parts = index, evidence, reading, reading.parts
+        self.lanes = make_lanes(reading, evidence, index.language)
 
-
-class PromptParts:
-    """The log-odds of the best part of a prompt (autolora.matching.language)."""
-
-    def __init__(
-        self, index: Index, parts: Sequence[str], sizes: Float64Array, lanes: Sequence[Lane]
-    ) -> None:
-        """sizes (P,): of the parts, as the coefficients of the lanes expect. lanes: of all adapters of the index."""
-        self.index, self.sizes, self.lanes, self._parts = index, sizes, lanes, parts
-
-    def search(self, k: int, mask: BoolArray | None, first: Sequence[int] = ()) -> list[Judged]:
-        """Return k adapters: the `first` ones, then those with the highest log-odds."""
-        odds = self._scores.log_odds if mask is None else np.where(mask, self._scores.log_odds, -np.inf)
-        order = np.argsort(-odds, kind="stable")[:k]
-        return self.judge(_with_first(first, order[odds[order] > -np.inf], k))
-
-    def scores(self) -> NDArray[np.floating]:
-        """Return the log-odds (N,)."""
-        return self._scores.log_odds
+    def order(self) -> NDArray[np.floating]:
+        """Return the log-odds (N,), with what the whole prompt adds."""
+        return self._best + whole_prompt(self._reading, self.evidence)
 
     def judge(self, positions: Sequence[int]) -> list[Judged]:
         """Return how well adapters fit their best parts."""
-        relevance = logistic(self._scores.log_odds[np.array(positions, np.int64)]).tolist()
+        relevance = logistic(self._best[np.array(positions, np.int64)]).tolist()
         return [self._judged(*row) for row in zip(positions, relevance, strict=True)]
 
     def pursue(self, mask: BoolArray | None) -> Iterator[Judged]:
         """Yield the adapters of a pursuit in which each takes away what it answers, among the most relevant ones."""
-        odds = self._scores.log_odds if mask is None else np.where(mask, self._scores.log_odds, -np.inf)
+        odds = self._best if mask is None else np.where(mask, self._best, -np.inf)
         candidates = np.zeros(len(odds), np.bool_)
         candidates[np.argsort(-odds, kind="stable")[:MAX_CANDIDATES]] = True
-        for match in self._search(candidates if mask is None else candidates & mask).pursue():
+        allowed = candidates if mask is None else candidates & mask
+        for match in PartSearch(self.lanes, allowed).pursue():
             yield self._judged(match.position, match.relevance)
 
     def relevance(self) -> Float64Array:
         """Return the relevance of all adapters (N,)."""
-        return logistic(self._scores.log_odds)
+        return logistic(self._best)
 
     def nearest_of_parts(self, mask: BoolArray | None) -> dict[str, Judged]:
         """Return part -> the adapter that fits it best; empty if none may be found."""
-        positions, odds = self._search(mask).best_of_parts()
-        found = zip(positions.tolist(), range(len(self._parts)), logistic(odds).tolist(), strict=True)
+        odds = self._odds if mask is None else np.where(mask[:, None], self._odds, -np.inf)
+        if not len(odds):
+            return {}
+        positions = odds.argmax(axis=0)
+        best = odds[positions, np.arange(odds.shape[1])]
+        found = zip(self._parts, positions.tolist(), logistic(best).tolist(), best.tolist(), strict=True)
         return {
-            self._parts[part]: Judged(position, self.index.rows[position], 0.0, relevance, self._parts[part])
-            for position, part, relevance in found
-            if odds[part] > -np.inf
+            part: Judged(position, self.index.rows[position], 0.0, relevance, part)
+            for part, position, relevance, log_odds in found
+            if log_odds > -np.inf
         }
 
     @cached_property
-    def _scores(self) -> PartScores:
-        return self._search(None).scores()
+    def _odds(self) -> Float32Array:
+        """The log-odds (N, P)."""
+        return PartSearch(self.lanes, np.ones(len(self.index.rows), np.bool_)).log_odds()
 
-    def _search(self, mask: BoolArray | None) -> PartSearch:
-        return PartSearch(
-            self.lanes, self.sizes, np.ones(len(self.index.rows), np.bool_) if mask is None else mask
-        )
+    @cached_property
+    def _best(self) -> Float32Array:
+        """The log-odds of the best parts (N,)."""
+        best: Float32Array = self._odds.max(axis=1, initial=-np.inf)
+        return best
 
     def _judged(self, position: int, relevance: float) -> Judged:
-        """Return an adapter with the part that it comes nearest to: the most relevant one may contain more words."""
-        lane = next((lane for lane in self.lanes if lane.members[position]), None)
-        if lane is None:  # nothing is known of the adapter but its name
+        """Return an adapter with the part that it comes nearest to: the most relevant one may contain more words.
+
+        It is the nearest by the kind of evidence that says most.
+        """
+        own = [lane for lane in self.lanes if lane.members[position]]
+        if not own:  # nothing is known of the adapter but its name
             return Judged(position, self.index.rows[position], 0.0, 0.0)
-        vector = lane.vectors[position]
-        lengths = np.linalg.norm(lane.parts, axis=1) * np.linalg.norm(vector)
-        cosines = lane.parts @ vector / np.maximum(lengths, MIN_LENGTH)
+        row = np.array([position])
+        lane = max(own, key=lambda lane: float(lane.excess(lane.wanted, row).max()))
+        lengths = np.linalg.norm(lane.wanted, axis=1) * np.linalg.norm(lane.axis(position))
+        cosines = lane.products(lane.wanted, row)[0] / np.maximum(lengths, MIN_LENGTH)
         best = int(cosines.argmax())
         return Judged(position, self.index.rows[position], float(cosines[best]), relevance, self._parts[best])
-
-
-def _with_first(first: Sequence[int], positions: Int64Array, k: int) -> list[int]:
-    return list(dict.fromkeys([*first, *positions.tolist()]))[:k]
 
 
 class SearchSettings(Protocol):
@@ -249,23 +223,29 @@ class Retriever:
     """
 
     def __init__(
-        self, index: Index, text_encoder: "TextEncoder", settings: SearchSettings, project: Path | None = None
+        self,
+        index: Index,
+        text_encoder: "TextEncoder",
+        settings: SearchSettings,
+        project: Path | None = None,
+        sentences: "TextEncoder | None" = None,
     ) -> None:
         """Combine an index with a text encoder.
 
-        project: folder with the captions that reasons are read from; None for a published index.
+        project: folder with the captions that reasons are read from; None for a published index. sentences: the
+        sentence encoder of the index's language; None: the one that the index has.
         Raises MismatchError if the index was built with a different text encoder.
         """
         check_text_encoder(index, text_encoder)
         self.index, self.text_encoder, self.settings = index, text_encoder, settings
-        self.project = project
+        self.project, self._given_sentences = project, sentences
         self._embed = lru_cache(MAX_PROMPTS)(self._embed_prompt)
-        self._encode = lru_cache(MAX_PROMPTS)(self._encode_prompt)
+        self._read = lru_cache(MAX_PROMPTS)(self._read_prompt)
         self._mask = lru_cache(MAX_FILTERS)(index.mask)
 
     def with_index(self, index: Index) -> "Retriever":
         """Return a retriever of another index of the same project. Raises MismatchError as the constructor."""
-        return Retriever(index, self.text_encoder, self.settings, self.project)
+        return Retriever(index, self.text_encoder, self.settings, self.project, self._given_sentences)
 
     @cached_property
     def names(self) -> AdapterNames:
@@ -276,7 +256,7 @@ class Retriever:
         """Return k adapters: those that the prompt names, the selected ones, then the others, best first.
 
         A prompt names adapters by a name or author alone, or by a trigger word that few have. Without a language no
-        selected ones come before the others, which are ordered by cosine (Eq. 4 and 5), and not by relevance.
+        selected ones come before the others, which are ordered by the cosine of the whole prompt (Eq. 4 and 5).
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
         all hold, e.g. "license = 'mit' and not nsfw"; adapters that do not pass are left out before the ranking.
         Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
@@ -284,12 +264,24 @@ class Retriever:
         """
         count = self.settings.retrieval.k if k is None else check_count(k)
         mask = None if where is None else self.passing(where)
-        answer, named = self._answer(prompt), find_named(prompt, self.index.rows.columns)
-        exact = {position: text for position, text in named.items() if mask is None or mask[position]}
-        selected = [row.position for row in self._select(answer, mask, 1.0)] if self.index.language else []
-        found = answer.search(count, mask, [*exact, *selected])
+        answer, named = self.answer(prompt), find_named(prompt, self.index.rows.columns)
+        found = answer.judge(self._positions(answer, named, mask)[:count])
         hits = zip(found, self._hits(found), strict=True)
-        return [_named(hit, exact.get(judged.position)) for judged, hit in hits]
+        return [_named(hit, named.get(judged.position)) for judged, hit in hits]
+
+    def ranking(self, prompt: str, evidence: Evidence | None = None) -> list[int]:
+        """Return the positions of all adapters in the order of a search. evidence: as in `answer`."""
+        return self._positions(
+            self.answer(prompt, evidence), find_named(prompt, self.index.rows.columns), None
+        )
+
+    def _positions(self, answer: Answer, named: Iterable[int], mask: BoolArray | None) -> list[int]:
+        """Return the positions of adapters: the named ones, the selected ones, then the others, best first."""
+        first = [position for position in named if mask is None or mask[position]]
+        selected = [row.position for row in self._select(answer, mask, 1.0)] if self.index.language else []
+        order = answer.order() if mask is None else np.where(mask, answer.order(), -np.inf)
+        others = np.argsort(-order, kind="stable")
+        return list(dict.fromkeys([*first, *selected, *others[order[others] > -np.inf].tolist()]))
 
     def select(self, prompt: str, where: Conditions = None, unsure: bool = False) -> list[Hit]:
         """Return one adapter for each thing that a prompt asks for and an adapter does; none if none fits.
@@ -299,7 +291,7 @@ class Retriever:
         ValueError if the prompt is empty.
         """
         mask = None if where is None else self.passing(where)
-        return self._hits(self._select(self._answer(prompt), mask, UNSURE_SHARE if unsure else 1.0))
+        return self._hits(self._select(self.answer(prompt), mask, UNSURE_SHARE if unsure else 1.0))
 
     def named(self, prompt: str, names: Sequence[str] | Mapping[str, float]) -> list[Hit]:
         """Return adapters by name, in this order; with a strength each if `names` maps names to strengths.
@@ -345,12 +337,14 @@ class Retriever:
     def what_it_does(self, position: int) -> str:
         """Return what the adapter at a position of the index does, in a line; empty if nothing says it.
 
-        By what its author says, else by the tags of the encoder that the project has read its weights with.
+        By what its author says, else by a caption if its captions count, else by the likely tags of its weights.
         """
-        line = " · ".join(self.index.rows[position][DESCRIPTION] or ())
+        row = self.index.rows[position]
+        line = " · ".join(row[DESCRIPTION] or ()) or row.get(CAPTION) or ""
         if not line and self._tags is not None:
             weights = self.index.weights_vectors[position].astype(np.float64)
-            line = f"by the weights: {describe_tags(self._tags.tags(weights[None])[0])}"
+            likely = [tag for tag in self._tags.tags(weights[None])[0] if tag.is_likely]
+            line = f"by the weights: {describe_tags(tuple(likely))}" if likely else ""
         if len(line) <= MAX_LINE:
             return line
         begin = line[: MAX_LINE - 1]
@@ -372,15 +366,11 @@ class Retriever:
 
     def judge(self, prompt: str, positions: Sequence[int]) -> list[Hit]:
         """Return the adapters at positions of the index as hits of a prompt, in this order."""
-        return self._hits(self._answer(prompt).judge(positions))
+        return self._hits(self.answer(prompt).judge(positions))
 
     def passing(self, where: str | Sequence[str]) -> BoolArray:
         """Return which adapters pass all conditions (N,). Raises FilterError if one is not valid."""
         return self._mask((where,) if isinstance(where, str) else tuple(where))
-
-    def scores(self, prompt: str) -> NDArray[np.floating]:
-        """Return what ranks the adapters (N,): log-odds of their best parts, or without a language cosines (Eq. 4)."""
-        return self._answer(prompt).scores()
 
     def embed(self, prompt: str) -> Float32Array:
         """Return the unit vector (d,) of a prompt. Raises ValueError or TypeError as `check_prompt`."""
@@ -396,57 +386,39 @@ class Retriever:
         lowest, judged = share * params.min_relevance, islice(answer.pursue(mask), params.max_selected)
         return list(takewhile(lambda row: row.relevance is not None and row.relevance >= lowest, judged))
 
-    def _answer(self, prompt: str) -> Answer:
-        """Return how the index answers a prompt: by its parts if the encoder has a language, and else as a whole."""
+    def answer(self, prompt: str, evidence: Evidence | None = None) -> Answer:
+        """Return how the index answers a prompt: by its parts if the encoder has a language, and else as a whole.
+
+        evidence: of the same adapters, if some had other captions or texts; None: that of the index.
+        """
         if self.index.language is None:
             return WholePrompt(self.index, self.embed(prompt))
-        return self.parts(prompt)
+        return PartAnswer(self.index, self._read(check_prompt(prompt)), evidence or self.index.evidence)
 
-    def parts(self, prompt: str) -> PromptParts:
-        """Return how the index answers the parts of a prompt, if it has a language."""
-        encoded = self._encode(check_prompt(prompt))
-        return PromptParts(self.index, encoded.parts, encoded.sizes, self._lanes(encoded))
+    def parts(self, prompt: str) -> PartAnswer:
+        """Return how an index with a language answers a prompt."""
+        answer = self.answer(prompt)
+        assert isinstance(answer, PartAnswer)
+        return answer
 
-    def _encode_prompt(self, prompt: str) -> EncodedParts:
-        """Return the parts of a prompt, and what they are compared by.
-
-        The size of a part is its number of words; if no encoder has read the weights, its share of a run of words.
-        """
-        index, parts = self.index, split_parts(prompt)
+    def _read_prompt(self, prompt: str) -> Reading:
+        index = self.index
         assert index.language is not None
-        spoken = pictured = shared = None
-        if index.has_captions.any():
-            spoken = index.language.map.parts(self._sentences.encode(parts))
-        if index.words is not None:
-            shared = share_words(parts, index.words)
-        if index.has_weights and not index.has_captions.all():
-            pictured = (
-                index.text_map.project(self.text_encoder.encode(parts)) / index.language.everyday_length
-            )
-        sizes = count_words(parts) if index.words is None else run_shares(prompt, parts)
-        return EncodedParts(parts, sizes, spoken, pictured, shared)
 
-    def _lanes(self, encoded: EncodedParts) -> list[Lane]:
-        """Return the lanes by which adapters are compared with parts."""
-        index, lanes = self.index, []
-        assert index.language is not None and index.captions_vectors is not None
-        by_weights, by_captions = index.language.coefficients
-        if encoded.spoken is not None:
-            vectors, parts = index.captions_vectors, encoded.spoken
-            if encoded.shared is not None:
-                parts, vectors = map(np.hstack, zip((parts, vectors), encoded.shared, strict=True))
-            lanes.append(Lane(vectors, index.has_captions, parts, by_captions))
-        if encoded.pictured is not None:
-            lanes.append(Lane(index.weights_directions, ~index.has_captions, encoded.pictured, by_weights))
-        return lanes
+        def project(texts: Sequence[str]) -> Float32Array:
+            return index.text_map.project(self.text_encoder.encode(texts))
+
+        return read_prompt(prompt, index.language, self._sentences.encode, project)
 
     @cached_property
     def _tags(self) -> TagTable | None:
         return open_tags(self.project, self.index) if self.project and self.index.has_weights else None
 
     @cached_property
-    def _sentences(self) -> SentenceEncoder:
+    def _sentences(self) -> "TextEncoder":
         """The sentence encoder of the index's language."""
+        if self._given_sentences:
+            return self._given_sentences
         assert self.index.language_folder is not None
         return load_saved(self.index.language_folder)
 
@@ -458,7 +430,7 @@ class Retriever:
     def _named(self, prompt: str, names: Sequence[tuple[str, float]]) -> list[Hit]:
         """Return the adapters with these names and strengths; errors as `named`."""
         positions = [self.names.find_one(name) for name, _ in names]
-        judged = self._answer(prompt).judge(positions)
+        judged = self.answer(prompt).judge(positions)
         hits = self._hits([replace(row, relevance=None, part=None) for row in judged])
         check_distinct([hit.sha256 for hit in hits], [f"{hit.hub}:{hit.id}" for hit in hits])
         return [strengthen(hit, strength) for hit, (_, strength) in zip(hits, names, strict=True)]
@@ -548,7 +520,7 @@ def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:
     A name of the adapter, its file or its author counts if it is the whole prompt, a trigger word also among other
     words. The case of letters does not count. columns: `hub`, `id`, `file` and `trigger_words` of N adapters.
     """
-    trigger_words = _find_trigger_words(prompt, columns)
+    trigger_words = _find_trigger_words(EXCLUDED.sub("\n", prompt), columns)
     return _find_names(prompt.strip().lower(), columns) | {
         position: f"trigger word {word}"
         for word, positions in trigger_words.items()
@@ -558,21 +530,23 @@ def find_named(prompt: str, columns: pa.Table) -> dict[int, str]:
 
 def _find_names(name: str, columns: pa.Table) -> dict[int, str]:
     """Return the adapters of this name, or, if there is none, of the author of this name."""
-    ids, files = (pc.utf8_lower(columns.column(column).combine_chunks()) for column in ("id", "file"))
+    columns, last = columns.select(["hub", "id", "file"]), name.rpartition(":")[2]
+    contains = [pc.match_substring(columns[column], last, ignore_case=True) for column in ("id", "file")]
+    positions = pc.indices_nonzero(pc.or_(*contains))  # of few: forms of all names take as long as a prompt
+    hubs, *others = columns.take(positions).columns
+    ids, files = (pc.utf8_lower(column.combine_chunks()) for column in others)
     file_names = _without(r"^.*/", files)
     forms = (
-        pc.binary_join_element_wise(columns.column("hub").combine_chunks(), ids, ":"),
+        pc.binary_join_element_wise(hubs.combine_chunks(), ids, text_array([":"])[0]),
         ids,
         _without(r"^.*/", ids),
         file_names,
         _without(r"\.[a-z]+$", file_names),
     )
-    named = {position for form in forms for position in _equal(form, name)}
+    named = {position for form in forms for position in _equal(form, name, positions)}
     if named:
         return dict.fromkeys(sorted(named), "name")
-    has_author = pc.match_substring(ids, "/")
-    authors = pc.if_else(has_author, _without(r"/.*$", ids), pa.scalar(None, pa.string()))
-    return dict.fromkeys(_equal(authors, name), f"author {name}")
+    return dict.fromkeys(_equal(_without(r"/.*$|^[^/]*$", ids), name, positions), f"author {name}")
 
 
 def _find_trigger_words(prompt: str, columns: pa.Table) -> dict[str, list[int]]:
@@ -586,7 +560,7 @@ def _find_trigger_words(prompt: str, columns: pa.Table) -> dict[str, list[int]]:
     runs = {run for run in runs - STOP_WORDS if len(run) >= MIN_TRIGGER_CHARACTERS}
     lists = columns.column("trigger_words").combine_chunks()
     texts = pc.utf8_trim(pc.utf8_lower(pc.list_flatten(lists)), PUNCTUATION)
-    found = pc.is_in(texts, value_set=pa.array(sorted(runs), pa.string()))
+    found = pc.is_in(texts, value_set=text_array(runs))
     adapters = defaultdict[str, set[int]](set)
     pairs = zip(
         texts.filter(found).to_pylist(), pc.list_parent_indices(lists).filter(found).to_pylist(), strict=True
@@ -601,6 +575,7 @@ def _without(pattern: str, texts: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(texts, pattern, "")
 
 
-def _equal(texts: pa.Array, text: str) -> list[int]:
-    positions: list[int] = pc.indices_nonzero(pc.equal(texts, text).fill_null(False)).to_pylist()
-    return positions
+def _equal(texts: pa.Array, text: str, positions: pa.Array) -> list[int]:
+    """Return the positions of the texts that are equal to another one."""
+    found: list[int] = positions.filter(pc.is_in(texts, value_set=text_array([text]))).to_pylist()
+    return found

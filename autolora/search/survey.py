@@ -5,23 +5,31 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+import pyarrow.compute as pc
 
+from autolora.index.copies import Index
 from autolora.matching.parts import negated_runs, split_runs
+from autolora.matching.shared_words import word_forms
 from autolora.matching.words import split_words
 from autolora.records import Hit
-from autolora.search.retriever import UNSURE_SHARE, Judged, PromptParts, Retriever, find_named
+from autolora.search.retriever import UNSURE_SHARE, Judged, PartAnswer, Retriever, find_named
 from autolora.storage.arrays import BoolArray
+from autolora.storage.suggestions import similar_word
 from autolora.wording import counted
 
 TRIGGER_WORD = "trigger word "
 """what `find_named` puts before a trigger word"""
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
 WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
-NOTHING_FOUND = "nothing of the prompt was found: search in English, in words for what an image shows"
-NO_RELEVANCE = 0.01
-"""below it a search prints 0.00 or 0.01"""
+NOTHING_FOUND = "nothing of the prompt was found: no adapter does it, or the prompt is not in English"
+NO_RELEVANCE = 0.055
+"""below it nothing speaks for an adapter: a little more than by the prior (autolora.matching.evidence.PRIOR)"""
+MIN_LETTERS = 4
+"""of a word that may be misspelt"""
 MAX_NAMED = 3
 """unanswered parts that are named"""
+MAX_PERHAPS = 5
+"""adapters that are known by their weights alone, which find the right one among five much oftener than first"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +44,8 @@ class Unanswered:
     @property
     def line(self) -> str:
         """Return the part, and the nearest adapter unless it is not near at all."""
-        relevance = f"{self.relevance:.2f}"
-        nearest = f" (nearest: {self.nearest}, {relevance})" if relevance > "0.00" else ""
+        is_near = self.relevance >= NO_RELEVANCE
+        nearest = f" (nearest: {self.nearest}, {self.relevance:.2f})" if is_near else ""
         return f"nothing clearly fits: {self.part}{nearest}"
 
 
@@ -53,12 +61,16 @@ class Survey:
     """parts that only adapters answer that do not pass the conditions"""
     num_hidden: int = 0
     """adapters that fit, and do not pass the conditions"""
+    meant: tuple[tuple[str, str], ...] = ()
+    """words that no text has, each with one that resembles it"""
     negated: tuple[str, ...] = ()
     """what the prompt does not want, which a search leaves out"""
     has_weights: bool = True
     """whether an encoder has read the weights"""
     finds_nothing: bool = False
     """whether no adapter at all answers a part of the prompt, not even unlikely"""
+    perhaps: tuple[str, ...] = ()
+    """if none fits surely: hub:author/name of adapters of which nothing but the weights is known, nearest first"""
 
     @property
     def lines(self) -> list[str]:
@@ -66,8 +78,13 @@ class Survey:
         lines = [row.line for row in self.unanswered[:MAX_NAMED]]
         if others := self.unanswered[MAX_NAMED:]:
             lines.append(f"nor {counted(len(others), 'other part')} of the prompt")
+        lines += [
+            f"nothing says '{word}' (did you mean '{other}'?)" for word, other in self.meant[:MAX_NAMED]
+        ]
         if self.finds_nothing:
             lines.append(NOTHING_FOUND)
+        if self.perhaps:
+            lines.append(f"perhaps, by their weights: {', '.join(self.perhaps)}")
         if self.further:
             lines.append(f"further hits fit: {', '.join(self.further)}")
         lines += self.hidden_lines
@@ -127,17 +144,34 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
         if (row := _nearest_of(part, nearest))
     ]
     hidden = 0 if mask is None else int((answer.relevance() >= lowest)[~mask].sum())
+    finds_nothing = (
+        bool(unanswered) and not by_all and max(row.relevance for row in unanswered) < NO_RELEVANCE
+    )
     return Survey(
         unanswered=tuple(sorted(unanswered, key=lambda row: -row.relevance)),
         further=tuple(_pieces(prompt, lambda word: word in by_passing - by_hits)),
         hidden=tuple(_pieces(prompt, lambda word: word in by_all - by_passing)),
         num_hidden=hidden,
+        meant=tuple(_find_meant(index, [row.part for row in unanswered])),
         negated=negated_runs(prompt),
         has_weights=index.has_weights,
-        finds_nothing=bool(unanswered)
-        and not by_all
-        and max(row.relevance for row in unanswered) < NO_RELEVANCE,
+        finds_nothing=finds_nothing,
+        perhaps=() if named or finds_nothing else _perhaps(retriever, prompt, answer, mask),
     )
+
+
+def _perhaps(
+    retriever: Retriever, prompt: str, answer: PartAnswer, mask: BoolArray | None
+) -> tuple[str, ...]:
+    """Return the names of adapters known by their weights alone, nearest to a prompt first, if no adapter is sure."""
+    index, evidence = retriever.index, retriever.index.evidence
+    passing = np.ones(len(index.rows), np.bool_) if mask is None else mask
+    is_sure = (answer.relevance() >= retriever.settings.retrieval.min_relevance) & passing
+    unknown = passing & ~evidence.has_captions & ~evidence.has_texts
+    if not index.has_weights or is_sure.any() or not unknown.any():
+        return ()
+    rows, _ = index.nearest_by_weights(retriever.embed(prompt), MAX_PERHAPS, unknown)
+    return tuple(f"{row['hub']}:{row['id']}" for row in (index.rows[int(at)] for at in rows))
 
 
 def _nearest_of(piece: str, nearest: Mapping[str, Judged]) -> Judged | None:
@@ -146,7 +180,7 @@ def _nearest_of(piece: str, nearest: Mapping[str, Judged]) -> Judged | None:
     return max(within, key=_relevance, default=None)
 
 
-def _answered_words(answer: PromptParts, nearest: Mapping[str, Judged], lowest: float) -> set[str]:
+def _answered_words(answer: PartAnswer, nearest: Mapping[str, Judged], lowest: float) -> set[str]:
     """Return the words that adapters answer, given those that fit the parts best: of what each comes nearest to."""
     positions = {row.position for row in nearest.values() if _relevance(row) >= lowest}
     return {word for row in answer.judge(sorted(positions)) for word in split_words(row.part or "")}
@@ -161,7 +195,15 @@ def _pieces(prompt: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
                 yield piece
 
 
-def _named_words(answer: PromptParts, prompt: str, mask: BoolArray | None) -> set[str]:
+def _find_meant(index: Index, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each word of the parts that no text of the index has, with the one that resembles it most, if any does."""
+    known = set(pc.unique(pc.list_flatten(index.words)).to_pylist())
+    for word in dict.fromkeys(word for part in parts for word in word_forms(part)):
+        if len(word) >= MIN_LETTERS and word not in known and (other := similar_word(word, known)):
+            yield word, other
+
+
+def _named_words(answer: PartAnswer, prompt: str, mask: BoolArray | None) -> set[str]:
     """Return the words of a prompt that name adapters: those of trigger words; all of a name or author."""
     named = find_named(prompt, answer.index.rows.columns).items()
     said = {text for position, text in named if mask is None or mask[position]}

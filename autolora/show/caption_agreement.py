@@ -8,7 +8,7 @@ import numpy as np
 
 from autolora.errors import MismatchError, MissingArtifact
 from autolora.index.copies import UNREAD
-from autolora.matching.hybrid import directions
+from autolora.matching.caption_rule import directions
 from autolora.records import Caption
 from autolora.search.retriever import Retriever
 

@@ -30,6 +30,7 @@ from autolora.text_encoder.sentence_folder import (
     locate_sentence_encoder,
     read_sentence_folder,
 )
+from autolora.text_encoder.spelling import one_spelling
 from autolora.text_encoder.torch_network import TorchNetwork
 from autolora.text_encoder.weights import WEIGHTS
 
@@ -37,6 +38,8 @@ TOKENS_PER_BATCH = 512
 """tokens of texts of the same length that pass through the network together: more take longer per token"""
 TEXTS_PER_CALL = 1024
 """texts whose tokens are in memory at the same time"""
+UNKNOWN = frozenset({"[UNK]", "<unk>"})
+"""tokens for what a tokenizer does not know, by which texts of unknown characters would resemble each other"""
 MIN_NORM = 1e-12
 SAVED = "language.json"
 SAVED_WEIGHTS, SAVED_TOKENIZER = "language_model.safetensors", "language_tokenizer.json"
@@ -78,7 +81,8 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return the vectors (N, d), float32; of length 1 if the model normalizes them.
 
-        Long texts are truncated. A text without a token, if the tokenizer adds none, gives zeros.
+        What `read` returns of each text is encoded; long ones are truncated. A text without a token, if the tokenizer
+        adds none, gives zeros.
         """
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         for start in range(0, len(texts), TEXTS_PER_CALL):
@@ -86,15 +90,31 @@ class SentenceEncoder:
             vectors[part] = self._encode(texts[part])
         return vectors
 
+    def read(self, text: str) -> str:
+        """Return what is encoded of a text: no characters that the tokenizer does not know, but all of ASCII's.
+
+        Words are written as American English spells them.
+        """
+        others = [char for char in {*text} if not (char.isascii() or char.isspace())]
+        tokens = [{*self.tokenizer.encode(char, add_special_tokens=False).tokens} for char in others]
+        left_out = {
+            ord(char): " " if own else ""
+            for char, own in zip(others, tokens, strict=True)
+            if not own or own & UNKNOWN
+        }
+        return one_spelling(text.translate(left_out).strip() if left_out else text)
+
     def _encode(self, texts: Sequence[str]) -> Float32Array:
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
-        prompted = [self.settings.prompt + text for text in texts]
+        read = [self.read(text) for text in texts]
+        prompted = [self.settings.prompt + text for text in read]
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(prompted)]
         for rows in _batches([len(tokens) for tokens in ids]):
             states = self.network(np.array([ids[row] for row in rows], dtype=np.int64))
             vectors[rows] = POOLINGS[self.settings.pooling](states)
         if self.settings.normalize:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(MIN_NORM))
+        vectors[[bool(text.strip()) and not left for text, left in zip(texts, read, strict=True)]] = 0.0
         return vectors
 
 

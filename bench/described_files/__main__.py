@@ -29,7 +29,7 @@ from autolora.errors import exit_on_error
 from autolora.index.descriptions import texts_of
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.local.settings import new_project
-from autolora.matching.language import PartSearch
+from autolora.matching.evidence import Lane, PartSearch
 from autolora.matching.parts import split_runs
 from autolora.matching.shared_words import word_forms
 from autolora.matching.words import split_words
@@ -172,9 +172,16 @@ def methods(retriever: Retriever) -> Mapping[str, Scores]:
     """Return the search and its baseline."""
     bm25 = Bm25.of([Counter(split_words(" ".join(texts_of(row)))) for row in retriever.index.rows])
     return {
-        "search": lambda text: np.asarray(retriever.scores(text), np.float64),
+        "search": lambda text: places(retriever.ranking(text)),
         "BM25": lambda text: bm25.score(set(split_words(text))),
     }
+
+
+def places(order: Sequence[int]) -> Float64Array:
+    """Return scores (N,) that order positions as given."""
+    scores = np.empty(len(order))
+    scores[np.array(order)] = -np.arange(len(order))
+    return scores
 
 
 def read_prompts() -> list[dict[str, Any]]:
@@ -228,36 +235,35 @@ def observe(
     Other files that have all words of a run of the prompt are left out: they may fit as well.
     """
     for form, text, right in cases:
-        answer = retriever.parts(text)
-        lane, sizes = replace(answer.lanes[0], coefficients=coefficients), answer.sizes
+        lane = replace(retriever.parts(text).lanes[0], coefficients=coefficients)
         others = ~says(retriever, text)
         allowed = others.copy()
         if right is not None:
             others[right], allowed[right] = False, True
-        search, kind = PartSearch([lane], sizes, allowed), form if right is not None else f"{form}, nothing"
+        search, kind = PartSearch([lane], allowed), form if right is not None else f"{form}, nothing"
         for _ in range(STEPS):
-            best = yield from _best(kind, search, sizes, right)
+            best = yield from _best(kind, search, lane, right)
             search.use(best)
         if right is not None:
-            yield from _best(f"{kind}, absent", PartSearch([lane], sizes, others), sizes, None)
+            yield from _best(f"{kind}, absent", PartSearch([lane], others), lane, None)
 
 
 def says(retriever: Retriever, text: str) -> BoolArray:
     """Return which files (N,) have all words of a run of a text."""
-    assert retriever.index.words is not None
     runs = [wanted for run in split_runs(text) if (wanted := set(word_forms(run)))]
     words = map(set, retriever.index.words.to_pylist())
     return np.array([any(wanted <= own for wanted in runs) for own in words], np.bool_)
 
 
 def _best(
-    kind: str, search: PartSearch, sizes: Float64Array, right: int | None
+    kind: str, search: PartSearch, lane: Lane, right: int | None
 ) -> Generator[PartObservation, None, int]:
     """Yield the best files, and return the first of them."""
-    found = search.scores()
-    best: list[int] = np.argsort(-found.log_odds)[:OBSERVED].tolist()
+    odds = search.log_odds()
+    best: list[int] = np.argsort(-odds.max(axis=1))[:OBSERVED].tolist()
     for row in best:
-        yield PartObservation(kind, float(found.products[row]), float(sizes[found.parts[row]]), row == right)
+        part = int(odds[row].argmax())
+        yield PartObservation(kind, search.product(row, part), float(lane.sizes[part]), row == right)
     return best[0]
 
 

@@ -1,7 +1,8 @@
 """Measure the languages of a search, print the tables, and write metrics/language.json: `python -m bench.language`.
 
-The languages and their fit are in bench/language/variants.py, the rows in bench/language/rows.py; all rows have the
-adapters of the index as candidates. A cell has three shares of prompts: bare, in the
+The languages and their fit are in bench/language/variants.py, the rows in bench/language/rows.py; they have the
+adapters of the index as candidates. A second table has pools with fewer or wrong captions and with texts, a third one
+folders of files that people have named (bench/language/mixtures.py). A cell has three shares of prompts: bare, in the
 worst of eight forms, and in one of 24 wrappers. A share is the mean over themes, or over prompts that have none. One
 slow row has a third of the composites and of other large kinds. The playground's CLIP reads 32 tokens of a prompt.
 All takes some minutes of one core.
@@ -10,7 +11,6 @@ All takes some minutes of one core.
 import argparse
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from bench.language import scoring
 from bench.language.pools import agreeing
 from bench.language.project import Project, open_project
 from bench.language.prompts import WRAPPED
-from bench.language.rows import PLAIN, PRESENT, SHIPPED
+from bench.language.rows import PLAIN, PRESENT
 from bench.language.scoring import COLUMNS, Answers, cells
 from bench.timing import today
 
@@ -48,6 +48,11 @@ def main() -> None:
     intervals = estimate(measured)
     print(scoring.to_markdown(shares, list(COLUMNS)))
     print(scoring.intervals_markdown(intervals))
+    mixed = {} if options.only else table.answer_mixtures(project)
+    mixtures = {name: cells(answers, COLUMNS) for name, answers in mixed.items()}
+    print(scoring.to_markdown(mixtures, list(COLUMNS)))
+    named = {} if options.only else table.answer_folders(project)
+    print(scoring.folders_markdown(named))
     checks = check(project, measured)
     print("\n".join(f"{name}: {value}" for name, value in checks.items()))
     if options.only is None and not options.without_new:
@@ -57,6 +62,11 @@ def main() -> None:
             "runs_with_new_words": (read_json(RESULTS) or {}).get("runs_with_new_words", 0) + 1,
             "rows": scoring.plain(shares),
             "intervals": scoring.plain(intervals),
+            "mixtures": scoring.plain(mixtures),
+            "mixtures' intervals": {
+                name: scoring.plain(scoring.intervals(row)) for name, row in mixed.items()
+            },
+            "folders": scoring.plain(named),
             "checks": checks,
         }
         write_atomic(RESULTS, to_json(rounded(content)))
@@ -83,12 +93,9 @@ def check(project: Project, measured: Mapping[str, Answers]) -> dict[str, float]
     """Return how far the bench deviates from the product: 0 if it measures what a search does."""
     index, language = project.index, project.present.language
     assert index.language is not None and index.captions_vectors is not None
-    former = Retriever(
-        replace(index, language=None), project.retriever.text_encoder, project.params, project.root
-    )
     fitted = [
-        np.abs(getattr(language.map, name) - getattr(index.language.map, name)).max()
-        for name in ("caption_mean", "phrase_mean", "matrix")
+        np.abs(getattr(language.captions, name) - getattr(index.language.captions, name)).max()
+        for name in ("said_mean", "phrase_mean", "matrix")
     ]
     rule = project.rule, project.embed, index.language.min_length
     counted = [bool(row) for row in agreeing(project.captions, index, *rule)]
@@ -99,10 +106,12 @@ def check(project: Project, measured: Mapping[str, Answers]) -> dict[str, float]
             np.abs(language.coefficients - index.language.coefficients).max()
         ),
         "captions that count, share of others": float(np.mean(counted != index.has_captions)),
-        "captions' vectors, largest difference": float(np.abs(pool.captions - index.captions_vectors).max()),
+        "captions' vectors, largest difference": float(
+            np.abs(pool.evidence.captions - index.captions_vectors).max()
+        ),
         **{
             f"{name}, share of other selections than the retriever's": _differing(project, retriever, answers)
-            for name, retriever in ((SHIPPED, former), (PRESENT, project.retriever))
+            for name, retriever in ((PRESENT, project.retriever),)
             if (answers := measured.get(name))
         },
     }
@@ -120,7 +129,7 @@ def _differing(project: Project, retriever: Retriever, answers: Answers) -> floa
 
 
 def _columns(name: str) -> Mapping[str, scoring.Column]:
-    return table.FIRST_HITS if name == table.BM25 else COLUMNS
+    return table.FIRST_HITS if name in (table.BM25, table.WHOLE) else COLUMNS
 
 
 if __name__ == "__main__":

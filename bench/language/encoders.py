@@ -50,11 +50,13 @@ class BatchedEncoder:
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return the unit vectors (N, d)."""
-        prompted = [self._encoder.settings.prompt + text for text in texts]
+        read = [self._encoder.read(text) for text in texts]
+        prompted = [self._encoder.settings.prompt + text for text in read]
         tokens = [encoding.ids for encoding in self._encoder.tokenizer.encode_batch(prompted)]
         vectors = np.zeros((len(texts), self.width), np.float32)
         for rows in _equal_lengths(tokens):
             vectors[rows] = self._compute([tokens[row] for row in rows])
+        vectors[[bool(text.strip()) and not left for text, left in zip(texts, read, strict=True)]] = 0.0
         return vectors
 
     def _compute(self, tokens: Sequence[Sequence[int]]) -> Float32Array:

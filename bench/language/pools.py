@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import numpy as np
 from autolora.dataset import store as dataset
 from autolora.evaluation.benchmark import read_renderings
 from autolora.index.copies import Index
-from autolora.matching.hybrid import CaptionRule, combine, directions
-from autolora.matching.language import Lane, Language
+from autolora.matching.caption_rule import CaptionRule, directions
+from autolora.matching.evidence import Evidence
+from autolora.matching.language import Language
 from autolora.storage.arrays import BoolArray, Float32Array
 from bench.language.encoders import Remembered
 from bench.language.prompts import Prompt
@@ -22,13 +22,10 @@ Captions = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Adapters (N,) and how they are compared with the parts of prompts."""
+    """Adapters (N,) and what is known of them."""
 
     themes: tuple[str, ...]
-    captions: Float32Array
-    """(N, d) unit vectors in the language; zero for adapters that are found by their weights"""
-    weights: Float32Array
-    """(N, d') unit vectors"""
+    evidence: Evidence
     allowed: BoolArray
     """(N,) the adapters that may be found"""
 
@@ -42,18 +39,14 @@ class Pool:
         features: Callable[[Sequence[str]], Float32Array],
     ) -> "Pool":
         """Return the pool of adapters (N,) with these captions. features: from texts to those of the language."""
-        means = np.zeros((len(themes), language.map.width))
+        means = np.zeros((len(themes), language.captions.width))
         for row, by_image in enumerate(captions):
             for texts in by_image.values():
-                means[row] += language.map.captions(features(texts)).sum(axis=0, dtype=np.float64)
+                means[row] += language.captions.said(features(texts)).sum(axis=0, dtype=np.float64)
         vectors = directions(means).astype(np.float32)
-        return cls(themes, vectors, weights, np.ones(len(themes), np.bool_))
-
-    @cached_property
-    def has_captions(self) -> BoolArray:
-        """Whether each adapter (N,) is found by its captions."""
-        filled: BoolArray = np.any(self.captions, axis=1)
-        return filled
+        none, certain = np.zeros_like(vectors), np.zeros(len(themes), np.float32)
+        evidence = Evidence(weights, vectors, none, none, certain, None)
+        return cls(themes, evidence, np.ones(len(themes), np.bool_))
 
     def for_prompt(self, prompt: Prompt) -> "Pool":
         """Return the pool without the adapters that a prompt removes."""
@@ -61,23 +54,6 @@ class Pool:
             return self
         kept = np.array([theme not in prompt.themes for theme in self.themes], np.bool_)
         return replace(self, allowed=self.allowed & kept)
-
-    def lanes(self, spoken: Float32Array, pictured: Float32Array, language: Language) -> list[Lane]:
-        """Return the lanes of a search as the retriever makes them, for parts with these vectors (P, d), (P, d')."""
-        by_weights, by_captions = language.coefficients
-        lanes = []
-        if self.has_captions.any():
-            lanes.append(Lane(self.captions, self.has_captions, spoken, by_captions))
-        if not self.has_captions.all():
-            lanes.append(
-                Lane(
-                    self.weights,
-                    ~self.has_captions,
-                    pictured / np.float32(language.everyday_length),
-                    by_weights,
-                )
-            )
-        return lanes
 
 
 def read_captions(root: Path, index: Index) -> list[Captions]:
@@ -100,10 +76,11 @@ def agreeing(
     sums = [
         embed([text for texts in by_image.values() for text in texts]).sum(axis=0, dtype=np.float64)
         if by_image
-        else np.zeros(index.vectors.shape[1])
+        else np.zeros(index.weights_vectors.shape[1])
         for by_image in captions
     ]
-    counts = np.array([len(by_image) for by_image in captions])
-    _, uses = combine(index.weights_vectors.astype(np.float64), np.stack(sums), counts, rule)
+    weights, totals = index.weights_vectors.astype(np.float64), np.stack(sums)
+    uses = rule.agreements(weights, totals) >= rule.expected(weights, totals)
+    uses &= np.array([bool(by_image) for by_image in captions])
     uses |= np.linalg.norm(index.weights_vectors, axis=1) < min_length
     return [by_image if used else {} for by_image, used in zip(captions, uses.tolist(), strict=True)]

@@ -6,16 +6,18 @@ from functools import cached_property
 from pathlib import Path
 
 from autolora.encoder import store as encoder_store
+from autolora.encoder.caching import CachingTextEncoder
+from autolora.encoder.language import general_language
 from autolora.encoder.model import TextEncoder, caption_rule
 from autolora.errors import MismatchError
 from autolora.index.copies import Index
-from autolora.matching.hybrid import CaptionRule
+from autolora.index.evidence import EvidenceReader, evidence_reader
+from autolora.matching.caption_rule import CaptionRule
 from autolora.matching.language import Language
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.params import Params, load
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.text_encoder.sentences import load_saved
-from bench.encoders import CachingTextEncoder
 from bench.language import pools, prompts
 from bench.language.encoders import BatchedEncoder, RandomWords, Remembered
 from bench.language.pools import Captions, Pool
@@ -44,6 +46,8 @@ class Project:
     """from texts to unit vectors in the space of CLIP"""
     project: Remembered
     """the same before they are made unit vectors"""
+    text_encoder: TextEncoder
+    """of the space of CLIP"""
     encoders: Mapping[str, TextEncoder]
     prompts: Sequence[Prompt]
     contexts: Mapping[str, Context]
@@ -67,6 +71,19 @@ class Project:
         return rule
 
     @cached_property
+    def reader(self) -> EvidenceReader:
+        """What the index reads captions and texts with."""
+        encoder = encoder_store.load_encoder(encoder_store.folder(self.root))
+        language = self.index.language
+        return evidence_reader(encoder, self.text_encoder, language, self.encoders[MINILM])
+
+    @cached_property
+    def general(self) -> Reading:
+        """How a folder without an encoder reads prompts."""
+        sentences = self.encoders[MINILM]
+        return Reading(Variant(), general_language(sentences), Remembered(sentences.encode), self.project)
+
+    @cached_property
     def present(self) -> Reading:
         """How the present way reads prompts."""
         return self.read(Variant(), self.inputs)
@@ -75,13 +92,13 @@ class Project:
         """Return how a variant reads prompts that is fitted to these training adapters."""
         sentences = self.encoders[variant.sentences]
         language = variant.fit(inputs, sentences)
-        spoken = Remembered(lambda texts: variant.parts(language, sentences.encode(texts)))
-        return Reading(language, variant.split, spoken, self.project)
+        return Reading(variant, language, Remembered(sentences.encode), self.project)
 
     def pool(self, language: Language, captions: Sequence[Captions], sentences: str = MINILM) -> Pool:
         """Return the adapters of the index with these captions."""
         features = self.encoders[sentences].encode
-        return Pool.of(self.themes, captions, self.index.weights_directions, language, features)
+        weights = self.index.weights_directions
+        return Pool.of(self.themes, captions, weights, language, features)
 
     def answer(self, reading: Reading, pool: Pool, asked: Sequence[Prompt]) -> Answers:
         """Return the answers of a language to prompts."""
@@ -98,14 +115,16 @@ def open_project(root: Path, with_new: bool) -> Project:
     kinds = [judgments[row["sha256"]] for row in retriever.index.rows]
     batched = BatchedEncoder(load_saved(folder))
     batched.check([prompt["text"] for prompt in read_lines("unrelated.jsonl")])
+    text_encoder = CachingTextEncoder(retriever.text_encoder)
     return Project(
         root=root,
         params=params,
         retriever=retriever,
+        text_encoder=text_encoder,
         themes=tuple(judgment.theme for judgment in kinds),
         kinds=kinds,
         captions=pools.read_captions(root, retriever.index),
-        inputs=read_inputs(root, params, CachingTextEncoder(retriever.text_encoder)),
+        inputs=read_inputs(root, params, text_encoder),
         embed=Remembered(retriever.embed_all),
         project=Remembered(
             lambda texts: retriever.index.text_map.project(retriever.text_encoder.encode(texts))

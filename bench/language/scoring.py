@@ -158,6 +158,15 @@ def intervals_markdown(tables: Mapping[str, Mapping[str, Mapping[str, Estimate]]
     return "\n".join(lines)
 
 
+def folders_markdown(table: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Return a line per way: the shares of names of themes that select just their adapters, find one first, …"""
+    lines = ["| folders, by | exact | first | wrong |", "|---|---|---|---|"]
+    for way, columns in table.items():
+        texts = (f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in columns.values())
+        lines.append(f"| {way} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
 def plain(value: Any) -> Any:
     """Return tables of cells or estimates as a JSON value."""
     if isinstance(value, Mapping):

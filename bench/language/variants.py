@@ -16,8 +16,10 @@ from autolora.encoder import training
 from autolora.encoder.calibration import CalibrationSet
 from autolora.encoder.examples import load_examples
 from autolora.encoder.model import TextEncoder
-from autolora.matching.hybrid import directions
-from autolora.matching.language import Language, LanguageMap, log_odds_inputs
+from autolora.matching import evidence
+from autolora.matching.caption_rule import CaptionRule, directions
+from autolora.matching.evidence import log_odds_inputs
+from autolora.matching.language import Language, LanguageMap
 from autolora.matching.parts import split_parts
 from autolora.params import Params
 from autolora.storage.arrays import Float32Array, Float64Array
@@ -38,6 +40,8 @@ class Inputs:
 
     adapters: CalibrationSet
     embed: fitting.Embed
+    project: fitting.Embed
+    rule: CaptionRule | None
     seed: int
 
 
@@ -49,8 +53,8 @@ def read_inputs(root: Path, params: Params, text_encoder: TextEncoder) -> Inputs
     with mock.patch.object(training, "fit_language") as fit:
         for _ in training.fit(encoder, examples, read, text_encoder, params.encoder, text_encoder):
             pass
-    adapters, _, embed, seed = fit.call_args.args
-    return Inputs(adapters, embed, seed)
+    adapters, _, *others = fit.call_args.args
+    return Inputs(adapters, *others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +71,20 @@ class Variant:
         with ExitStack() as replaced:
             for owner, name, value in self._replacements():
                 replaced.enter_context(mock.patch.object(owner, name, value))
-            return fitting.fit_language(inputs.adapters, sentences, inputs.embed, inputs.seed)
+            others = inputs.embed, inputs.project, inputs.rule, inputs.seed
+            return fitting.fit_language(inputs.adapters, sentences, *others)
 
-    def parts(self, language: Language, features: Float32Array) -> Float32Array:
-        """Return the vectors (N, d) of parts with these features."""
-        vectors = language.map.parts(features)
-        return unit(vectors) if self.is_cosine else vectors
+    def read(
+        self, language: Language, text: str, encode: Remembered, project: Remembered
+    ) -> evidence.Reading:
+        """Return how the language reads a prompt with these replacements."""
+        with ExitStack() as replaced:
+            for owner, name, value in self._replacements():
+                replaced.enter_context(mock.patch.object(owner, name, value))
+            return evidence.read_prompt(text, language, encode, project)
 
     def _replacements(self) -> list[tuple[Any, str, Any]]:
-        shared = [(fitting, "split_parts", self.split)]
+        shared = [(module, "split_parts", self.split) for module in (fitting, evidence)]
         if not self.is_cosine:
             return shared
         of_product = LanguageMap.parts
@@ -90,12 +99,21 @@ class Variant:
 class Reading:
     """How a language reads prompts."""
 
+    variant: Variant
     language: Language
-    split: Split
-    spoken: Remembered
-    """from parts to their vectors in the language"""
-    pictured: Remembered
-    """from parts to the vectors that weights are compared with"""
+    encode: Remembered
+    """from texts to features of the sentence encoder"""
+    project: Remembered
+    """from texts to the vectors that weights are compared with, of any length"""
+
+    @property
+    def split(self) -> Split:
+        """Return what splits prompts."""
+        return self.variant.split
+
+    def read(self, text: str) -> evidence.Reading:
+        """Return how a prompt is read."""
+        return self.variant.read(self.language, text, self.encode, self.project)
 
 
 def whole(prompt: str) -> tuple[str, ...]:

@@ -8,9 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from autolora.index.copies import Index
-from autolora.matching.language import PartSearch, count_words
-from autolora.matching.selection import Candidates, pursue
+from autolora.matching.evidence import PartMatch, PartSearch, make_lanes, whole_prompt
 from autolora.matching.words import split_words
 from autolora.params import RetrievalParams
 from bench.bm25 import Bm25
@@ -18,9 +16,6 @@ from bench.language.encoders import Remembered
 from bench.language.pools import Captions, Pool
 from bench.language.prompts import Prompt
 from bench.language.variants import Reading
-
-MAX_CANDIDATES = 1000
-"""as in autolora.search.retriever"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +49,42 @@ class Parts:
     def prepare(self, texts: Sequence[str]) -> None:
         """Compute the vectors of the parts together."""
         parts = [part for text in texts for part in self.reading.split(text)]
-        self.reading.spoken(parts)
-        self.reading.pictured(parts)
+        self.reading.encode([*parts, *texts])
+        self.reading.project(parts)
 
     def choose(self, prompt: Prompt, text: str) -> Choice:
         """Return the first hit and the selection."""
-        reading, pool = self.reading, self.pool.for_prompt(prompt)
-        parts = reading.split(text)
-        lanes = pool.lanes(reading.spoken(parts), reading.pictured(parts), reading.language)
-        search = PartSearch(lanes, count_words(parts), pool.allowed)
-        ranked = ((match.position, match.relevance) for match in search.pursue())
-        return _choice(list(islice(ranked, self.params.max_selected)), pool.themes, self.params)
+        pool, reading = self.pool.for_prompt(prompt), self.reading.read(text)
+        lanes = make_lanes(reading, pool.evidence, self.reading.language)
+        matches = islice(PartSearch(lanes, pool.allowed).pursue(), self.params.max_selected)
+        used = [match.position for match in takewhile(self._is_selected, matches)]
+        odds = PartSearch(lanes, pool.allowed).log_odds().max(axis=1, initial=-np.inf)
+        order = odds + whole_prompt(reading, pool.evidence)
+        found = used or ([int(order.argmax())] if order.max() > -np.inf else [])
+        first = pool.themes[found[0]] if found else None
+        return Choice(first, frozenset(pool.themes[position] for position in used))
+
+    def _is_selected(self, match: PartMatch) -> bool:
+        return match.relevance >= self.params.min_relevance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whole:
-    """By the cosine with the whole prompt, in the space of CLIP, as before there was a language."""
+    """By the cosine of weights with the whole prompt, in the space of CLIP (Eq. 4 and 5); nothing is selected."""
 
-    index: Index
     pool: Pool
     embed: Remembered
-    params: RetrievalParams
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Compute the vectors of the texts."""
         self.embed(texts)
 
     def choose(self, prompt: Prompt, text: str) -> Choice:
-        """Return the first hit by cosine, and the selection by relevance."""
-        index, pool, vector = self.index, self.pool.for_prompt(prompt), self.embed([text])[0]
-        assert index.relevance is not None
-        candidates = Candidates(
-            index.vectors,
-            index.uses_captions,
-            lambda wanted: index.nearest(wanted.astype(np.float32), MAX_CANDIDATES, pool.allowed),
-        )
-        matches = pursue(vector.astype(np.float64), candidates, index.relevance.probabilities)
-        ranked = [(m.position, m.rank_value) for m in islice(matches, self.params.max_selected)]
-        first = pool.themes[index.nearest(vector, 1, pool.allowed)[0][0]]
-        return Choice(first, _choice(ranked, pool.themes, self.params).used)
+        """Return the first hit by cosine."""
+        pool = self.pool.for_prompt(prompt)
+        assert pool.evidence.weights is not None
+        cosines = np.where(pool.allowed, pool.evidence.weights @ self.embed([text])[0], -np.inf)
+        return Choice(pool.themes[int(cosines.argmax())], frozenset())
 
 
 class Words:
@@ -110,11 +102,3 @@ class Words:
         """Return the first hit."""
         scores = self._bm25.score(set(split_words(text)))
         return Choice(self._themes[int(scores.argmax())] if scores.any() else None, frozenset())
-
-
-def _choice(ranked: Sequence[tuple[int, float]], themes: Sequence[str], params: RetrievalParams) -> Choice:
-    """Return the choice by the adapters of a pursuit, (position, relevance), in its order."""
-    used = takewhile(lambda row: row[1] >= params.min_relevance, ranked)
-    return Choice(
-        themes[ranked[0][0]] if ranked else None, frozenset(themes[position] for position, _ in used)
-    )

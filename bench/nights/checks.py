@@ -122,4 +122,4 @@ def _digest(root: Path, stage: str) -> str:
 def _vectors(root: Path) -> Iterator[tuple[str, Float32Array]]:
     """Yield sha256 and vector of each adapter of the working index."""
     index = open_copy_of(root, content_digest(root))
-    yield from zip(index.rows.columns.column("sha256").to_pylist(), index.vectors, strict=True)
+    yield from zip(index.rows.columns.column("sha256").to_pylist(), index.weights_vectors, strict=True)

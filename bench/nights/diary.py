@@ -82,7 +82,7 @@ def scores(root: Path, index: Index) -> dict[str, Float32Array]:
     queries = read_queries(root, params.refresh.queries)
     features = load_numpy_text_encoder(root, params.models, index.tokenizers).encode(queries)
     names = index.rows.columns.column("sha256").to_pylist()
-    return dict(zip(names, cosines(index.vectors, index.text_map.apply(features)).T, strict=True))
+    return dict(zip(names, cosines(index.weights_vectors, index.text_map.apply(features)).T, strict=True))
 
 
 def save_scores(folder: Path, root: Path) -> Index:

@@ -19,6 +19,7 @@ from autolora.metrics.judgments import read_judgments
 from autolora.params import Params
 from autolora.pool import store as pool
 from autolora.search.retriever import Retriever, open_retriever
+from autolora.text_encoder.sentences import open_language
 from studies.paper.parties import check_judges
 
 CACHE = Path("cache", "paper")
@@ -101,7 +102,9 @@ def _relevance(
     @cache
     def scorer() -> Callable[[PromptCase], tuple[float, ...]]:
         text_encoder = models.load_text_encoder(params.models)
-        return relevance_scorer(root, adapters, text_encoder, params.pool)
+        return relevance_scorer(
+            root, adapters, text_encoder, open_language(root, params.encoder), params.pool
+        )
 
     @cache
     def score(prompt: str, loaded: tuple[str, ...]) -> tuple[float, ...]:

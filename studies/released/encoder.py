@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from autolora.encoder.calibration import unfitted_relevance
 from autolora.encoder.config import EncoderConfig
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.transformer import TransformerEncoder
@@ -96,7 +95,7 @@ def assemble(tensors: Mapping[str, Tensor], variant: EncoderVariant, text_encode
     """Return the encoder of released tensors; arguments and MismatchError as `load_released`."""
     try:
         config = _read_config(tensors, variant, text_encoder)
-        state = {**_read_state(tensors, config), "relevance": unfitted_relevance()}
+        state = _read_state(tensors, config)
         with torch.device("meta"):
             encoder = TransformerEncoder(config)
         encoder.load_state_dict(state, assign=True)

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 
 from autolora.dataset import store as dataset
-from autolora.metrics.benchmark import EmbeddedCaption
-from autolora.metrics.comparison import ranks_by_level
-from autolora.metrics.methods import encoder_scores
+from autolora.metrics.methods import weights_scores
 from bench.baselines import (
     BASELINES,
     PrincipalComponents,
     bm25_scores,
-    caption_centroid_scores,
     chance_by_level,
     find_themes,
+    fused_scores,
     levels,
     list_metadata,
     pca_scores,
@@ -45,11 +43,11 @@ def test_unseen_index_holds_no_training_adapter_and_the_same_captions() -> None:
     assert restricted.benchmark.adapters == tuple(adapters[row] for row in kept) and len(kept) == 9
     assert restricted.benchmark.queries == pool.benchmark.queries
     assert np.allclose(
-        encoder_scores(restricted.benchmark)(ALL), encoder_scores(pool.benchmark)(ALL)[:, kept]
+        weights_scores(restricted.benchmark)(ALL), weights_scores(pool.benchmark)(ALL)[:, kept]
     )
     for name, method in BASELINES.items():
         assert method(restricted)(ALL).shape == (20, 9), name
-        if "BM25" not in name:
+        if "BM25" not in name and "rank" not in name:
             assert np.allclose(method(restricted)(ALL), method(pool)(ALL)[:, kept]), name
     chance = chance_by_level(restricted, (1,))
     assert chance["theme"]["random"]["R@1"].mean() == pytest.approx((2 / 9 * 8 + 3 / 9 * 12) / 20)
@@ -84,39 +82,12 @@ def test_unseen_index_has_no_query_about_a_training_adapter() -> None:
     } - trained.training
 
 
-def test_centroid_excludes_captions_of_the_described_rendering() -> None:
-    captions: list[EmbeddedCaption] = []
-    pool = synthetic_pool(noise=0.3, is_captioned=lambda caption: not captions.append(caption))
-    query, query_vector = pool.benchmark.queries[0], pool.benchmark.query_vectors[0]
-    own = [c.vector for c in captions if c.adapter == 0 and c.image != query.image]
-    mean = np.mean(own, axis=0)
-    scores = caption_centroid_scores(pool)(ALL)
-    assert scores[0, 0] == pytest.approx(query_vector @ mean / np.linalg.norm(mean))
-    other = np.mean([c.vector for c in captions if c.adapter == 1], axis=0)
-    assert scores[0, 1] == pytest.approx(query_vector @ other / np.linalg.norm(other))
-
-
-def test_centroid_skips_queries_whose_adapter_has_no_other_caption() -> None:
-    image = synthetic_pool().benchmark.queries[0].image
-    pool = synthetic_pool(is_captioned=lambda c: c.adapter != 0 or c.image == image)
-    scores = caption_centroid_scores(pool)
-    assert np.isnan(scores(ALL)[0]).all()
-    ranks = ranks_by_level(pool.benchmark, scores, levels(pool))["theme"]
-    assert np.isnan(ranks).sum() == 2 and len(ranks) == 24
-
-
-def test_centroid_ranks_adapters_without_captions_last() -> None:
-    pool = synthetic_pool(is_captioned=lambda c: c.adapter != 1)
-    assert (caption_centroid_scores(pool)(ALL)[:, 1] == -1).all()
-
-
 def test_bm25_excludes_texts_about_the_described_rendering() -> None:
     pool = synthetic_pool()
     query = pool.benchmark.queries[0]
     texts = [(0, query.image, "short cat 0"), (0, "other", "a cat"), (1, "x", "a cat"), (2, "y", "a dog")]
     counts = count_words(texts, 12, {query.image})
-    changed = replace(pool, words={"captions": counts, "metadata": counts})
-    scores = bm25_scores(changed, "captions")(ALL)[0]
+    scores = bm25_scores(pool.benchmark, counts)(ALL)[0]
     index = Bm25.of(counts.by_adapter)
     assert query.text == "short cat 0"
     assert scores[0] == pytest.approx(index.score_document(["cat"], {"a": 1, "cat": 1}))
@@ -125,7 +96,7 @@ def test_bm25_excludes_texts_about_the_described_rendering() -> None:
 
 def test_bm25_of_metadata_finds_the_theme_in_the_file_name() -> None:
     pool = synthetic_pool()
-    scores, benchmark = bm25_scores(pool, "metadata")(ALL), pool.benchmark
+    scores, benchmark = BASELINES["BM25 of metadata"](pool)(ALL), pool.benchmark
     for row, query in zip(scores, benchmark.queries, strict=True):
         of_theme = [benchmark.themes[sha256] in query.text.split() for sha256 in benchmark.adapters]
         assert (row[of_theme] > 0).all() and (row[~np.array(of_theme)] == 0).all()
@@ -173,3 +144,9 @@ def test_metadata_are_what_the_hub_lists_by_rendering(tmp_path: Path) -> None:
         for prompt in prompts
         if prompt["adapter"] == row["sha256"] and prompt["prompt"]
     )
+
+
+def test_fusion_sums_the_reciprocals_of_ranks() -> None:
+    rows = [np.array([[3.0, 1.0, 2.0]]), np.array([[np.nan, 0.5, 0.5]])]
+    fused = fused_scores([lambda block, row=row: row[block] for row in rows])(ALL)
+    assert fused == pytest.approx(np.array([[1 / 61 + 1 / 63, 1 / 63 + 1 / 61, 1 / 62 + 1 / 62]]))

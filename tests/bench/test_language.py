@@ -1,13 +1,13 @@
 """The bench of languages: prompts and what stands around them, pools, ways and scores, by vectors made by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autolora.encoder.calibration import CalibrationSet
-from autolora.matching.language import Language, LanguageMap
-from autolora.matching.parts import split_parts
+from autolora.matching.language import Language, LanguageMap, TextTrust
 from autolora.metrics.judgments import Judgment
 from autolora.params import RetrievalParams
 from autolora.text_encoder.sentences import open_sentence_encoder
@@ -18,7 +18,7 @@ from bench.language.prompts import WRAPPED, Prompt, Surroundings, make_prompts, 
 from bench.language.rows import thinned
 from bench.language.scoring import Answers, answer, score
 from bench.language.variants import Inputs, Reading, Variant, whole
-from bench.language.ways import Choice, Parts, Words
+from bench.language.ways import Choice, Parts, Whole, Words
 
 PARAMS = RetrievalParams(k=3, max_selected=3, min_relevance=0.6)
 KINDS = {
@@ -33,7 +33,7 @@ JUDGMENTS = [Judgment(theme, kind) for theme, kind in KINDS.items()]
 AXES = {"cat": 0, "neon": 1, "duck": 2}
 THEMES = ("cat", "cat", "neon", "duck")
 CAPTIONS = [{"a": ("cat",)}, {"b": ("cat",), "c": ("neon",)}, {"d": ("neon",)}, {"e": ("duck",)}]
-COEFFICIENTS = np.array([[20.0, 0, 0, -10], [10.0, 0, 0, -5]])
+COEFFICIENTS = np.array([[20.0, 0, 0, -10], [10.0, 0, 0, -5], [10.0, 0, 0, -5]])
 
 
 def embed(texts: list[str] | tuple[str, ...]) -> np.ndarray:
@@ -46,7 +46,9 @@ def embed(texts: list[str] | tuple[str, ...]) -> np.ndarray:
 
 def language() -> Language:
     zero = np.zeros(3, np.float32)
-    return Language("hand", LanguageMap(zero, zero, np.eye(3, dtype=np.float32)), COEFFICIENTS, 1.0, 0.0)
+    trust = TextTrust(np.zeros(2), np.zeros(2))
+    same = LanguageMap(zero, zero, np.eye(3, dtype=np.float32))
+    return Language("hand", same, same, COEFFICIENTS, trust, 1.0, 0.0)
 
 
 def pool(captions: list[pools.Captions]) -> Pool:
@@ -54,7 +56,7 @@ def pool(captions: list[pools.Captions]) -> Pool:
 
 
 def way(captions: list[pools.Captions] = CAPTIONS) -> Parts:
-    reading = Reading(language(), split_parts, Remembered(embed), Remembered(embed))
+    reading = Reading(Variant(), language(), Remembered(embed), Remembered(embed))
     return Parts(reading, pool(captions), PARAMS)
 
 
@@ -140,6 +142,12 @@ def test_adapters_without_captions_are_found_by_their_weights() -> None:
     )
 
 
+def test_whole_prompts_find_the_nearest_weights_and_select_nothing() -> None:
+    assert Whole(pool(CAPTIONS), Remembered(embed)).choose(prompt("duck", "duck"), "a duck") == Choice(
+        "duck", frozenset()
+    )
+
+
 def test_bm25_finds_shared_words_and_nothing_without_any() -> None:
     words = Words(CAPTIONS, THEMES)
     assert words.choose(prompt("Duck"), "a Duck!").first == "duck"
@@ -162,11 +170,14 @@ def test_batches_change_no_vector(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", [Variant(), Variant(is_cosine=True), Variant(split=whole)])
 def test_a_variant_is_fitted_by_the_code_of_the_product(variant: Variant) -> None:
     renderings = [[[f"a {theme} by {place}"] for place in ("night", "day")] for theme in KINDS]
-    adapters = CalibrationSet(
-        renderings, [np.ones((2, 4))] * 6, np.random.default_rng(0).normal(size=(6, 4)), None
-    )
-    inputs = Inputs(adapters, lambda texts: np.ones((len(texts), 4)) / 2, seed=0)
+    adapters = CalibrationSet(renderings, [np.ones((2, 4))] * 6, np.random.default_rng(0).normal(size=(6, 4)))
+
+    def embed_all(texts: Sequence[str]) -> np.ndarray:
+        return np.ones((len(texts), 4)) / 2
+
+    inputs = Inputs(adapters, embed_all, embed_all, None, seed=0)
     fitted = variant.fit(inputs, RandomWords())
-    assert (fitted.coefficients[:, 1:3] == 0).all() == variant.is_cosine
-    lengths = np.linalg.norm(variant.parts(fitted, RandomWords().encode(["a dog in rain", "cat"])), axis=1)
-    assert np.allclose(lengths, 1) == variant.is_cosine
+    assert (fitted.coefficients[:2, 1:3] == 0).all() == variant.is_cosine
+    read = variant.read(fitted, "a dog, cat", Remembered(RandomWords().encode), Remembered(embed_all))
+    assert len(read.parts) == (1 if variant.split is whole else 3)
+    assert np.allclose(np.linalg.norm(read.spoken, axis=1), 1) == variant.is_cosine

@@ -22,11 +22,18 @@ def test_a_table_states_a_number_with_its_interval() -> None:
     assert base == "| base | 0.70 [0.45, 0.90] | 0.70 [0.45, 0.90] | 0.70 [0.45, 0.90] | 0.70 [0.45, 0.90] |"
 
 
+def test_a_number_that_nothing_measures_is_a_dash() -> None:
+    _, lines = TABLES["retrieval"]
+    row = {"value": 0.7, "low": None, "high": None}
+    numbers = {name: row for names in lines.values() for name in names if name}
+    assert table("retrieval", numbers).splitlines()[2] == "| search | 0.70 | – | – | – | – | 0.70 |"
+
+
 def test_the_readme_quotes_the_numbers() -> None:
     numbers, readme = read_numbers(ROOT), (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## How well it works") :].split("\n## ")[0]
     quoted = (
-        "retrieval.hybrid_theme_r_at_1_unseen",
+        "retrieval.theme_r_at_1_unseen",
         "retrieval.caption_centroid_theme_r_at_1_unseen",
         "retrieval.weights_theme_r_at_1_unseen",
         "retrieval.pca_of_weights_theme_r_at_1_unseen",

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from autolora import models
+from autolora.encoder.caching import CachingTextEncoder
 from autolora.params import EvaluationParams
 from autolora.presets.encoder import ENCODER
 from bench import encoders, retrieval
-from bench.baselines import caption_centroid_scores, make_pool
+from bench.baselines import centroid_scores, make_pool
 from tests.support import small_root
 from tests.support.synthetic_benchmark import synthetic_pool
 
@@ -33,7 +34,7 @@ def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     params = replace(small_root.params(), models=base)
     params = replace(params, evaluation=replace(params.evaluation, themes=None))
-    text_encoder = encoders.CachingTextEncoder(models.load_text_encoder(base))
+    text_encoder = CachingTextEncoder(models.load_text_encoder(base))
     for variant in encoders.VARIANTS.values():
         section = encoders.encoder_params(tmp_path, variant.preset, variant.changes, 0, steps=1)
         benchmark = encoders.build_benchmark(tmp_path, section, params, text_encoder)
@@ -41,7 +42,6 @@ def test_benchmark_of_an_encoder_holds_every_adapter(tmp_path: Path) -> None:
         assert pool.components.shape[0] == len(themes) and pool.anchors.adapters
         assert set(benchmark.adapters) == set(themes)
         assert np.linalg.norm(benchmark.adapter_vectors, axis=1) == pytest.approx(1, abs=1e-5)
-        assert benchmark.rule is None
     assert set(retrieval.read_downloads(tmp_path)) == set(themes)
 
 
@@ -62,7 +62,7 @@ def test_estimates_average_seeds_and_keep_their_values() -> None:
     pool = synthetic_pool(training=(1, 4))
     constant = retrieval.merge(
         retrieval.measure(
-            {"centroid": (pool, caption_centroid_scores), "encoder": (pool, retrieval.by_weights)}
+            {"caption centroid": (pool, centroid_scores), "weights": (pool, retrieval.by_weights)}
         ),
         retrieval.measure_chance(pool),
     )
@@ -90,10 +90,9 @@ def test_estimates_average_seeds_and_keep_their_values() -> None:
         for index in ("", "unseen_index_")
         for level in ("adapter", "theme", "named_theme", "seen_theme", "absent_theme")
     ]
-    of_stage = {f"{name}_{level}" for name in ("weights", "random") for level in ("adapter", "theme")}
-    expected = {
-        f"{name}_{column}" for name in ("paper", "centroid", "weights", "random") for column in columns
-    }
+    shared, levels = ("caption_centroid", "weights", "random"), ("adapter", "theme")
+    of_stage = {f"{name}_{level}" for name in shared for level in levels}
+    expected = {f"{name}_{column}" for name in ("paper", *shared) for column in columns}
     within = {f"random_within_theme_{index}adapter" for index in ("", "unseen_index_")}
     assert set(names) == {f"retrieval.{name}_r_at_1_unseen" for name in (expected - of_stage) | within}
     assert names["retrieval.paper_unseen_index_theme_r_at_1_unseen"].preset == "paper"

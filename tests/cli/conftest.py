@@ -21,6 +21,7 @@ from tests.support.synthetic_repo import (
     write_index,
     write_repository,
 )
+from tests.support.tiny_sentences import teach, tiny_sentence_encoder
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,4 +69,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = (ROOT / "params.yaml").read_text()
     (root / "params.yaml").write_text(re.sub(r"(?m)^  pipeline: \S+", f"  pipeline: {root / 'flux'}", params))
     shutil.copy(ROOT / "dvc.yaml", root)
+    return root
+
+
+@pytest.fixture(scope="package")
+def spoken(searchable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the repository of three adapters with a language."""
+    root = tmp_path_factory.mktemp("spoken") / "root"
+    shutil.copytree(searchable, root)
+    sentences = tiny_sentence_encoder(root / "sentences")
+    teach(root, sentences)
+    write_index(root, sentences=sentences)
     return root

@@ -77,7 +77,7 @@ def test_search_prints_reasons_on_request(root: Path, monkeypatch: pytest.Monkey
     text = run(root, monkeypatch, "search", "a neon drawing", "-k", "2", "--reasons")
     assert text.startswith(plain)
     reasons = text.removeprefix(plain)
-    assert re.findall(r"(?m)^(\d)\. author\d/neon$", reasons) == ["1", "2"]
+    assert len(re.findall(r"(?m)^author\d/neon$", reasons)) == 2
     for label in ("cosines", "nearest captions", "matched words"):
         assert reasons.count(label) == 2
     assert "1.000 a neon drawing" in reasons
@@ -88,19 +88,21 @@ def test_json_of_a_search_has_reasons(root: Path, monkeypatch: pytest.MonkeyPatc
     assert row["reasons"]["words"] == ["neon", "drawing"]
 
 
-def test_auto_prints_the_selection(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    selection = json.loads(run(root, monkeypatch, "search", "a neon drawing", "-k", "auto", "--json"))
+def test_auto_prints_the_selection(spoken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection = json.loads(run(spoken, monkeypatch, "search", "a neon drawing", "-k", "auto", "--json"))
     assert len(selection) <= 3 and all(hit["relevance"] >= 0.6 for hit in selection)
-    params = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(params.replace("min_relevance: 0.6", "min_relevance: 1.0"))
+    params = (spoken / "params.yaml").read_text()
+    (spoken / "params.yaml").write_text(params.replace("min_relevance: 0.6", "min_relevance: 1.0"))
     first, *nearest, unsure, advice = run(
-        root, monkeypatch, "search", "a neon drawing", "-k", "auto"
+        spoken, monkeypatch, "search", "a neon drawing", "-k", "auto"
     ).splitlines()
     assert first == "no adapter fits the prompt; the nearest:"
-    assert re.fullmatch(r"  \w+:author\d/neon, relevance [01]\.\d\d", nearest[0]) and len(nearest) == 3
+    assert (
+        re.fullmatch(r"  \w+:author\d/neon, relevance [01]\.\d\d for: .*", nearest[0]) and len(nearest) == 3
+    )
     assert unsure.strip() == "use those that may fit: `autolora generate --unsure`"
     assert "`autolora generate -k 1`" in advice and "`--adapter NAME`" in advice
-    (root / "params.yaml").write_text(params)
+    (spoken / "params.yaml").write_text(params)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +149,12 @@ def test_each_hit_says_what_it_does_by_its_author_or_its_weights(
     by_author = [row["sha256"] for row in rows if row["description"]]
     assert [does[sha256] for sha256 in by_author] == ["Glass tiles · stone"]
     for sha256 in does.keys() - {*by_author}:
-        assert does[sha256] == f"by the weights: {describe_tags(tags[sha256])}"
+        likely = tuple(tag for tag in tags[sha256] if tag.is_likely)
+        assert does[sha256] == (f"by the weights: {describe_tags(likely)}" if likely else None)
     table = CliRunner().invoke(app, ["search", "a drawing", "-k", "3"], env={"COLUMNS": "80"}).stdout
     assert max(map(len, table.splitlines())) <= 80
     lines = [line[18:45].strip() for line in table.splitlines()]
-    assert all(line in " ".join(lines) for line in does.values())
+    assert all(line in " ".join(lines) for line in filter(None, does.values()))
 
 
 @pytest.mark.slow
@@ -167,27 +170,27 @@ def test_a_prompt_that_is_not_read_to_its_end_is_named_once_and_in_short(root: P
 
 
 @pytest.fixture
-def image(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def image(spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An image, which the model describes as a neon drawing."""
 
     def describe(given: Path, params: Params, opened: Image.Image) -> str:
-        assert (given, opened.size) == (root, (8, 8))
+        assert (given, opened.size) == (spoken, (8, 8))
         return "a neon drawing"
 
     monkeypatch.setattr("autolora.search.by_image.describe_image", describe)
-    monkeypatch.chdir(root)
+    monkeypatch.chdir(spoken)
     Image.new("RGB", (8, 8)).save(tmp_path / "it.png")
     return tmp_path / "it.png"
 
 
 @pytest.mark.parametrize("options", ["-k 2 --no-nsfw --json", "-k auto", "--reasons"])
 def test_a_search_by_an_image_is_one_for_the_words_of_its_caption(
-    root: Path, image: Path, options: str, monkeypatch: pytest.MonkeyPatch
+    spoken: Path, image: Path, options: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["search", "--image", str(image), *options.split()]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert result.stdout == run(root, monkeypatch, "search", "a neon drawing", *options.split())
+    assert result.stdout == run(spoken, monkeypatch, "search", "a neon drawing", *options.split())
     captioning, caption, *_ = result.stderr.splitlines()
     assert re.fullmatch(r"captioning it\.png with \S+", captioning)
     assert caption == "searching for its caption: a neon drawing"

@@ -14,6 +14,7 @@ from autolora.catalog import failed_items
 from autolora.catalog import store as catalog
 from autolora.catalog.failed_items import FailedItem
 from autolora.cli import app
+from autolora.index.store import SCHEMA
 from autolora.params import load
 from autolora.pool.batches import batches_folder
 from autolora.refresh.last_refresh import record_failure, record_release, record_start, record_success
@@ -147,7 +148,7 @@ def test_no_release_for_days_has_exit_code_1(root: Path, monkeypatch: pytest.Mon
 
 def refuse(root: Path, day: date) -> None:
     """Record that the gate has refused the working index."""
-    write_digest(root, "index", {}, 4, content="b" * 64)
+    write_digest(root, "index", {}, SCHEMA, content="b" * 64)
     check = Check(name="adapters", value=3, rule="4", passed=False)
     record(root, Decision(day=day, index="b" * 64, former=INDEX, verdict="refused", checks=(check,)))
     record_start(root, NIGHT)

@@ -1,5 +1,6 @@
 """A repository with a collection, two of its hits, and a tiny FLUX pipeline."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import pytest
 
 import autolora
 from autolora.generation.collection import Collection
+from autolora.params import load
 from autolora.records import Hit
 from tests.collection.images import PROMPT
 from tests.support import small_root
 from tests.support.tiny_flux import build_pipeline
+from tests.support.tiny_sentences import tiny_sentence_encoder
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,6 +37,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def collection(root: Path) -> Collection:
     return autolora.open(root)
+
+
+@pytest.fixture(scope="package")
+def spoken(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Return the collection with a language."""
+    own = tmp_path_factory.mktemp("spoken") / "root"
+    shutil.copytree(root, own, symlinks=True)
+    sentences = tiny_sentence_encoder(own / "sentences", words=small_root.THEMES)
+    base = replace(load(own / "params.yaml").models, pipeline=str(own / "playground/models/flux"))
+    small_root.teach_sentences(own, base, sentences)
+    return autolora.open(own)
 
 
 @pytest.fixture(scope="package")

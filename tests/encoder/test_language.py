@@ -11,8 +11,9 @@ from autolora.encoder import language as fitting
 from autolora.encoder.calibration import CalibrationPrompt, CalibrationSet
 from autolora.encoder.everyday import EVERYDAY_PHRASES
 from autolora.encoder.language import Unseen, fit_language, fit_map
-from autolora.matching.hybrid import directions
-from autolora.matching.language import Lane, Language, LanguageMap, PartSearch, count_words
+from autolora.matching.caption_rule import CaptionRule, directions
+from autolora.matching.evidence import Lane, PartSearch, count_words
+from autolora.matching.language import Language, LanguageMap
 from autolora.matching.parts import split_parts
 from autolora.storage.arrays import Float32Array, Float64Array
 from tests.support.tiny_sentences import WordSums
@@ -23,6 +24,7 @@ CONCEPTS = ("linocut", "origami", "claymation", "stipple", "batik", "fresco", "s
 PER_CONCEPT = 3
 KNOWN, UNKNOWN = EVERYDAY_PHRASES[:300], EVERYDAY_PHRASES[300:420]
 """everyday phrases that the fit sees, and others"""
+RULE = CaptionRule(np.zeros(WIDTH), 0.0)
 SURROUNDINGS = (
     "Dear team, we would like to see {}. Kind regards!",
     "{}, best quality, no people",
@@ -56,10 +58,10 @@ class World:
         weights = embed(concepts) + 0.05 * rng.normal(size=(len(concepts), WIDTH))
         renderings = [captions_of(concept, rng) for concept in concepts]
         others = [[text for texts in captions_of(concept, rng) for text in texts] for concept in CONCEPTS]
-        return cls(CalibrationSet(renderings, [np.zeros((3, WIDTH))] * len(concepts), weights, None), others)
+        return cls(CalibrationSet(renderings, [np.zeros((3, WIDTH))] * len(concepts), weights), others)
 
     def fit(self, seed: int = 0) -> Language:
-        return fit_language(self.training, SENTENCES, embed, seed)
+        return fit_language(self.training, SENTENCES, embed, embed, RULE, seed)
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +94,18 @@ class Selecting:
         compared = Lane(
             self.by_captions if is_captions else self.by_weights,
             everyone,
-            self.language.map.parts(SENTENCES.encode(parts)) if is_captions else embed(parts),
+            self.language.captions.parts(SENTENCES.encode(parts)) if is_captions else embed(parts),
+            count_words(parts),
             self.language.coefficients[int(is_captions)],
         )
-        search = PartSearch([compared], count_words(parts), everyone)
+        search = PartSearch([compared], everyone)
         found = [CONCEPTS[match.position] for match in search.pursue() if match.relevance >= 0.6]
         return sorted(found[:3])
 
 
 @pytest.fixture(scope="module")
 def selected(world: World, language: Language) -> Selecting:
-    sums = [language.map.captions(SENTENCES.encode(texts)).sum(axis=0) for texts in world.others]
+    sums = [language.captions.said(SENTENCES.encode(texts)).sum(axis=0) for texts in world.others]
     vectors = np.array([row / np.linalg.norm(row) for row in sums])
     return Selecting(language, vectors, embed(CONCEPTS))
 
@@ -129,8 +132,28 @@ def test_everyday_phrases_select_nothing(selected: Selecting) -> None:
 def test_weights_have_coefficients_of_their_own(selected: Selecting) -> None:
     assert share([selected(f"a {concept} cat", "weights") == [concept] for concept in CONCEPTS]) == 1
     assert share([selected(phrase, "weights") == [] for phrase in UNKNOWN]) >= 0.9
-    by_weights, by_captions = selected.language.coefficients
+    by_weights, by_captions, _ = selected.language.coefficients
     assert by_weights[0] > 0 < by_captions[0] and not np.allclose(by_weights, by_captions, rtol=0.1)
+
+
+def test_texts_of_an_adapter_are_told_from_those_of_others(world: World, language: Language) -> None:
+    """By its captions and by its weights; the training has seen phrases in other sentences."""
+    right, wrong = list[float](), list[float]()
+    for number, concept in enumerate(CONCEPTS):
+        spoken = language.captions.mean(SENTENCES.encode(world.others[number]))
+        weights = embed([concept]).astype(np.float64)
+        for other in (concept, CONCEPTS[number - 1]):
+            texts = [f"my {other} lora", f"{other} for everybody"]
+            cosine = float(language.captions.mean(SENTENCES.encode(texts)) @ spoken)
+            agreement = float(RULE.agreements(weights, embed(texts).astype(np.float64).sum(axis=0)[None])[0])
+            odds = language.trust.log_odds(cosine, 0, 0), language.trust.log_odds(None, agreement, 1.0)
+            (right if other == concept else wrong).extend(odds)
+    assert min(right) > 2 > 0 > max(wrong)
+
+
+def test_without_a_rule_weights_say_nothing_about_texts(world: World) -> None:
+    trust = fit_language(world.training, SENTENCES, embed, embed, None, 0).trust
+    assert trust.by_weights == pytest.approx([0, 0]) and trust.by_captions[0] > 1
 
 
 @pytest.mark.slow
@@ -154,11 +177,11 @@ def test_training_adapters_are_compared_as_new_ones_would_be(
     language = world.fit()
     by_weights, by_captions = lanes
     texts = ["neon", "a vacuum cleaner", ""]
-    assert np.allclose(by_captions.embed(texts), language.map.parts(SENTENCES.encode(texts)))
+    assert np.allclose(by_captions.embed(texts), language.captions.parts(SENTENCES.encode(texts)))
     assert np.allclose(by_weights.embed(texts), embed(texts))
     for described in (None, 0, 2):
         left = [texts for row, texts in enumerate(world.training.renderings[5]) if row != described]
-        vectors = language.map.captions(SENTENCES.encode([text for texts in left for text in texts]))
+        vectors = language.captions.said(SENTENCES.encode([text for texts in left for text in texts]))
         (vector,) = by_captions.vectors([5], [described])
         assert vector == pytest.approx(vectors.sum(axis=0) / np.linalg.norm(vectors.sum(axis=0)), abs=1e-5)
         (vector,), weights = by_weights.vectors([5], [described]), world.training.weights[5]
@@ -182,8 +205,8 @@ def map_of(change: np.ndarray | None = None, shift: float = 0.0) -> tuple[Langua
 def test_everyday_phrases_have_length_1_and_the_empty_text_has_no_direction() -> None:
     fitted, (everyday, captions, empty) = map_of()
     assert np.linalg.norm(fitted.parts(everyday), axis=1).mean() == pytest.approx(1, abs=1e-4)
-    assert np.allclose(np.linalg.norm(fitted.captions(captions), axis=1), 1, atol=1e-5)
-    axis = empty[0] - fitted.caption_mean
+    assert np.allclose(np.linalg.norm(fitted.said(captions), axis=1), 1, atol=1e-5)
+    axis = empty[0] - fitted.said_mean
     assert np.linalg.norm(axis) > 0.1 and np.abs(axis @ fitted.matrix).max() < 1e-5
     longer = empty + 3 * axis  # what all texts share
     assert fitted.parts(longer) == pytest.approx(fitted.parts(empty), abs=1e-4)
@@ -192,7 +215,7 @@ def test_everyday_phrases_have_length_1_and_the_empty_text_has_no_direction() ->
 def test_products_depend_neither_on_the_origin_nor_on_the_axes_of_the_features() -> None:
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(WIDTH, WIDTH)))
     expected, *others = [
-        fitted.parts(everyday[:50]) @ fitted.captions(captions).T
+        fitted.parts(everyday[:50]) @ fitted.said(captions).T
         for fitted, (everyday, captions, _) in (map_of(), map_of(rotation), map_of(shift=0.5))
     ]
     assert np.std(expected) > 0.05
@@ -208,4 +231,4 @@ def test_what_differs_within_an_adapter_and_what_is_frequent_weigh_little() -> N
     assert max(lengths[:2]) < 0.7 * lengths[2] and lengths[3] < 0.2 * lengths[2]
     alone = fit_map([], everyday, np.array([0, 0, 0, 1], np.float32))
     lengths = np.linalg.norm(alone.matrix, axis=1)
-    assert np.array_equal(alone.caption_mean, alone.phrase_mean) and lengths[1] < 0.7 * lengths[0]
+    assert np.array_equal(alone.said_mean, alone.phrase_mean) and lengths[1] < 0.7 * lengths[0]

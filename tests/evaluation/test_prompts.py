@@ -130,7 +130,7 @@ def test_unknown_adapters_are_named_with_their_lines(name: str, tmp_path: Path) 
 
 def case(retriever: Retriever, prompt: str, rank: int, line: int = 1) -> JudgedPrompt:
     """Return a case whose only adapter has this rank in a search of the index."""
-    position = int(np.argsort(-retriever.scores(prompt))[rank - 1])
+    position = retriever.ranking(prompt)[rank - 1]
     return JudgedPrompt(line, prompt, ("x",), np.array([position]))
 
 
@@ -141,7 +141,7 @@ def measure(root: Path, retriever: Retriever, *cases: JudgedPrompt) -> dict[str,
 def test_metrics_follow_from_the_ranks(root: Path, retriever: Retriever) -> None:
     cases = [case(retriever, prompt, rank) for rank, prompt in enumerate(("a", "b", "c", "d"), 1)]
     report = measure(root, retriever, *cases)
-    values = {name: row["value"] for name, row in report["methods"]["index"].items()}
+    values = {name: row["value"] for name, row in report["methods"]["search"].items()}
     assert values == pytest.approx(
         {"R@1": 1 / 4, "R@3": 3 / 4, "MRR": (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4}, abs=1e-6
     )
@@ -212,8 +212,8 @@ def test_command_prints_tables_and_json(
     options = ["--prompts", str(path), "-k", "2", "-k", "1", "--json"]
     result = CliRunner().invoke(app, ["evaluate", *options])
     report = json.loads(result.stdout)
-    assert list(report["methods"]["index"]) == ["R@1", "R@2", "MRR"]
-    failed = 12 - 12 * report["methods"]["index"]["R@1"]["value"]
+    assert list(report["methods"]["search"]) == ["R@1", "R@2", "MRR"]
+    failed = 12 - 12 * report["methods"]["search"]["R@1"]["value"]
     assert len(report["failures"]) == pytest.approx(failed, abs=1e-4)
 
 

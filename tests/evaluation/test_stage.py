@@ -2,8 +2,10 @@
 
 import datetime
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,12 @@ from autolora.dataset.families import Split
 from autolora.errors import MissingArtifact
 from autolora.evaluation import stage as evaluation
 from autolora.evaluation.benchmark import read_renderings, unseen_queries
-from autolora.evaluation.store import metrics_path, read_report, recall_of
+from autolora.evaluation.store import SEARCH, metrics_path, read_report, recall_of
+from autolora.metrics.benchmark import Benchmark, relevant_by_level
+from autolora.metrics.comparison import ranks_by_level
+from autolora.metrics.methods import caption_centroid_scores, weights_scores
 from autolora.metrics.summary import read_numbers
-from autolora.params import EvaluationParams, ModelsParams
+from autolora.params import EvaluationParams, ModelsParams, Params
 from autolora.report.page import assemble
 from autolora.storage.incremental import read_digest
 from tests.support import small_root
@@ -38,9 +43,28 @@ def base(root: Path) -> ModelsParams:
     return small_root.base(root)
 
 
+def params_of(base: ModelsParams, section: EvaluationParams) -> Params:
+    """Return params with this base model and section `evaluation`."""
+    return replace(small_root.params(), models=base, evaluation=section)
+
+
+def measured(benchmark: Benchmark) -> Mapping[str, Any]:
+    """Return the numbers of a benchmark in which the search ranks as the caption centroid."""
+    relevant = relevant_by_level(benchmark)
+    methods = {SEARCH: caption_centroid_scores(benchmark), "weights": weights_scores(benchmark)}
+    ranks = {name: ranks_by_level(benchmark, scores, relevant) for name, scores in methods.items()}
+    return evaluation.measure(benchmark, ranks, PARAMS)
+
+
+def write(root: Path, benchmark: Benchmark, today: datetime.date = TODAY) -> str:
+    """Write the numbers of a benchmark."""
+    inputs = {"index": "i" * 64}
+    return evaluation.write(root, measured(benchmark), benchmark.themes, PARAMS, inputs, "best", today)
+
+
 def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
-    benchmark, inputs = synthetic_benchmark(), {"index": "i" * 64}
-    digest = evaluation.write(tmp_path, benchmark, PARAMS, inputs, "best", TODAY)
+    benchmark = synthetic_benchmark()
+    digest = write(tmp_path, benchmark)
     assert read_digest(tmp_path, "evaluation")["sha256"] == digest
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert sorted(str(path.relative_to(tmp_path)) for path in files) == [
@@ -51,23 +75,23 @@ def test_second_run_with_equal_inputs_writes_nothing(tmp_path: Path) -> None:
         "metrics/summary.json",
     ]
     later = TODAY + datetime.timedelta(days=1)
-    assert evaluation.write(tmp_path, benchmark, PARAMS, inputs, "best", later) == digest
+    assert write(tmp_path, benchmark, later) == digest
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     numbers = json.loads(metrics_path(tmp_path).read_text())
-    assert numbers["levels"]["theme"]["methods"]["encoder"]["R@1"]["value"] > 0.95
+    assert numbers["levels"]["theme"]["methods"]["weights"]["R@1"]["value"] > 0.95
 
 
 def test_numbers_are_those_of_the_report(tmp_path: Path) -> None:
-    evaluation.write(tmp_path, synthetic_benchmark(), PARAMS, {}, "best", TODAY)
+    write(tmp_path, synthetic_benchmark())
     rows, report = read_numbers(tmp_path), read_report(tmp_path)
     assert report is not None
     assert set(rows) == {
-        f"retrieval.{method}_{level}_r_at_1_unseen"
-        for method in ("weights", "random")
+        f"retrieval.{method}{level}_r_at_1_unseen"
+        for method in ("", "weights_", "random_")
         for level in ("adapter", "theme")
     }
-    estimate = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
-    row = rows["retrieval.weights_theme_r_at_1_unseen"]
+    estimate = report["levels"]["theme"]["methods"][SEARCH]["R@1"]
+    row = rows["retrieval.theme_r_at_1_unseen"]
     assert {name: row[name] for name in ("value", "low", "high", "n")} == {
         name: estimate[name] for name in ("value", "low", "high", "n")
     }
@@ -78,22 +102,23 @@ def test_numbers_are_those_of_the_report(tmp_path: Path) -> None:
 def test_no_unseen_adapter_is_not_an_error(tmp_path: Path) -> None:
     full = synthetic_benchmark()
     empty = replace(full, queries=(), query_vectors=full.query_vectors[:0])
-    evaluation.write(tmp_path, empty, PARAMS, {}, "best", TODAY)
+    write(tmp_path, empty)
     report = read_report(tmp_path)
     assert report is not None
     assert (report["levels"], report["queries"]) == ({}, 0)
     assert read_numbers(tmp_path) == {}
 
 
-def test_recall_is_that_of_the_first_method_by_theme_if_themes_are_judged() -> None:
+def test_recall_is_that_of_the_search_by_theme_if_themes_are_judged() -> None:
     row = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 24, "clusters": 6}
-    methods = {"encoder": {"R@1": row}, "random": {"R@1": row | {"value": 0.1}}}
-    levels = {"adapter": {"methods": {"encoder": {"R@1": row}}}}
-    hybrid = {"hybrid": {"R@1": row | {"value": 0.8}}}
-    recall = recall_of({"levels": levels | {"theme": {"methods": methods | hybrid}}})
+    of_themes = {"search": {"R@1": row | {"value": 0.8}}, "weights": {"R@1": row}}
+    levels = {"adapter": {"methods": {"search": {"R@1": row}}}}
+    of_themes["random"] = {"R@1": row | {"value": 0.1}}
+    numbers = {"levels": levels | {"theme": {"methods": of_themes}}}
+    recall = recall_of(numbers)
     assert recall is not None
     assert (recall.value, recall.chance, recall.queries, recall.level) == (0.8, 0.1, 24, "theme")
-    by_weights = recall_of({"levels": {"theme": {"methods": methods}}})
+    by_weights = recall_of(numbers, "weights")
     assert by_weights is not None and by_weights.value == 0.5
     unjudged = recall_of({"levels": levels})
     assert unjudged is not None and (unjudged.level, unjudged.chance) == ("adapter", None)
@@ -106,19 +131,25 @@ def test_no_report_before_the_first_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_evaluates_a_real_index(root: Path, base: ModelsParams) -> None:
-    params = EvaluationParams(split="test", ks=(1, 3), bootstrap=100, seed=0, themes="themes.json")
-    text_encoder = models.load_text_encoder(base)
-    digest = evaluation.evaluate(root, params, text_encoder, "best", TODAY)
-    assert digest == evaluation.evaluate(root, params, text_encoder, "best", TODAY)
+    section = EvaluationParams(split="test", ks=(1, 3), bootstrap=100, seed=0, themes="themes.json")
+    text_encoder, params = models.load_text_encoder(base), params_of(base, section)
+    digest = evaluation.evaluate(root, params, text_encoder, None, TODAY)
+    assert digest == evaluation.evaluate(root, params, text_encoder, None, TODAY)
     report = read_report(root)
     assert report is not None
     assert report["indexed_adapters"] == 12
     assert report["queried_adapters"] >= 4
     assert report["queries"] == 4 * report["queried_adapters"]
     assert "unmeasured" not in report
-    assert report["levels"]["theme"]["methods"]["random"]["R@1"]["value"] == pytest.approx(3 / 12)
+    methods = report["levels"]["theme"]["methods"]
+    assert set(methods) == {
+        "search", "caption centroid", "weights", "random",
+    }  # fmt: skip
+    assert methods["random"]["R@1"]["value"] == pytest.approx(3 / 12)
+    assert methods["search"] == methods["weights"], "without a language"
+    absent = params_of(base, replace(section, themes="none.json"))
     with pytest.raises(MissingArtifact, match=r"evaluation\.themes"):
-        evaluation.evaluate(root, replace(params, themes="none.json"), text_encoder, "best", TODAY)
+        evaluation.evaluate(root, absent, text_encoder, None, TODAY)
 
 
 @pytest.mark.slow
@@ -140,8 +171,8 @@ def test_split_without_queries_is_said_in_the_log_the_report_and_the_page(
     if not captions:
         monkeypatch.setattr(dataset, "captions_by_image", lambda root: {})
         monkeypatch.setattr(dataset, "prompts", lambda root: [])
-    params = EvaluationParams(split=split, ks=(1,), bootstrap=50, seed=0, themes=None)
-    evaluation.evaluate(root, params, models.load_text_encoder(base), "best", TODAY)
+    section = EvaluationParams(split=split, ks=(1,), bootstrap=50, seed=0, themes=None)
+    evaluation.evaluate(root, params_of(base, section), models.load_text_encoder(base), None, TODAY)
     report = read_report(root)
     assert report is not None and report["queries"] == 0 and reason in report["unmeasured"]
     assert caplog.messages.count(report["unmeasured"]) == 1
@@ -175,8 +206,8 @@ def test_queries_beyond_the_limit_are_a_sample_that_new_adapters_hardly_change(
 
 @pytest.mark.slow
 def test_page_of_a_real_root(root: Path, base: ModelsParams) -> None:
-    params = EvaluationParams(split="test", ks=(1,), bootstrap=50, seed=0, themes=None)
-    evaluation.evaluate(root, params, models.load_text_encoder(base), "best", TODAY)
+    section = EvaluationParams(split="test", ks=(1,), bootstrap=50, seed=0, themes=None)
+    evaluation.evaluate(root, params_of(base, section), models.load_text_encoder(base), None, TODAY)
     text = assemble(root).read_text()
     assert "of searches show the very adapter that the query describes first" in text
     assert text.count('class="image"') == 8

@@ -11,8 +11,10 @@ import pytest
 from autolora.experiments import stage as experiments
 from autolora.metrics.judges import Judges, load_judges
 from autolora.params import ExperimentsParams, ModelsParams
+from autolora.text_encoder.sentences import load_saved
 from tests.support import small_root, tiny_judges
 from tests.support.tiny_flux import TOKENS
+from tests.support.tiny_sentences import tiny_sentence_encoder
 
 PARAMS = ExperimentsParams(pairs=2, images=2, bootstrap=100, seed=0)
 TODAY = datetime.date(2026, 1, 1)
@@ -25,6 +27,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     themes = small_root.build(root, small_root.base(root))
     judgments = {sha256: {"theme": t, "kind": small_root.KINDS[t]} for sha256, t in themes.items()}
     (root / "themes.json").write_text(json.dumps(judgments))
+    sentences = tiny_sentence_encoder(root / "sentences", words=small_root.THEMES)
+    small_root.teach_sentences(root, small_root.base(root), sentences)
     return root
 
 
@@ -39,13 +43,14 @@ def judges(root: Path, base: ModelsParams) -> Judges:
 
 
 @pytest.fixture(scope="module")
-def settings(base: ModelsParams) -> experiments.Settings:
+def settings(root: Path, base: ModelsParams) -> experiments.Settings:
     values = small_root.params()
     return experiments.Settings(
         params=PARAMS,
         generation=replace(values.generation, width=32, height=32, steps=2, max_sequence_length=TOKENS),
         base=base,
         bounds=values.pool,
+        sentences=load_saved(root / "sentences"),
         themes="themes.json",
         preset="best",
     )

@@ -107,6 +107,9 @@ def test_methods_differ_by_the_adapters_they_add(drawn: Drawn) -> None:
     relevant = [score > RELEVANT for score in relevance]
     equal = "direct" if all(relevant) else "base" if not any(relevant) else "selected"
     assert images["selected"] == images[equal]
+    _, images = drawn[
+        "unrelated"
+    ]  # whose relevance, by which untrained gates weight updates, is neither 0 nor 1
     assert images["gated"] not in (images["direct"], images["base"])
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from autolora.clock import today
 from autolora.index.served import former_digest, served_path
+from autolora.index.store import SCHEMA
 from autolora.refresh.last_refresh import read_last_refresh
 from autolora.releases.checks import Check, Decision, Verdict, read_decisions
 from autolora.storage.files import write_atomic
@@ -17,7 +18,7 @@ from flows import promotion
 def test_an_index_is_served_if_it_is_promoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
 ) -> None:
-    write_digest(tmp_path, "index", {}, 4, content=(index := "b" * 64))
+    write_digest(tmp_path, "index", {}, SCHEMA, content=(index := "b" * 64))
     check = Check(name="adapters lost", value=3, rule="at most 2", passed=verdict == "promoted")
     decision = Decision(day=today(), index=index, former=None, verdict=verdict, checks=(check,))
     monkeypatch.setattr(promotion, "ROOT", tmp_path)

@@ -16,6 +16,7 @@ from autolora.catalog.failed_items import FailedItem
 from autolora.clock import now
 from autolora.errors import AutoLoraError, MissingArtifact
 from autolora.index.served import former_digest, served_path
+from autolora.index.store import SCHEMA
 from autolora.refresh.last_refresh import read_last_refresh, record_release
 from autolora.refresh.record import read_refresh
 from autolora.storage.incremental import write_digest
@@ -74,7 +75,7 @@ def test_refresh_fails_if_the_same_download_fails_again_or_too_many_do(
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the root of a refresh whose steps do nothing but release the index `d`."""
     empty = Snapshot((), {})
-    write_digest(tmp_path, "index", {}, 4, content="d" * 64)
+    write_digest(tmp_path, "index", {}, SCHEMA, content="d" * 64)
     for module in (refresh, refresh.promotion):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     for name in ("crawl", "reproduce_and_defer", "reproduce"):

@@ -69,7 +69,9 @@ def test_a_copy_that_another_process_made_first_is_not_replaced(
     assert len(open_index(root).rows) == 12
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "columns.arrow", "meta.json", "text_map.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["weights_vectors.npy", "columns.arrow", "meta.json", "text_map.safetensors"]
+)
 def test_a_damaged_copy_is_an_error(root: Path, name: str) -> None:
     open_index(root)
     path = copy_path(root, content_digest(root)) / name
@@ -91,12 +93,12 @@ def test_opening_a_copy_imports_neither_lancedb_nor_torch(root: Path) -> None:
 
 def test_an_open_index_stays_readable_while_its_copy_is_replaced(root: Path) -> None:
     index = open_index(root)
-    rows, vectors = list(index.rows), index.vectors.copy()
+    rows, vectors = list(index.rows), index.weights_vectors.copy()
     index = open_index(root)
     shutil.rmtree(root / "cache" / "index")
     open_index(root)
     assert list(index.rows) == rows == [index.rows[position] for position in range(12)]
-    assert np.array_equal(index.vectors, vectors)
+    assert np.array_equal(index.weights_vectors, vectors)
 
 
 @pytest.mark.slow

@@ -101,12 +101,9 @@ def assert_same_index(root: Path, rebuilt: Path, pipeline: Path) -> None:
     """Check digests, vectors, and the hits of a search."""
     for stage in ("dataset", "index"):
         assert read_digest(root, stage) == read_digest(rebuilt, stage)
-    for column in index.VECTORS:
-        (names, vectors), (expected_names, expected) = (
-            index.read_vectors(path, column) for path in (root, rebuilt)
-        )
-        assert names == expected_names
-        assert np.abs(vectors - expected).max() < TOLERANCE
+    (names, vectors), (expected_names, expected) = (index.read_vectors(path) for path in (root, rebuilt))
+    assert names == expected_names
+    assert np.abs(vectors - expected).max() < TOLERANCE
     hits, expected_hits = (
         Retriever(open_index(path), load_text_encoder(pipeline), SETTINGS).search("a neon drawing", k=99)
         for path in (root, rebuilt)

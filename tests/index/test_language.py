@@ -1,4 +1,4 @@
-"""An index with a language: vectors of captions, what changes them, its files, and their copies."""
+"""An index with a language: vectors of captions and texts, what changes them, its files, and their copies."""
 
 import datetime
 import json
@@ -15,18 +15,20 @@ from autolora.errors import MismatchError, MissingArtifact
 from autolora.index import stage
 from autolora.index.caption_check import read_caption_checks
 from autolora.index.content import LANGUAGE_FILES
-from autolora.index.copies import check_copy, open_copy
+from autolora.index.copies import Rows, check_copy, check_foreign, open_copy
 from autolora.index.served import copy_path, open_index, without
 from autolora.index.store import (
+    CAPTION,
     CAPTIONS_VECTOR,
     CHECKS,
     EXACT_COLUMNS,
+    TEXTS_VECTOR,
     content_digest,
     folder,
     hash_vector_row,
     read_vectors,
 )
-from autolora.matching.language import Language
+from autolora.matching.language import PRIOR_TRUST, Language
 from autolora.models import ClipTextEncoder
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row
@@ -84,7 +86,7 @@ def speech(root: Path) -> dict[str, np.ndarray]:
 def expected(language: Language, sentences: SentenceEncoder, adapter: SyntheticAdapter) -> np.ndarray:
     """Return the direction of the mean of the captions' unit vectors."""
     vectors = [
-        (sentences.encode([caption.text])[0] - language.map.caption_mean) @ language.map.matrix
+        (sentences.encode([caption.text])[0] - language.captions.said_mean) @ language.captions.matrix
         for caption in adapter.captions
     ]
     mean: np.ndarray = np.mean([vector / np.linalg.norm(vector) for vector in vectors], axis=0)
@@ -130,6 +132,11 @@ def test_without_a_check_all_captions_count(
     order = index.find(sorted(vectors))
     assert np.array_equal(index.captions_vectors[order], [vectors[sha256] for sha256 in sorted(vectors)])
     assert index.has_captions.all()
+    typical = {row["sha256"]: row[CAPTION] for row in index.rows}
+    for adapter in adapters:
+        texts = [caption.text for caption in adapter.captions]
+        each = index.language.captions.said(sentences.encode(texts))
+        assert typical[adapter.sha256] == texts[int((each @ vectors[adapter.sha256]).argmax())]
 
 
 def test_changed_captions_encode_those_of_their_adapter_alone(
@@ -150,17 +157,54 @@ def test_changed_captions_encode_those_of_their_adapter_alone(
     others = [adapter for adapter in adapters if adapter.sha256 not in (changed.sha256, relicensed.sha256)]
     counts = reindex(taught, [changed, relicensed, *others], sentences)
     assert counts == {"embedded": 1, "updated": 1, "removed": 0}
-    assert sorted(encoded) == sorted(caption.text for caption in changed.captions)
+    assert set(encoded) == {changed.theme, *(caption.text for caption in changed.captions)}
     after = speech(taught)
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {changed.sha256}
     assert reindex(taught, [changed, relicensed, *others], sentences) == NONE
 
 
-def test_without_a_language_changed_captions_encode_nothing(
+def with_trigger(adapters: Sequence[SyntheticAdapter], position: int, word: str) -> list[SyntheticAdapter]:
+    """Return the adapters, one of which has a trigger word."""
+    changed = [*adapters]
+    listing = replace(adapters[position].listing, trigger_words=(word,))
+    changed[position] = replace(adapters[position], listing=listing)
+    return changed
+
+
+def test_texts_have_a_vector_which_follows_them(
+    taught: Path, adapters: list[SyntheticAdapter], sentences: SentenceEncoder
+) -> None:
+    changed, before = with_trigger(adapters, 3, "pixel"), speech(taught)
+    assert reindex(taught, changed, sentences) == NONE | {"embedded": 1}
+    assert reindex(taught, changed, sentences) == NONE
+    index = open_index(taught)
+    assert index.language is not None and index.texts_vectors is not None
+    rows = index.find([adapter.sha256 for adapter in changed]).tolist()
+    for row, adapter in zip(rows, changed, strict=True):
+        texts = [adapter.theme, *adapter.listing.trigger_words]
+        wanted = index.language.texts.mean(sentences.encode(texts))
+        assert index.texts_vectors[row] == pytest.approx(wanted, abs=1e-5)
+        assert index.words[row].as_py() == sorted(texts) and index.texts_trust[row] == PRIOR_TRUST
+    assert all(np.array_equal(before[name], vector) for name, vector in speech(taught).items())
+
+
+def test_without_a_language_changed_captions_and_texts_encode_nothing(
     root: Path, adapters: list[SyntheticAdapter]
 ) -> None:
     counts = reindex(root, [with_texts(adapters[3], "a neon thing"), *adapters[:3], *adapters[4:]], None)
     assert counts == {"embedded": 0, "updated": 1, "removed": 0}
+    assert reindex(root, with_trigger(adapters, 5, "pixel"), None) == NONE | {"updated": 2}
+
+
+def test_what_another_person_says_about_texts_is_checked(taught: Path) -> None:
+    index = open_index(taught)
+    assert index.texts_vectors is not None
+    check_foreign(index)
+    narrow = replace(index, texts_vectors=index.texts_vectors[:, 1:])
+    without_trust = replace(index, rows=Rows(index.rows.columns.drop_columns(["texts_trust"])))
+    for damaged, reason in ((narrow, r"vectors \(12, 63\)"), (without_trust, "no column texts_trust")):
+        with pytest.raises(MissingArtifact, match=reason):
+            check_foreign(damaged)
 
 
 @pytest.mark.slow
@@ -194,10 +238,12 @@ def test_the_hash_of_a_row_without_a_language_stays() -> None:
     row: Row = dict.fromkeys(EXACT_COLUMNS) | dict.fromkeys(CHECKS) | {
         "sha256": "a" * 64, "trigger_words": ["été"], "nsfw": False, "size": 3, "encoder_weights": "b" * 64,
         "first_seen": datetime.date(2026, 1, 1), "agreement": 0.25, "uses_captions": True,
-        "vector": np.array([0.6, 0.8], np.float32), "weights_vector": np.array([0.5, 2.0], np.float32),
+        "weights_vector": np.array([0.5, 2.0], np.float32),
     }  # fmt: skip
-    assert hash_vector_row(row) == "39b5759848dcf7e35e6194f22d3e3843dba9988565671fe34263229cfcf06119"
-    assert hash_vector_row(row | {CAPTIONS_VECTOR: np.zeros(3, np.float32)}) != hash_vector_row(row)
+    assert hash_vector_row(row) == "c28eea22fa744f8aa781502342abf089cd743b0345e16d7ba74748c536ddf315"
+    for name in (CAPTIONS_VECTOR, TEXTS_VECTOR):
+        assert hash_vector_row(row | {name: np.zeros(3, np.float32)}) != hash_vector_row(row)
+    assert hash_vector_row(row | {"texts_trust": 0.5}) != hash_vector_row(row | {"texts_trust": 0.25})
 
 
 def test_a_language_of_another_sentence_encoder_is_refused(
@@ -235,26 +281,28 @@ def test_copies_share_the_files_that_are_the_same(
     check_copy(second)
 
 
-def test_a_copy_needs_all_files_of_its_language(taught: Path) -> None:
+@pytest.mark.parametrize("name", ["captions_vectors.npy", "texts_vectors.npy"])
+def test_a_copy_needs_all_files_of_its_language(taught: Path, name: str) -> None:
     digest = open_index(taught).digest
     copy = copy_path(taught, digest)
-    (copy / "captions_vectors.npy").rename(copy / "elsewhere")
-    with pytest.raises(MissingArtifact, match=r"captions_vectors\.npy.*autolora verify"):
+    (copy / name).rename(copy / "elsewhere")
+    with pytest.raises(MissingArtifact, match=rf"{name}.*autolora verify"):
         open_copy(copy, digest)
     (copy / "language.safetensors").unlink()
     index = open_copy(copy, digest)  # as one that has learned none
     assert index.language is None and index.captions_vectors is None and not index.has_captions.any()
-    (copy / "elsewhere").rename(copy / "captions_vectors.npy")
+    (copy / "elsewhere").rename(copy / name)
     (copy / "language.safetensors").write_bytes(b"damaged")
     with pytest.raises(MissingArtifact, match=r"language\.safetensors is not a valid language"):
         open_copy(copy, digest)
 
 
-def test_what_is_taken_down_leaves_the_vectors_of_captions_beside_their_rows(taught: Path) -> None:
+def test_what_is_taken_down_leaves_the_vectors_of_captions_and_texts_beside_their_rows(taught: Path) -> None:
     index, vectors = open_index(taught), speech(taught)
     gone = {index.rows[row]["sha256"] for row in (0, 4, 11)}
     left = without(index, gone)
     assert left.captions_vectors is not None and left.language is index.language
+    assert left.texts_vectors is not None and len(left.texts_vectors) == len(left.texts_trust) == 9
     kept = [row["sha256"] for row in left.rows]
     assert len(kept) == 9 and not gone & set(kept) and left.has_captions.shape == (9,)
     assert np.array_equal(left.captions_vectors, [vectors[sha256] for sha256 in kept])

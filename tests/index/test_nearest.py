@@ -1,4 +1,4 @@
-"""The nearest vectors: the search agrees with a full sort, with and without a filter; many threads open a copy."""
+"""The nearest vectors of weights, with and without a filter; many threads open a copy."""
 
 import gc
 import time
@@ -6,40 +6,45 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from autolora.index.copies import find_nearest, map_vectors, vectors_path
+from autolora.index import store as index_store
+from autolora.index.copies import NO_TEXT_MAP, Index, Rows, map_vectors, vectors_path
 
 
-def expected_positions(scores: np.ndarray, k: int, mask: np.ndarray) -> list[int]:
-    """Return the positions of the k highest scores of rows that pass, by a stable sort of all."""
-    order = np.argsort(-scores, kind="stable")
-    return [int(position) for position in order if mask[position]][:k]
+@pytest.fixture
+def index() -> Index:
+    """Return an index of five adapters with vectors of weights of any length, two of them alike, one of them zero."""
+    vectors = np.array([[0, 2], [3, 3], [0, 0], [5, 0], [0, 1]], np.float32)
+    return Index(
+        digest="",
+        weights_vectors=vectors,
+        rows=Rows(pa.table({"sha256": [*"abcde"]})),
+        encoder="",
+        text_encoder="",
+        text_map=NO_TEXT_MAP,
+    )
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize("k", [0, 1, 10, 1000])
-def test_search_agrees_with_a_sort(share: float, k: int) -> None:
-    """Integers, so that many scores are equal: these are in the order of the rows."""
-    rng = np.random.default_rng(k)
-    vectors = rng.integers(-3, 4, (400, 8)).astype(np.float32)
-    query = rng.integers(-3, 4, 8).astype(np.float32)
-    mask = rng.random(400) < share
-    positions, scores = find_nearest(vectors, query, k, mask)
-    assert positions.tolist() == expected_positions(vectors @ query, k, mask)
-    assert scores.tolist() == (vectors @ query)[positions].tolist()
+def test_the_nearest_by_weights_are_those_of_the_largest_cosines(index: Index) -> None:
+    positions, cosines = index.nearest_by_weights(np.array([0, 0.5], np.float32), 4)
+    assert positions.tolist() == [0, 4, 1, 2], (
+        "of equal ones the first; a vector without a direction has cosine 0"
+    )
+    assert cosines == pytest.approx([1, 1, 0.5**0.5, 0])
 
 
-def test_without_a_filter_all_rows_are_searched() -> None:
-    vectors = np.eye(4, dtype=np.float32)
-    positions, scores = find_nearest(vectors, np.array([0, 2, 3, 1], np.float32), 2)
-    assert (positions.tolist(), scores.tolist()) == ([2, 1], [3, 2])
-    assert len(find_nearest(vectors[:0], vectors[0], 2)[0]) == 0
+def test_others_than_those_that_pass_are_never_nearest(index: Index) -> None:
+    mask = np.array([False, True, False, True, True])
+    positions, cosines = index.nearest_by_weights(np.array([0, 1], np.float32), 9, mask)
+    assert positions.tolist() == [4, 1, 3] and cosines == pytest.approx([1, 0.5**0.5, 0])
+    assert index.nearest_by_weights(np.array([0, 1], np.float32), 0, mask)[0].tolist() == []
 
 
 def test_threads_open_a_copy_at_once(tmp_path: Path) -> None:
     """Parsing in two threads at once fails in Python before 3.11.8, if one is interrupted by the garbage collector."""
-    np.save(vectors_path(tmp_path, "vector"), np.eye(4, dtype=np.float32))
+    np.save(vectors_path(tmp_path, index_store.WEIGHTS_VECTOR), np.eye(4, dtype=np.float32))
     threshold = gc.get_threshold()
 
     def interrupt(*_: object) -> None:
@@ -49,7 +54,7 @@ def test_threads_open_a_copy_at_once(tmp_path: Path) -> None:
     gc.set_threshold(20)
     try:
         with ThreadPoolExecutor(4) as pool:
-            opened = [*pool.map(lambda _: map_vectors(tmp_path, "vector"), range(200))]
+            opened = [*pool.map(lambda _: map_vectors(tmp_path, index_store.WEIGHTS_VECTOR), range(200))]
     finally:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(interrupt)

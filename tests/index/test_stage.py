@@ -64,14 +64,14 @@ def indexed(
 
 def rows_by_adapter(root: Path) -> dict[str, dict[str, object]]:
     """Return sha256 -> row of the index."""
-    names = ["sha256", "license", "nsfw", "vector", "row_hash"]
+    names = ["sha256", "license", "nsfw", "weights_vector", "row_hash"]
     return {row["sha256"]: row for row in read_table(index.folder(root), "adapters", names)}
 
 
 def test_contains_a_unit_vector_per_adapter(root: Path, adapters: list[SyntheticAdapter]) -> None:
     rows = rows_by_adapter(root)
     assert set(rows) == {adapter.sha256 for adapter in adapters}
-    assert np.allclose([np.linalg.norm(row["vector"]) for row in rows.values()], 1, atol=1e-6)
+    assert np.allclose([np.linalg.norm(row["weights_vector"]) for row in rows.values()], 1, atol=1e-6)
 
 
 def test_columns_are_those_of_the_dataset(root: Path, adapters: list[SyntheticAdapter]) -> None:
@@ -109,7 +109,7 @@ def test_embeds_new_adapters_updates_columns_and_removes_withdrawn_adapters(
     after = rows_by_adapter(root)
     assert set(after) == {adapter.sha256 for adapter in [relicensed, *unchanged, *new_adapters]}
     assert (after[relicensed.sha256]["license"], after[relicensed.sha256]["nsfw"]) == ("mit", True)
-    assert after[relicensed.sha256]["vector"] == before[relicensed.sha256]["vector"]
+    assert after[relicensed.sha256]["weights_vector"] == before[relicensed.sha256]["weights_vector"]
     assert all(after[adapter.sha256] == before[adapter.sha256] for adapter in unchanged)
     assert read_digest(root, "encoder")["sha256"] == encoder
 
@@ -152,7 +152,7 @@ def test_another_encoder_embeds_all_adapters_again(root: Path, text_encoder: Cli
     write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     assert write_index(root) == {"embedded": 9, "updated": 0, "removed": 0}
     after = rows_by_adapter(root)
-    assert all(after[sha256]["vector"] != before[sha256]["vector"] for sha256 in before)
+    assert all(after[sha256]["weights_vector"] != before[sha256]["weights_vector"] for sha256 in before)
 
 
 def test_computed_rows_of_another_encoder_are_not_stored(root: Path, text_encoder: ClipTextEncoder) -> None:
@@ -168,7 +168,9 @@ def test_computed_rows_of_another_encoder_are_not_stored(root: Path, text_encode
 @pytest.mark.slow
 def test_vectors_of_another_encoder_are_refused(root: Path, text_encoder: ClipTextEncoder) -> None:
     stored, (names, vectors) = rows_by_adapter(root), index.read_vectors(root)
-    assert dict(zip(names, vectors.tolist(), strict=True)) == {name: stored[name]["vector"] for name in names}
+    assert dict(zip(names, vectors.tolist(), strict=True)) == {
+        name: stored[name]["weights_vector"] for name in names
+    }
     assert list(names) == sorted(stored)
     write_encoder(root, text_encoder, replace(SHORT_TRAINING, seed=1))
     with pytest.raises(MismatchError, match="dvc repro index"):
@@ -255,9 +257,9 @@ def test_sketches_are_embedded_together_on_a_gpu(root: Path, monkeypatch: pytest
     )
     sync.embed(list(before))
     assert sizes == [9]
-    vectors = {sha256: row["vector"] for sha256, row in rows_by_adapter(root).items()}
+    vectors = {sha256: row["weights_vector"] for sha256, row in rows_by_adapter(root).items()}
     assert np.allclose(
-        [vectors[sha256] for sha256 in before], [row["vector"] for row in before.values()], atol=1e-5
+        [vectors[sha256] for sha256 in before], [row["weights_vector"] for row in before.values()], atol=1e-5
     )
 
 
@@ -268,7 +270,9 @@ def test_gpu_gives_the_vectors_of_the_cpu(root: Path) -> None:
     sync.embed(list(before))
     after = rows_by_adapter(root)
     assert np.allclose(
-        [after[s]["vector"] for s in before], [r["vector"] for r in before.values()], atol=1e-4
+        [after[s]["weights_vector"] for s in before],
+        [r["weights_vector"] for r in before.values()],
+        atol=1e-4,
     )
 
 

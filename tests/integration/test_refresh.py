@@ -109,7 +109,7 @@ def test_refresh_leaves_other_rows_unchanged(repository: Repository, third_refre
     changed = {sha256 for sha256 in before.keys() & after.keys() if before[sha256] != after[sha256]}
     assert changed == {third_refresh["relicensed"]["sha256"]}
     (sha256,) = changed
-    assert before[sha256]["vector"] == after[sha256]["vector"]
+    assert before[sha256]["weights_vector"] == after[sha256]["weights_vector"]
     assert after[sha256]["license"] == "cc0-1.0"
 
 

@@ -48,7 +48,7 @@ def vectors(root: Path) -> dict[str, list[float]]:
     import lancedb
 
     rows = lancedb.connect(root / "data/index").open_table("adapters").to_arrow().to_pylist()
-    return {row["sha256"]: row["vector"] for row in rows}
+    return {row["sha256"]: row["weights_vector"] for row in rows}
 
 
 def assert_equal_vectors(first: dict[str, list[float]], second: dict[str, list[float]]) -> None:

@@ -244,7 +244,7 @@ def test_copies_of_the_index_are_made_again(repository: VersionedRepository) -> 
     (former,) = [folder for folder in copies if folder.name != working]
     (repository.root / "cache/served").write_text(former.name)
     for folder in copies:
-        flip_bit(folder / "vectors.npy")
+        flip_bit(folder / "weights_vectors.npy")
     assert repository.commands() == [f"rm -rf {' '.join(f'cache/index/{folder.name}' for folder in copies)}"]
     repository.run_commands()
     assert repository.verify().findings == ()
@@ -257,7 +257,7 @@ def test_a_served_copy_that_no_commit_has_is_replaced_by_the_working_index(
 ) -> None:
     shutil.copytree(repository.file("cache/index/*/meta.json").parent, repository.root / "cache/index/lost")
     lost = (repository.root / "cache/index/lost").rename(repository.root / "cache/index" / ("0" * 64))
-    flip_bit(lost / "vectors.npy")
+    flip_bit(lost / "weights_vectors.npy")
     (repository.root / "cache/served").write_text(lost.name)
     assert repository.commands() == [f"rm -rf cache/index/{lost.name}"]
     shutil.rmtree(lost)

@@ -44,7 +44,7 @@ FILES = {
     "digests/index.json": "index",
     "metrics/index.json": "index",
     "cache/index/*/meta.json": "copies",
-    "cache/index/*/vectors.npy": "copies",
+    "cache/index/*/weights_vectors.npy": "copies",
     "cache/index/*/columns.arrow": "copies",
     ".dvc/cache/files/md5/*/*.dir": "lists",
 }  # fmt: skip

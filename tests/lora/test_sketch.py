@@ -187,7 +187,8 @@ def test_slots_that_share_q_match_separate_sketches() -> None:
     lora = {slot.name: Factors(torch.randn(2, slot.d_in), torch.randn(40, 2), 1.0) for slot in slots}
     together = sketch(lora, slots, SPEC).values
     for index, slot in enumerate(slots):
-        assert torch.equal(together[index], sketch({slot.name: lora[slot.name]}, [slot], SPEC).values[0])
+        alone = sketch({slot.name: lora[slot.name]}, [slot], SPEC).values[0]
+        torch.testing.assert_close(together[index], alone, rtol=1e-4, atol=1e-3)  # other orders of sums
 
 
 def draw_wide(rank: int) -> tuple[Lora, list[Slot]]:

@@ -2,10 +2,11 @@
 
 import random
 import re
+import time
 
 import pytest
 
-from autolora.matching.parts import MAX_WORDS, STOP_WORDS, split_parts, split_runs
+from autolora.matching.parts import MAX_WORDS, STOP_WORDS, negated_runs, split_parts, split_runs
 
 WORDS = (
     "neon",
@@ -80,3 +81,42 @@ def test_windows_of_a_long_clause_overlap_by_half(count: int) -> None:
 )  # fmt: skip
 def test_clauses_runs_and_words_are_parts(prompt: str, parts: list[str], runs: list[str]) -> None:
     assert (list(split_parts(prompt)), list(split_runs(prompt))) == (parts, runs)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "runs", "negated"),
+    [
+        ("ball\nNegative prompt: cat, (sea), neon\nSteps: 28, Sampler: Euler", ["ball"], ["cat", "sea", "neon"]),
+        ("ball Negative prompt: worst cat. Steps: 28, Sampler: Euler", ["ball"], ["worst cat"]),
+        ("Negative prompt: cat", [], ["cat"]),
+        ("a ball --no mosaic, neon sign --ar 3:2", ["ball"], ["mosaic", "neon sign"]),
+        ("ball, (neon sign:0), (red:0.0), cat:-1, sea", ["ball", "sea"], ["neon sign", "red", "cat"]),
+        ("(ball:1.2), (sea:0.5), at 12:00, 10:05", ["ball", "sea", "12", "00", "10", "05"], []),
+        ("a ball instead of the duck", ["ball"], ["duck"]),
+        ("neither cat nor duck, but ball", ["ball"], ["cat", "duck"]),
+        ("avoid neon", [], ["neon"]),
+    ],
+)  # fmt: skip
+def test_what_a_prompt_excludes_asks_for_nothing(prompt: str, runs: list[str], negated: list[str]) -> None:
+    assert (list(split_runs(prompt)), list(negated_runs(prompt))) == (runs, negated)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    ["masterpiece", "Best quality, 8K UHD", "score_9, score_8_up", "ultra-detailed", "4k resolution, HDR"],
+)
+def test_tags_of_quality_are_no_parts_and_end_runs(tags: str) -> None:
+    assert (split_parts(tags), split_runs(tags)) == (("",), ())
+    assert split_runs(f"neon cat {tags} red ball") == ("neon cat", "red ball")
+
+
+def test_words_that_only_resemble_tags_stay() -> None:
+    prompt = "a quality inspector in the 4kids shop; details of moss"
+    assert split_runs(prompt) == ("quality inspector", "4kids shop", "details", "moss")
+
+
+def test_long_prompts_are_read_in_time() -> None:
+    started = time.perf_counter()
+    for text in ("word " * 4000, "a:0" * 4000, "--no " * 4000, "negative prompt: " * 2000):
+        split_parts(text)
+    assert time.perf_counter() - started < 5

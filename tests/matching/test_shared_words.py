@@ -11,6 +11,7 @@ WORDS = pa.array([["art", "pixel"], ["art", "ink"], ["cat"], []], pa.list_(pa.st
 
 def test_forms() -> None:
     assert word_forms("The cats, in glass and GAS") == ["cat", "glas", "gas"]
+    assert word_forms("grey watercolours of centres") == word_forms("gray watercolors of centers")
 
 
 def test_values_by_hand() -> None:

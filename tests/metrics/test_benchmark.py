@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autolora.matching.hybrid import CaptionRule
 from autolora.metrics.benchmark import (
     Benchmark,
     EmbeddedCaption,
@@ -14,8 +13,8 @@ from autolora.metrics.benchmark import (
     relevant_by_level,
     sum_captions,
 )
-from autolora.metrics.comparison import compare_methods
-from autolora.metrics.methods import encoder_scores, hybrid_scores
+from autolora.metrics.comparison import compare_ranks, ranks_by_level
+from autolora.metrics.methods import caption_centroid_scores, weights_scores
 from autolora.params import EvaluationParams
 from tests.support.synthetic_benchmark import synthetic_benchmark
 
@@ -24,24 +23,26 @@ ALL = slice(None)
 
 
 def tables(benchmark: Benchmark) -> dict[str, Any]:
-    """Return level -> tables of all methods."""
-    return compare_methods(benchmark, PARAMS)
+    """Return level -> tables of the weights and of a random order."""
+    relevant = relevant_by_level(benchmark)
+    ranks = {"weights": ranks_by_level(benchmark, weights_scores(benchmark), relevant)}
+    return compare_ranks(benchmark, ranks, relevant, PARAMS)
 
 
-def test_good_encoder_beats_chance_by_more_than_its_interval() -> None:
+def test_good_weights_beat_chance_by_more_than_its_interval() -> None:
     levels = tables(synthetic_benchmark())
-    encoder = levels["theme"]["methods"]["encoder"]["R@1"]
+    weights = levels["theme"]["methods"]["weights"]["R@1"]
     chance = levels["theme"]["methods"]["random"]["R@1"]
-    assert encoder["value"] > 0.95
+    assert weights["value"] > 0.95
     assert chance["value"] == pytest.approx(3 / 12)
-    assert encoder["low"] > chance["high"]
-    assert (encoder["n"], encoder["clusters"]) == (24, 6)
+    assert weights["low"] > chance["high"]
+    assert (weights["n"], weights["clusters"]) == (24, 6)
     assert levels["adapter"]["methods"]["random"]["R@1"]["value"] == pytest.approx(1 / 12)
 
 
-def test_random_encoder_does_not_beat_chance() -> None:
+def test_random_weights_do_not_beat_chance() -> None:
     methods = tables(synthetic_benchmark(noise=50.0))["adapter"]["methods"]
-    assert methods["encoder"]["R@1"]["low"] <= methods["random"]["R@1"]["value"]
+    assert methods["weights"]["R@1"]["low"] <= methods["random"]["R@1"]["value"]
 
 
 def test_query_about_an_adapter_without_a_theme_belongs_to_no_theme_level() -> None:
@@ -49,7 +50,7 @@ def test_query_about_an_adapter_without_a_theme_belongs_to_no_theme_level() -> N
     benchmark.themes.pop(benchmark.queries[0].adapters[0])
     relevant = relevant_by_level(benchmark)
     assert {level: len(groups[0]) for level, groups in relevant.items()} == {"adapter": 1, "theme": 0}
-    numbers = {level: table["methods"]["encoder"]["MRR"]["n"] for level, table in tables(benchmark).items()}
+    numbers = {level: table["methods"]["weights"]["MRR"]["n"] for level, table in tables(benchmark).items()}
     assert numbers == {"adapter": 24, "theme": 20}, "four queries are about it"
 
 
@@ -57,34 +58,39 @@ def test_no_theme_level_without_judgments() -> None:
     assert set(tables(synthetic_benchmark(judged=False))) == {"adapter"}
 
 
-def test_hybrid_excludes_captions_of_the_described_rendering() -> None:
+def test_centroid_excludes_captions_of_the_described_rendering() -> None:
     captions: list[EmbeddedCaption] = []
     benchmark = synthetic_benchmark(noise=0.3, is_captioned=lambda caption: not captions.append(caption))
-    benchmark = replace(
-        benchmark,
-        adapter_vectors=0.1 * benchmark.adapter_vectors,
-        rule=CaptionRule(np.zeros(benchmark.adapter_vectors.shape[1]), margin=-3.0),
-    )
     query, query_vector = benchmark.queries[0], benchmark.query_vectors[0]
 
     def expected(adapter: int, excluded: str) -> float:
-        own = [c for c in captions if c.adapter == adapter and c.image != excluded]
-        mean = np.mean([c.vector for c in own], axis=0)
-        count = len({c.image for c in own})
-        vector = count * mean / np.linalg.norm(mean) + 10 * benchmark.adapter_vectors[adapter]
-        return float(query_vector @ vector / np.linalg.norm(vector))
+        own = [c.vector for c in captions if c.adapter == adapter and c.image != excluded]
+        mean = np.mean(own, axis=0)
+        return float(query_vector @ mean / np.linalg.norm(mean))
 
-    scores = hybrid_scores(benchmark)(ALL)[0]
-    assert scores[0] == pytest.approx(expected(0, query.image))
-    assert scores[1] == pytest.approx(expected(1, ""))
+    scores = caption_centroid_scores(benchmark)(ALL)
+    assert scores[0, 0] == pytest.approx(expected(0, query.image))
+    assert scores[0, 1] == pytest.approx(expected(1, ""))
 
 
-def test_hybrid_of_captions_that_contradict_the_weights_is_the_encoder() -> None:
+def test_centroid_skips_queries_whose_adapter_has_no_other_caption() -> None:
+    image = synthetic_benchmark().queries[0].image
+    benchmark = synthetic_benchmark(is_captioned=lambda c: c.adapter != 0 or c.image == image)
+    scores = caption_centroid_scores(benchmark)
+    assert np.isnan(scores(ALL)[0]).all()
+    ranks = ranks_by_level(benchmark, scores, relevant_by_level(benchmark))["theme"]
+    assert np.isnan(ranks).sum() == 2 and len(ranks) == 24
+
+
+def test_centroid_ranks_adapters_without_captions_last() -> None:
+    benchmark = synthetic_benchmark(is_captioned=lambda c: c.adapter != 1)
+    assert (caption_centroid_scores(benchmark)(ALL)[:, 1] == -1).all()
+
+
+def test_weights_of_any_length_are_compared_by_their_direction() -> None:
     benchmark = synthetic_benchmark(noise=0.3)
-    benchmark = replace(benchmark, rule=CaptionRule(np.zeros(benchmark.adapter_vectors.shape[1]), margin=3.0))
-    assert np.allclose(hybrid_scores(benchmark)(ALL), encoder_scores(benchmark)(ALL))
-    methods = tables(benchmark)["theme"]["methods"]
-    assert methods["hybrid"] == methods["encoder"]
+    shorter = replace(benchmark, adapter_vectors=0.1 * benchmark.adapter_vectors)
+    assert np.allclose(weights_scores(shorter)(ALL), weights_scores(benchmark)(ALL))
 
 
 def test_rendering_of_two_adapters_has_two_relevant_adapters() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DAY = datetime.date(2026, 1, 1)
 LATER = datetime.date(2026, 2, 1)
 RECALL = Headline(
-    name="retrieval.hybrid_theme_r_at_1_unseen", value=0.12345678, low=0.1, high=0.2, n=9, preset="best"
+    name="retrieval.theme_r_at_1_unseen", value=0.12345678, low=0.1, high=0.2, n=9, preset="best"
 )
 SECONDS = Headline(name="bench.seconds", value=3.0, n=5, better="lower", goal=5)
 
@@ -35,7 +35,7 @@ def test_rows_are_flat_rounded_and_sorted(tmp_path: Path) -> None:
 
 
 def test_the_summary_has_the_values_that_decide_something(tmp_path: Path) -> None:
-    validated = replace(RECALL, name="retrieval.hybrid_theme_r_at_1_validation", value=0.5)
+    validated = replace(RECALL, name="retrieval.theme_r_at_1_validation", value=0.5)
     update(tmp_path, "evaluate", DAY, [RECALL, validated, SECONDS])
     assert json.loads((tmp_path / SUMMARY).read_text()) == {RECALL.name: 0.123457, validated.name: 0.5}
 

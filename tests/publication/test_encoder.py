@@ -71,10 +71,9 @@ def test_encoder_is_nearly_that_of_the_project(project: Path, folder: Path) -> N
     trained, published = store.load_encoder(store.folder(project)), load_published(folder)
     loaded = published.encoder
     assert loaded.config == trained.config and not loaded.training
-    assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32, torch.float64}
+    assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32}
     cosines = torch.cosine_similarity(vectors(trained).double(), vectors(loaded).double())
     assert 1 - float(cosines.min()) < 1e-5
-    assert torch.equal(loaded.relevance, trained.relevance)
     whole = sum(tensor.nbytes for tensor in trained.state_dict().values())
     assert (folder / WEIGHTS).stat().st_size < 0.22 * whole
     lock = training_lock(project).in_split("train")

@@ -4,9 +4,12 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from autolora.errors import AutoLoraError
+from autolora.index.copies import NO_TEXT_MAP, Index, Rows
 from autolora.releases.checks import (
     ALL_HUBS,
     GATE,
@@ -17,6 +20,7 @@ from autolora.releases.checks import (
     read_decisions,
     record,
 )
+from autolora.releases.exact import NO_CAPTIONS, spot_rows
 
 DAY = datetime.date(2026, 1, 5)
 EXACT = Check(name="adapters listed twice", value=0, rule="0", passed=True)
@@ -86,3 +90,15 @@ def test_a_check_in_words() -> None:
     warned = replace(failed, severity="warn")
     made = decision(failed, warned, EXACT)
     assert made.refusals == [failed] and made.warnings == [warned]
+
+
+def test_newcomers_that_win_queries_are_read_again_first_and_none_without_captions_and_texts() -> None:
+    blank = {"id": "0/1", "file": "", "trigger_words": [], "description": [], "captions_digest": NO_CAPTIONS}
+    rows = [blank | {"sha256": sha256, "captions_digest": sha256} for sha256 in "abcd"] + [
+        blank | {"sha256": "e"}
+    ]
+    index, former = (
+        Index("", np.ones((len(some), 2), np.float32), Rows(pa.Table.from_pylist(some)), "", "", NO_TEXT_MAP)
+        for some in (rows, rows[:1])
+    )
+    assert spot_rows(former, index, ["c", "c", "d", "a", "e"]) == [2, 0, 3, 1]

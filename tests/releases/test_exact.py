@@ -9,18 +9,21 @@ from tests.support.poisons import POISONS
 
 pytestmark = pytest.mark.slow
 
+EVIDENCE = "evidence that follows from no weights, captions and texts"
 CAUGHT = {
-    "vectors of served adapters altered": "score changes",
+    "texts' vectors of served adapters altered": "score changes",
     "weights' vectors of served adapters altered": "score changes",
+    "trust in texts of newcomers altered": EVIDENCE,
     "text map exchanged": "score changes",
     "tokenizer of the index exchanged": "score changes",
     "encoder trained again silently": "score changes",
     "text encoder altered after the index": "text encoders",
-    "captions embedded by another text encoder": "vectors that follow from no weights and captions",
-    "vectors of newcomers set to those of queries": "vectors that follow from no weights and captions",
-    "zero vectors of newcomers": "vectors of another length than 1",
-    "vectors of another length": "vectors of another length than 1",
-    "NaN in vectors": "vectors of another length than 1",
+    "captions and texts encoded by another sentence encoder": EVIDENCE,
+    "empty texts' vectors of newcomers": EVIDENCE,
+    "texts' vectors of another length": "vectors of texts of another length than 0 or 1",
+    "NaN in texts' vectors": "vectors of texts of another length than 0 or 1",
+    "trust in texts of served adapters altered": "score changes",
+    "NaN in trust in texts": "trust in texts that is no number",
     "NaN in newcomers' weights' vectors": "vectors of weights that are not numbers",
     "adapters lost without a reason": "adapters lost without a reason",
     "index left behind the dataset": "adapters that are not as in the dataset",
@@ -34,7 +37,8 @@ CAUGHT = {
     "adapters that were taken down by name": "adapters that were taken down",
     "rows changed on disk": "unreadable rows",
     "copy of the index changed on disk": "unreadable rows",
-    "a newcomer's captions' vector set to that of queries": "vectors of captions that follow from none",
+    "a newcomer's captions' vector set to that of queries": EVIDENCE,
+    "a newcomer's texts' vector set to that of queries": EVIDENCE,
     "empty captions' vectors of newcomers": "captions that count, without a vector",
     "empty captions' vectors at the first release": "captions that count, without a vector",
     "relevance altered": "trainings",

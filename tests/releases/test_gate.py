@@ -50,7 +50,9 @@ def test_the_first_release_is_compared_with_nothing(bed: Nights) -> None:
     first = read_decisions(bed.root)[0]
     assert first.former is None and first.verdict == "promoted"
     assert {"score changes", "adapters lost"}.isdisjoint(check.name for check in first.checks)
-    assert "vectors that follow from no weights and captions" in {check.name for check in first.checks}
+    assert "evidence that follows from no weights, captions and texts" in {
+        check.name for check in first.checks
+    }
 
 
 def test_without_cache_served_the_last_promoted_index_is_compared(bed: Nights) -> None:
@@ -79,7 +81,7 @@ def test_without_copies_versions_and_tags_nothing_can_be_compared_and_the_index_
 
 
 def test_a_damaged_copy_of_the_served_index_is_compared_with_nothing(bed: Nights) -> None:
-    path = copies_folder(bed.root) / str(served_digest(bed.root)) / "vectors.npy"
+    path = copies_folder(bed.root) / str(served_digest(bed.root)) / "weights_vectors.npy"
     path.chmod(0o644)
     with path.open("r+b") as file:
         file.seek(-4, 2)
@@ -147,7 +149,7 @@ def test_a_pinned_release_stays(bed: Nights) -> None:
     decision = bed.refresh(QUIET)
     assert (decision.verdict, decision.refusals) == ("pinned", []) and "bad hats" in decision.reason
     assert served_digest(bed.root) == served
-    next(poison for poison in POISONS if poison.name == "NaN in vectors").night(bed)
+    next(poison for poison in POISONS if poison.name == "NaN in texts' vectors").night(bed)
     assert bed.judge().verdict == "refused"
 
 
@@ -180,8 +182,8 @@ def test_pinned_queries_are_counted_as_searches_find_them(bed: Nights) -> None:
         sum(first[sha256] for sha256 in newcomers),
         len(QUERIES),
     )
-    by_pictures = np.argmax(index.text_map.apply(encoder.encode(QUERIES)) @ index.vectors.T, axis=1)
-    assert [index.rows[row]["sha256"] for row in by_pictures] != [
+    by_weights = np.argmax(index.text_map.apply(encoder.encode(QUERIES)) @ index.weights_directions.T, axis=1)
+    assert [index.rows[row]["sha256"] for row in by_weights] != [
         hit.sha256 for query in QUERIES for hit in searched.search(query, 1)
     ], "the space of the weights ranks otherwise"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autolora.index.store import SCHEMA
 from autolora.refresh.last_refresh import (
     read_last_refresh,
     record_failure,
@@ -40,7 +41,7 @@ def rate(events: int, trials: int, passed: bool = True) -> Check:
 
 def decide(root: Path, number: int, index: str, verdict: Verdict, *checks: Check) -> None:
     """Record a decision on a night, after which the working index is this one."""
-    write_digest(root, "index", {}, 4, content=index * 64)
+    write_digest(root, "index", {}, SCHEMA, content=index * 64)
     row = Decision(
         day=night(number).date(),
         index=index * 64,
@@ -131,7 +132,7 @@ def test_a_promotion_by_hand_ends_a_refusal(root: Path) -> None:
 
 def test_a_refusal_whose_cause_was_corrected_without_a_new_index_is_over(root: Path) -> None:
     refuse(root, 1)
-    write_digest(root, "index", {}, 4, content="a" * 64)
+    write_digest(root, "index", {}, SCHEMA, content="a" * 64)
     end(root, 2)
     found = state(root, 2)
     assert not found.is_kept_back and not gate_lines(found)

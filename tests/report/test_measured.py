@@ -32,17 +32,14 @@ def test_nothing_measured_gives_no_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", ["theme", "adapter"])
 def test_retrieval_is_a_sentence_with_interval_chance_and_sample(level: str, tmp_path: Path) -> None:
     methods = {
-        name: {"R@1": row(value)} for name, value in (("hybrid", 0.9), ("encoder", 0.7), ("random", 0.15))
+        name: {"R@1": row(value)} for name, value in (("search", 0.9), ("weights", 0.7), ("random", 0.15))
     }
     report = {"levels": {level: {"methods": methods}}, "queried_adapters": 6, "inputs": {}}
     write_atomic(evaluation.report_path(tmp_path), json.dumps(report))
-    both, weights = texts(tmp_path)
-    assert both.startswith("90 % of searches show")
-    assert ("requested theme" in both) == (level == "theme")
-    assert (
-        "first, by weights and captions. 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6"
-        in both
-    )
+    search, weights = texts(tmp_path)
+    assert search.startswith("90 % of searches show")
+    assert ("requested theme" in search) == (level == "theme")
+    assert "first. 95 % interval 80 % to 100 %, chance 15 %. 24 searches about 6" in search
     assert weights.startswith("70 %") and "weights alone" in weights
 
 

@@ -157,8 +157,8 @@ def test_nothing_to_say_is_said(tmp_path: Path) -> None:
 def test_numbers_are_sentences_with_interval_and_chance(full: Path) -> None:
     numbers = re.sub("\N{NO-BREAK SPACE}", " ", section(read_page(full), "numbers"))
     report = json.loads((full / "data" / "evaluation" / "report.json").read_text())
-    recall = report["levels"]["theme"]["methods"]["encoder"]["R@1"]
-    sentence = next(row for row in numbers.split("<li>") if "weights alone" in row)
+    recall = report["levels"]["theme"]["methods"]["search"]["R@1"]
+    sentence = next(row for row in numbers.split("<li>") if "of searches" in row)
     assert f"<b>{100 * recall['value']:.0f} %</b> of searches show an adapter" in sentence
     assert (
         f"95 % interval {100 * recall['low']:.0f} % to {100 * recall['high']:.0f} %, chance 25 %." in sentence

@@ -10,11 +10,12 @@ import pytest
 
 from autolora.encoder.everyday import EVERYDAY_PHRASES
 from autolora.index.copies import Index, Rows, TextMap
-from autolora.index.store import EXACT_COLUMNS
+from autolora.index.store import CAPTION, EXACT_COLUMNS, TEXTS_TRUST
+from autolora.index.store import WORDS as WORDS_COLUMN
 from autolora.params import RetrievalParams
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
-from autolora.search.survey import NOTHING_FOUND, Survey, group_hits
+from autolora.search.survey import NO_RELEVANCE, NOTHING_FOUND, Survey, group_hits
 from autolora.storage.files import Row
 from autolora.text_encoder.sentences import SentenceEncoder
 from tests.support.synthetic_repo import SETTINGS
@@ -26,11 +27,13 @@ WORDS = WordSums(128)
 
 @dataclass(frozen=True)
 class Known:
-    """An adapter of the index; without a caption, it is found by its weights."""
+    """An adapter of the index; without a caption, it is found by its weights, and by what is said about it."""
 
     id: str
     theme: str
     has_captions: bool = True
+    text: str = ""
+    trust: float = 30.0
     trigger_words: tuple[str, ...] = ()
     license: str = "mit"
 
@@ -71,12 +74,21 @@ def index_of(sentences: Sentences, adapters: Sequence[Known] = ADAPTERS) -> Inde
     ]  # fmt: skip
     has_captions = [known.has_captions for known in adapters]
     columns = pa.Table.from_pylist(rows, pa.schema(list(EXACT_COLUMNS.items())))
-    columns = columns.append_column("uses_captions", pa.array(has_captions, pa.bool_()))
-    spoken = language.map.captions(encoder.encode(themes)) * np.array(has_captions, np.float32)[:, None]
+    texts = [known.text for known in adapters]
+    for name, values in (
+        ("uses_captions", pa.array(has_captions, pa.bool_())),
+        (TEXTS_TRUST, pa.array([known.trust for known in adapters], pa.float32())),
+        (WORDS_COLUMN, pa.array([text.split() for text in texts], pa.list_(pa.string()))),
+        (CAPTION, pa.nulls(len(adapters), pa.string())),
+    ):
+        columns = columns.append_column(name, values)
+    spoken = language.captions.said(encoder.encode(themes)) * np.array(has_captions, np.float32)[:, None]
+    written = [language.texts.mean(encoder.encode([text] if text else [])) for text in texts]
     vectors = text_map.apply(WORDS.encode(themes))
     return Index(
-        "digest", vectors, 0.3 * vectors, Rows(columns), "encoder", WORDS.digest, text_map, None,
-        spoken, language, folder,
+        "digest", 0.3 * vectors, Rows(columns), "encoder", WORDS.digest, text_map, spoken,
+        np.array(written, np.float32).reshape(spoken.shape), np.array(written, np.float32).reshape(spoken.shape),
+        language, folder,
     )  # fmt: skip
 
 
@@ -106,7 +118,9 @@ def test_each_thing_that_a_prompt_asks_for_selects_one_adapter(retriever: Retrie
     assert alone.relevance == pytest.approx(within.relevance, abs=1e-6), "whatever is around it"
 
 
-def test_hits_are_the_named_the_selected_and_then_the_others_by_relevance(retriever: Retriever) -> None:
+def test_hits_are_the_named_the_selected_and_then_the_others_as_the_retriever_orders_them(
+    retriever: Retriever,
+) -> None:
     prompt = "zqneon, in pixel and chalk"
     hits = retriever.search(prompt)
     assert sorted(ids(hits)) == sorted(known.id for known in ADAPTERS)
@@ -117,8 +131,9 @@ def test_hits_are_the_named_the_selected_and_then_the_others_by_relevance(retrie
     selected = ids(retriever.select(prompt))
     assert sorted(selected) in (["ann/c", "ann/p1"], ["ann/c", "bob/p2"]) and ids(others[:2]) == selected
     assert others[2].part == "pixel" and not any(hit.exact for hit in others)
-    odds = [hit.relevance or 0 for hit in others[2:]]
-    assert odds == sorted(odds, reverse=True) and ids(retriever.search(prompt, 2)) == ids(hits[:2])
+    order = dict(zip((known.id for known in ADAPTERS), retriever.answer(prompt).order(), strict=True))
+    values = [order[hit.id] for hit in others[2:]]
+    assert values == sorted(values, reverse=True) and ids(retriever.search(prompt, 2)) == ids(hits[:2])
     assert ids(retriever.search(prompt, where="id != 'bob/n'")) == ids(others)
     assert retriever.named(prompt, ["bob/n"])[0].relevance is None
 
@@ -174,6 +189,40 @@ def test_a_prompt_of_which_nothing_is_found_names_the_first_hit_and_asks_for_eng
     assert NOTHING_FOUND not in retriever.survey("a chalk whale").lines
 
 
+def test_if_none_is_sure_adapters_that_are_known_by_weights_alone_are_listed_apart(
+    sentences: Sentences,
+) -> None:
+    retriever = retriever_of(index_of(sentences), min_relevance=0.999)
+    survey = retriever.survey("watercolour")
+    assert survey.perhaps == ("folder:cid/w", "folder:cid/l")
+    assert "perhaps, by their weights: folder:cid/w, folder:cid/l" in survey.lines
+    assert retriever.survey("watercolour", "id != 'cid/w'").perhaps == ("folder:cid/l",)
+    assert retriever_of(index_of(sentences)).survey("watercolour").perhaps == (), "one is sure"
+    assert retriever.survey("bob/n").perhaps == (), "the prompt names one"
+    described = [known for known in ADAPTERS if known.has_captions]
+    assert retriever_of(index_of(sentences, described), min_relevance=0.999).survey("chalk").perhaps == ()
+
+
+def test_a_word_that_no_text_has_gets_the_one_that_it_resembles(sentences: Sentences) -> None:
+    said = [replace(ADAPTERS[0], text="lantern harbor"), *ADAPTERS[1:]]
+    survey = retriever_of(index_of(sentences, said)).survey("pixel, two lanterrns; harbour, a whale, cart")
+    assert survey.meant == (("lanterrn", "lantern"),)
+    assert "nothing says 'lanterrn' (did you mean 'lantern'?)" in survey.lines
+    assert retriever_of(index_of(sentences)).survey("lanterrns").meant == (), "no text has words"
+
+
+def test_unknown_characters_resemble_nothing_and_are_found_by_shared_words(sentences: Sentences) -> None:
+    said = [Known("ann/p1", "pixel", text="毛毡"), Known("bob/p2", "chalk", text="毛"), *ADAPTERS[3:]]
+    first, *others = retriever_of(index_of(sentences, said)).search("毛毡")
+    assert first.id == "ann/p1" and all((hit.relevance or 0) < NO_RELEVANCE for hit in others)
+
+
+def test_what_a_prompt_excludes_names_nothing(retriever: Retriever) -> None:
+    hits = retriever.search("a pixel whale\nNegative prompt: zqneon, chalk")
+    assert not any(hit.exact for hit in hits) and hits[0].part == "pixel"
+    assert ids(retriever.select("pixel, masterpiece, 4k --no neon, chalk")) == [hits[0].id]
+
+
 def test_what_only_further_hits_answer_and_what_is_negated_is_said(retriever: Retriever) -> None:
     hits = retriever.select("pixel, neon but no chalk")
     assert "ann/c" not in ids(hits) and len(hits) == 2
@@ -221,8 +270,18 @@ def test_adapters_are_compared_by_captions_or_by_weights_alone(sentences: Senten
     assert empty.search("pixel") == empty.select("pixel") == [] and empty.survey("pixel") == Survey()
 
 
+def test_texts_select_beside_weights_and_captions(sentences: Sentences) -> None:
+    said = [replace(ADAPTERS[2], text="origami"), replace(ADAPTERS[4], text="origami"), ADAPTERS[5]]
+    words = {"origami": ["ann/c"], "chalk": ["ann/c"], "watercolour": ["cid/w"]}
+    retriever = retriever_of(index_of(sentences, said))
+    assert {word: ids(retriever.select(word)) for word in words} == words
+    assert ids(retriever.search("origami"))[:2] == ["ann/c", "cid/w"]
+    doubted = retriever_of(index_of(sentences, [replace(known, trust=-4.0) for known in said]))
+    assert {word: ids(doubted.select(word)) for word in words} == words | {"origami": []}
+
+
 def test_without_a_language_whole_prompts_are_compared(sentences: Sentences) -> None:
-    retriever = retriever_of(replace(index_of(sentences), language=None, captions_vectors=None))
+    retriever = retriever_of(replace(index_of(sentences), language=None))
     hits = retriever.search("pixel and chalk")
     assert all(hit.part is None and hit.relevance is None for hit in hits)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)

@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from autolora.encoder.store import load_encoder
+from autolora.encoder.tags import describe_tags
 from autolora.errors import FilterError, MismatchError, MissingArtifact
 from autolora.extras import LIBRARIES
 from autolora.index import stage
 from autolora.index.copies import Index, Rows, TextMap
 from autolora.index.served import open_index, release
-from autolora.index.store import DESCRIPTION, EXACT_COLUMNS, content_digest
+from autolora.index.store import CAPTION, DESCRIPTION, EXACT_COLUMNS, content_digest
+from autolora.index.tags import read_tags
 from autolora.models import ClipTextEncoder
-from autolora.params import RetrievalParams, load
+from autolora.params import load
 from autolora.search.retriever import MAX_LINE, Retriever, open_retriever
 from autolora.storage import hash_cache
 from autolora.storage.arrays import Float32Array
@@ -40,6 +42,11 @@ from tests.support.synthetic_repo import (
 from tests.support.waiting import wait_for_a_later_time_stamp
 
 THEMES = ("mosaic", "neon", "chalk", "pixel")
+CONDITION = (
+    "nsfw IS NOT TRUE AND rank_max IN (2, 4) AND rank_max < 4.5 AND license LIKE 'a%' AND "
+    "NOT array_contains(trigger_words, 'x') AND first_seen BETWEEN DATE '2025-12-31' AND '2026-12-31' AND TRUE"
+)
+"""with each kind of value"""
 
 
 @pytest.fixture(scope="module")
@@ -89,36 +96,22 @@ def test_adapters_that_the_prompt_names_come_first_if_they_pass_the_filter(
     assert [hit.exact for hit in hits] == ["name", None, None]
     assert [hit.rank for hit in hits] == [1, 2, 3] and len({hit.sha256 for hit in hits}) == 3
     (judged,) = retriever.judge(prompt, [retriever.names.find_one(last.sha256)])
-    assert judged.relevance is not None
-    assert hits[0] == replace(judged, relevance=None, exact="name", score=hits[0].score)
-    assert hits[0].score == pytest.approx(
-        judged.score, abs=1e-6
-    )  # float32 sums of unit vectors in another order
+    assert hits[0] == replace(judged, exact="name")
     assert all(hit.exact is None for hit in retriever.search(prompt, k=3, where=condition))
 
 
 def test_scores_are_the_cosines_of_the_encoder(root: Path, text_encoder: ClipTextEncoder) -> None:
     index = open_index(root)
-    scores = Retriever(index, text_encoder, SETTINGS).scores("a neon drawing")
+    scores = Retriever(index, text_encoder, SETTINGS).answer("a neon drawing").order()
     encoder = load_encoder(root / "data" / "encoder")
     text_vector = encoder.text_map(torch.from_numpy(text_encoder.encode(["a neon drawing"])))[0].numpy()
-    assert np.allclose(scores, index.vectors @ text_vector, atol=1e-6)
+    assert np.allclose(scores, index.weights_directions @ text_vector, atol=1e-6)
 
 
-def test_relevance_of_hits_and_selection(root: Path, text_encoder: ClipTextEncoder) -> None:
+def test_a_ranking_is_the_order_of_a_search(root: Path, text_encoder: ClipTextEncoder) -> None:
     retriever = Retriever(open_index(root), text_encoder, SETTINGS)
-    hits = retriever.search("a neon drawing", k=12)
-    assert all(hit.relevance is not None and 0 < hit.relevance < 1 for hit in hits)
-    everything = RetrievalParams(k=3, max_selected=12, min_relevance=0.0)
-    selection = with_params(retriever, everything).select("a neon drawing")
-    assert [hit.rank for hit in selection] == list(range(1, 13))
-    assert selection[0].sha256 == max(hits, key=lambda hit: hit.relevance or 0.0).sha256
-    certain = RetrievalParams(k=3, max_selected=3, min_relevance=1.0)
-    assert with_params(retriever, certain).select("a neon drawing") == []
-
-
-def with_params(retriever: Retriever, params: RetrievalParams) -> Retriever:
-    return Retriever(retriever.index, retriever.text_encoder, replace(SETTINGS, retrieval=params))
+    order, hits = retriever.ranking("a neon drawing"), retriever.search("a neon drawing", k=99)
+    assert [retriever.index.rows[row]["sha256"] for row in order] == [hit.sha256 for hit in hits]
 
 
 class FixedText:
@@ -146,7 +139,7 @@ def index_of(vectors: np.ndarray) -> Index:
     rows = Rows(pa.table(columns))
     identity = TextMap(np.zeros(vectors.shape[1], np.float32), np.eye(vectors.shape[1], dtype=np.float32))
     vectors = vectors.astype(np.float32)
-    return Index("digest", vectors, vectors, rows, "encoder", "text", identity, relevance=None)
+    return Index("digest", vectors, rows, "encoder", "text", identity)
 
 
 def test_adapters_are_named_by_sha256_id_hub_and_file(
@@ -193,12 +186,12 @@ def test_a_text_that_is_not_unicode_is_an_error(root: Path, text_encoder: ClipTe
         Retriever(open_index(root), text_encoder, SETTINGS).search("a \ud800", k=1)
 
 
-def test_without_calibration_hits_have_no_relevance_and_a_selection_is_refused(
+def test_without_a_language_hits_have_no_relevance_and_a_selection_is_refused(
     root: Path, text_encoder: ClipTextEncoder
 ) -> None:
-    retriever = Retriever(replace(open_index(root), relevance=None), text_encoder, SETTINGS)
+    retriever = Retriever(open_index(root), text_encoder, SETTINGS)
     assert {hit.relevance for hit in retriever.search("a neon drawing", k=3)} == {None}
-    with pytest.raises(MismatchError, match="imported"):
+    with pytest.raises(MismatchError, match="has no language"):
         retriever.select("a neon drawing")
 
 
@@ -259,12 +252,21 @@ def test_search_reads_only_the_copy(root: Path, text_encoder: ClipTextEncoder) -
     assert Retriever(open_index(root), text_encoder, SETTINGS).search("a neon drawing", k=3) == expected
 
 
-def test_what_an_adapter_does_is_said_in_one_line_without_a_project_by_its_author_alone(
+def test_what_an_adapter_does_is_said_in_one_line_by_its_author_a_caption_or_likely_tags(
     root: Path, text_encoder: ClipTextEncoder
 ) -> None:
-    index = open_index(root)
+    index, tags = open_index(root), read_tags(root)
     assert Retriever(index, text_encoder, SETTINGS).what_it_does(0) == ""
-    assert Retriever(index, text_encoder, SETTINGS, root).what_it_does(0).startswith("by the weights: ")
+    retriever = Retriever(index, text_encoder, SETTINGS, root)
+    for position, sha256 in enumerate(index.rows.columns.column("sha256").to_pylist()):
+        likely = tuple(tag for tag in tags[sha256] if tag.is_likely)
+        line = f"by the weights: {describe_tags(likely)}" if likely else ""
+        assert retriever.what_it_does(position) == line, "a tag that is not likely is no guess"
+    captioned = Rows(
+        index.rows.columns.append_column(CAPTION, pa.array(["a chalk drawing"] * len(index.rows)))
+    )
+    line = Retriever(replace(index, rows=captioned), text_encoder, SETTINGS, root).what_it_does(0)
+    assert line == "a chalk drawing"
     said = pa.array([["word " * 40]] * len(index.rows), pa.list_(pa.string()))
     place = index.rows.columns.column_names.index(DESCRIPTION)
     described = replace(index, rows=Rows(index.rows.columns.set_column(place, DESCRIPTION, said)))
@@ -335,9 +337,10 @@ def test_a_search_imports_no_library_of_an_extra(root: Path) -> None:
     shutil.rmtree(root / "cache")  # also holds the tokenizer, for commands without an index
     open_index(root)
     (root / "dvc.yaml").touch()
+    arguments = ["autolora", "search", "a neon drawing", "--where", CONDITION]
     code = (
-        "import atexit, sys; from autolora.__main__ import main; sys.argv = ['autolora', 'search', 'a neon drawing']; "
-        f"atexit.register(lambda: print({set(LIBRARIES)!r} & set(sys.modules))); main()"
+        f"import atexit, sys; from autolora.__main__ import main; sys.argv = {arguments!r}; "
+        f"atexit.register(lambda: print({LIBRARIES | {'pandas'}!r} & set(sys.modules))); main()"
     )
     completed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert completed.returncode == 0, completed.stderr

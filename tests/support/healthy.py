@@ -144,7 +144,7 @@ def other_processor(bed: Nights) -> None:
     rewrite_index(
         bed,
         lambda rows: [
-            row | {name: rounded(row[name]) for name in ("vector", "weights_vector")} for row in rows
+            row | {name: rounded(row[name]) for name in ("weights_vector", "texts_vector")} for row in rows
         ],
     )
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from autolora.params import load
+from autolora.text_encoder.sentences import open_language
 from tests.support import small_root, tiny_judges
 from tests.support.tiny_flux import TOKENS
 
@@ -30,4 +32,5 @@ def build(root: Path) -> Path:
     values["pool"] |= {"sketch_size": small_root.SKETCH_SIZE}
     values["evaluation"] |= {"themes": "themes.json"}
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    small_root.teach_sentences(root, base, open_language(root, load(root / "params.yaml").encoder))
     return root

@@ -14,13 +14,13 @@ import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
 from autolora.dataset.stage import DatasetSync
-from autolora.encoder.model import embed_texts
 from autolora.encoder.stage import train
 from autolora.index import store as index_store
 from autolora.index.content import make_copy
 from autolora.index.served import copy_path, served_path
 from autolora.index.stage import IndexSync
 from autolora.lora.sketch import sketch
+from autolora.matching.language import Language
 from autolora.pool import store as pool
 from autolora.releases.checks import GATE
 from autolora.releases.rates import MIN_NIGHTS
@@ -154,14 +154,16 @@ def alter_text_encoder(bed: Nights) -> None:
     save_file(tensors, path, {"format": "pt"})
 
 
-def other_captions_features(bed: Nights, sync: IndexSync) -> None:
-    """Embed captions by another text encoder than that of the searches, as after an update of its library."""
-    encoder = load_text_encoder(bed.root / "pipeline")
+def other_sentences(bed: Nights, sync: IndexSync) -> None:
+    """Encode captions and texts by another sentence encoder than that of the searches, as after an update of its
+    library.
+    """
+    encoder = bed.sentences
     random = np.random.default_rng(bed.rng.getrandbits(32))
     noise = (0.05 * random.standard_normal(encoder.width)).astype(np.float32)
 
     class Shifted:
-        """A text encoder whose features are moved."""
+        """A sentence encoder whose features are moved."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(encoder, name)
@@ -171,7 +173,7 @@ def other_captions_features(bed: Nights, sync: IndexSync) -> None:
             moved: Float32Array = features + noise * np.linalg.norm(features, axis=-1, keepdims=True)
             return moved
 
-    update_index(replace(sync, text_encoder=Shifted()))
+    update_index(replace(sync, evidence=replace(sync.evidence, sentences=Shifted())))
 
 
 def train_silently(bed: Nights) -> None:
@@ -285,27 +287,26 @@ def flood(verdict: str) -> Callable[[Nights, Delivery], None]:
     return deliver
 
 
-def win_queries(bed: Nights) -> None:
-    """Give newcomers the vectors of pinned queries, which they then win."""
-    encoder = bed.open_index().encoder
-    assert encoder is not None
-    queries = embed_texts(encoder, load_text_encoder(bed.root / "pipeline"), QUERIES)
-    change_some(
-        lambda bed, row: row | {"vector": bed.rng.choice(queries).astype(np.float32)}, 0.3, served=False
-    )(bed)
+def win_by(space: str) -> Callable[[Nights], None]:
+    """Return a poison that points the vector of one newcomer at what some pinned queries ask for, which it then wins.
 
+    space: captions or texts.
+    """
 
-def win_by_captions(bed: Nights) -> None:
-    """Point the captions' vector of one newcomer at what some pinned queries ask for, which it then wins."""
-    sync = bed.open_index()
-    assert sync.language is not None and sync.sentences is not None
-    (asked,) = sync.language.map.parts(sync.sentences.encode([bed.rng.choice(NOUNS[:4])]))
-    vector = (asked / np.linalg.norm(asked)).astype(np.float32)
-    chosen = bed.rng.choice([item.sha256 for item in bed.newcomers if item.captions])
-    rewrite_index(
-        bed,
-        lambda rows: [row | {"captions_vector": vector} if row["sha256"] == chosen else row for row in rows],
-    )
+    def after(bed: Nights) -> None:
+        sync = bed.open_index()
+        assert sync.sentences is not None
+        (asked,) = getattr(sync.language, space).parts(sync.sentences.encode([bed.rng.choice(NOUNS[:4])]))
+        vector = (asked / np.linalg.norm(asked)).astype(np.float32)
+        chosen = bed.rng.choice([item.sha256 for item in bed.newcomers if item.captions])
+        rewrite_index(
+            bed,
+            lambda rows: [
+                row | {f"{space}_vector": vector} if row["sha256"] == chosen else row for row in rows
+            ],
+        )
+
+    return after
 
 
 def lose_captions(bed: Nights) -> None:
@@ -379,8 +380,8 @@ def fill(name: str, value: float) -> Callable[[Nights, Row], Row]:
 
 
 def scale(bed: Nights, row: Row) -> Row:
-    """Return a row whose vector is not of length 1."""
-    return row | {"vector": row["vector"] * np.float32(bed.rng.choice((0.5, 0.98, 3.0)))}
+    """Return a row whose vector of texts is not of length 1."""
+    return row | {"texts_vector": row["texts_vector"] * np.float32(bed.rng.choice((0.5, 0.98, 3.0)))}
 
 
 def withdraw_hub(low: float, high: float) -> Callable[[Nights, Delivery], None]:
@@ -407,7 +408,9 @@ def tamper(bed: Nights) -> None:
     """Change a vector on disk, but not its hash."""
     rewrite_index(
         bed,
-        lambda rows: [turn("vector")(bed, row) if n == len(rows) // 2 else row for n, row in enumerate(rows)],
+        lambda rows: [
+            turn("weights_vector")(bed, row) if n == len(rows) // 2 else row for n, row in enumerate(rows)
+        ],
         sign=False,
     )
 
@@ -417,7 +420,7 @@ def damage_copy(bed: Nights) -> None:
     digest = index_store.content_digest(bed.root)
     folder = copy_path(bed.root, digest)
     make_copy(folder, digest, index_store.folder(bed.root))
-    path = folder / "vectors.npy"
+    path = folder / "weights_vectors.npy"
     path.chmod(0o644)
     vectors = np.load(path)
     new = {item.sha256 for item in bed.newcomers}
@@ -425,6 +428,16 @@ def damage_copy(bed: Nights) -> None:
     position = bed.rng.choice([n for n, sha256 in enumerate(rows) if sha256 in new])
     vectors[position] = turned(bed, vectors[position], 1.0)
     np.save(path, vectors)
+
+
+def lose_trust(bed: Nights, row: Row) -> Row:
+    """Return a row that states no number by which its texts are trusted."""
+    return row | {"texts_trust": math.nan}
+
+
+def trust_more(bed: Nights, row: Row) -> Row:
+    """Return a row whose texts are trusted more."""
+    return row | {"texts_trust": float(np.float32(row["texts_trust"] + bed.rng.choice((0.01, 1, 5))))}
 
 
 def lose_flags(bed: Nights, row: Row) -> Row:
@@ -440,11 +453,11 @@ def hide_flags(bed: Nights, delivery: Delivery) -> None:
 
 
 def calibrate(bed: Nights) -> None:
-    """Change the relevance that the index states, from which a search selects."""
-    path = index_store.folder(bed.root) / "meta.json"
-    meta = json.loads(path.read_text())
-    meta["relevance"] = [[bed.rng.choice((0.5, 2)) * value for value in row] for row in meta["relevance"]]
-    path.write_text(json.dumps(meta))
+    """Change the language of the index, by which relevance is known and adapters are selected."""
+    folder = index_store.folder(bed.root)
+    language = Language.load(folder)
+    assert language is not None
+    replace(language, coefficients=bed.rng.choice((0.5, 2)) * language.coefficients).save(folder)
 
 
 def exchange_sketches(bed: Nights) -> None:
@@ -470,15 +483,20 @@ def same_sketch(bed: Nights) -> None:
         pool.save_sketch(bed.root, item.sha256, sketch(bed.newcomers[0].lora, SLOTS, SPEC))
 
 
+FEW_READ = "the evidence of eight newcomers is read again"
 FEW = "the check of captions notices only a part of the wrong ones, and few of a small night"
 POISONS = (
-    Poison(name="vectors of served adapters altered", after=change_some(turn("vector"))),
+    Poison(name="texts' vectors of served adapters altered", after=change_some(turn("texts_vector"))),
     Poison(name="weights' vectors of served adapters altered", after=change_some(turn("weights_vector"))),
-    Poison(name="vectors of newcomers altered", after=change_some(turn("vector"), 1.0, served=False)),
+    Poison(
+        name="weights' vectors of newcomers altered",
+        after=change_some(turn("weights_vector"), 1.0, served=False),
+        missed=FEW_READ,
+    ),
     Poison(name="text map exchanged", after=exchange_text_map),
     Poison(name="tokenizer of the index exchanged", after=exchange_tokenizer),
     Poison(name="text encoder altered after the index", after=alter_text_encoder),
-    Poison(name="captions embedded by another text encoder", index=other_captions_features),
+    Poison(name="captions and texts encoded by another sentence encoder", index=other_sentences),
     Poison(name="encoder trained again silently", after=train_silently),
     Poison(name="adapters lost without a reason", dataset=lose),
     Poison(name="index left behind the dataset", index=stay_behind),
@@ -496,8 +514,8 @@ POISONS = (
     Poison(name="captions of other images on an early night", deliver=early(mixed_captions), missed=FEW),
     Poison(name="flood of near-duplicates", deliver=flood("copied")),
     Poison(name="flood of refused files", deliver=flood("refused")),
-    Poison(name="vectors of newcomers set to those of queries", after=win_queries),
-    Poison(name="a newcomer's captions' vector set to that of queries", after=win_by_captions),
+    Poison(name="a newcomer's captions' vector set to that of queries", after=win_by("captions")),
+    Poison(name="a newcomer's texts' vector set to that of queries", after=win_by("texts")),
     Poison(name="empty captions' vectors of newcomers", after=lose_captions),
     Poison(name="empty captions' vectors at the first release", after=lose_first_captions),
     Poison(
@@ -508,13 +526,24 @@ POISONS = (
     Poison(name="many mislabelled newcomers", deliver=mislabel, missed=FEW),
     Poison(name="adapters that were taken down", write=take_down_served(False)),
     Poison(name="adapters that were taken down by name", write=take_down_served(True)),
-    Poison(name="NaN in vectors", after=change_some(fill("vector", math.nan))),
+    Poison(name="NaN in texts' vectors", after=change_some(fill("texts_vector", math.nan))),
     Poison(
         name="NaN in newcomers' weights' vectors",
         after=change_some(fill("weights_vector", math.nan), served=False),
     ),
-    Poison(name="zero vectors of newcomers", after=change_some(fill("vector", 0), served=False)),
-    Poison(name="vectors of another length", after=change_some(scale, 1.0, served=False)),
+    Poison(name="trust in texts of served adapters altered", after=change_some(trust_more)),
+    Poison(
+        name="trust in texts of newcomers altered",
+        after=change_some(trust_more, served=False),
+        missed=FEW_READ,
+    ),
+    Poison(name="NaN in trust in texts", after=change_some(lose_trust, served=False)),
+    Poison(
+        name="empty texts' vectors of newcomers",
+        after=change_some(fill("texts_vector", 0), served=False),
+        missed=FEW_READ,
+    ),
+    Poison(name="texts' vectors of another length", after=change_some(scale, 1.0, served=False)),
     Poison(name="half of a hub withdrawn", deliver=withdraw_hub(0.4, 0.6)),
     Poison(name="all of a hub withdrawn", deliver=withdraw_hub(1, 1)),
     Poison(name="everything withdrawn", deliver=withdraw_all),

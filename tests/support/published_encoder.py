@@ -35,7 +35,6 @@ def ridge_encoder(text_encoder: str, rank: int = 5, width: int = 16) -> RidgeEnc
         tensor.copy_(torch.randn(tensor.shape, generator=generator))
     left = torch.randn(len(encoder.mean), rank, generator=generator)
     encoder.weights.copy_(left @ torch.randn(rank, width, generator=generator))
-    encoder.relevance.copy_(torch.arange(6.0).reshape(2, 3))
     return encoder.eval().requires_grad_(False)
 
 

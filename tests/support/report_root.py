@@ -12,10 +12,14 @@ from PIL import Image
 from autolora.catalog import store as catalog
 from autolora.encoder.tags import TagTable, save_tags
 from autolora.evaluation import stage as evaluation
+from autolora.evaluation.store import SEARCH
 from autolora.experiments import stage as experiments
 from autolora.experiments.cases import PromptCase
 from autolora.experiments.methods import METHODS
 from autolora.experiments.results import ExperimentResult
+from autolora.metrics.benchmark import relevant_by_level
+from autolora.metrics.comparison import ranks_by_level
+from autolora.metrics.methods import weights_scores
 from autolora.params import EvaluationParams, ExperimentsParams
 from autolora.pool import store as pool
 from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering, Listing, PooledRendering
@@ -122,7 +126,11 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
         stage: write_digest(root, stage, content, 1, content="c" * 64, weights=ENCODER_WEIGHTS)
         for stage in ("index", "encoder")
     }
-    evaluation.write(root, synthetic_benchmark(), RETRIEVAL, {"index": digests["index"]}, "best", DAY)
+    benchmark = synthetic_benchmark()
+    relevant = relevant_by_level(benchmark)
+    ranks = {SEARCH: ranks_by_level(benchmark, weights_scores(benchmark), relevant)}
+    numbers, inputs = evaluation.measure(benchmark, ranks, RETRIEVAL), {"index": digests["index"]}
+    evaluation.write(root, numbers, benchmark.themes, RETRIEVAL, inputs, "best", DAY)
     rng = np.random.default_rng(0)
     results = []
     for number in range(2):
@@ -139,12 +147,12 @@ def write_report_parts(root: Path, adapters: list[str]) -> None:
                 unseen=1,
             )
             results.append(random_result(case, rng))
-    inputs = {
+    drawn_with = {
         "encoder": digests["encoder"],
         "clip": "c" * 64,
         "generation": {"width": 64, "height": 64, "steps": 12, "guidance": 3.5},
     }
-    experiments.write(root, results, FUSION, inputs, "best", DAY)
+    experiments.write(root, results, FUSION, drawn_with, "best", DAY)
 
 
 def random_result(case: PromptCase, rng: np.random.Generator) -> ExperimentResult:

@@ -85,6 +85,19 @@ def build(root: Path, base: ModelsParams, authors: int = 3, nsfw: Collection[str
 
 def build_models(root: Path, base: ModelsParams) -> None:
     """Build dataset, encoder, index and gates; the encoder is trained for 2 steps, the gates are not trained."""
+    build_dataset(root)
+    short = encoder_params(steps=2, probes=1)
+    text_encoder = models.load_text_encoder(base)
+    list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
+    build_index(root, base, text_encoder)
+    torch.manual_seed(0)
+    gates = fusion.build(CONFIG, params().fusion.variant)
+    fusion.save(gates, SLOTS, fusion.folder(root))
+    fusion.write_fusion_digest(root, gates, {})
+
+
+def build_dataset(root: Path) -> None:
+    """Run the stage `dataset`."""
     values = DatasetParams(
         train_until=DAY, test_share=0.4, validation_share=0.0, family_cosine=0.95, salt="tests"
     )
@@ -95,14 +108,6 @@ def build_models(root: Path, base: ModelsParams) -> None:
     sync.update_captions()
     sync.update_prompts()
     sync.finish()
-    short = encoder_params(steps=2, probes=1)
-    text_encoder = models.load_text_encoder(base)
-    list(encoder.train(root, short, models.transformer_config(base), text_encoder, params().pool))
-    build_index(root, base, text_encoder)
-    torch.manual_seed(0)
-    gates = fusion.build(CONFIG, params().fusion.variant)
-    fusion.save(gates, SLOTS, fusion.folder(root))
-    fusion.write_fusion_digest(root, gates, {})
 
 
 def build_index(
@@ -118,7 +123,7 @@ def build_index(
     sync.finish()
 
 
-def teach_sentences(root: Path, base: ModelsParams, sentences: SentenceEncoder) -> None:
+def teach_sentences(root: Path, base: ModelsParams, sentences: SentenceEncoder | None) -> None:
     """Give the project a plain language of these sentences, and an index that has it."""
     teach(root, sentences)
     build_index(root, base, models.load_text_encoder(base), sentences)

@@ -50,7 +50,6 @@ def synthetic_benchmark(
         queries=tuple(queries),
         query_vectors=np.stack(query_vectors),
         themes=themes if judged else {},
-        rule=None,
     )
 
 

@@ -16,11 +16,11 @@ from transformers import BertConfig, BertModel
 from autolora.encoder import store as encoder_store
 from autolora.encoder.everyday import AFTER, BEFORE, EVERYDAY_PHRASES
 from autolora.encoder.examples import load_examples
-from autolora.encoder.language import fit_map
+from autolora.encoder.language import GENERAL_COEFFICIENTS, fit_map
 from autolora.encoder.model import TextEncoder
 from autolora.encoder.tags import load_tags
-from autolora.matching.hybrid import directions
-from autolora.matching.language import Language
+from autolora.matching.caption_rule import directions
+from autolora.matching.language import Language, TextTrust
 from autolora.matching.words import split_words
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.hashes import hash_value
@@ -38,7 +38,7 @@ WIDTH = 64
 MAX_TOKENS = 48
 WORDS = ("watercolour", "mosaic", "neon", "linocut", "pixel", "chalk", "drawing", "thing", "style", "0", "1")
 """of the captions in tests.support.synthetic_repo"""
-COEFFICIENTS = np.array([[60.0, 0.0, 0.0, -54.0], [40.0, 0.0, 0.0, -16.0]])
+COEFFICIENTS = np.array([[60.0, 0.0, 0.0, -54.0], [40.0, 0.0, 0.0, -16.0], GENERAL_COEFFICIENTS])
 """of the log-odds of relevance: even at a cosine of .9 by weights, and at a product of .4 by captions"""
 
 
@@ -121,7 +121,18 @@ def teach(root: Path, sentences: SentenceEncoder | None) -> None:
 
 
 def plain_language(sentences: TextEncoder, captions: Sequence[Sequence[str]] = ()) -> Language:
-    """Return a language whose map is fitted to the captions of each adapter and to a few everyday phrases."""
+    """Return a language whose maps are fitted to the captions of each adapter and to a few everyday phrases.
+
+    It trusts all texts alike.
+    """
     features = [sentences.encode(texts) for texts in captions]
-    fitted = fit_map(features, sentences.encode(EVERYDAY_PHRASES[:300]), sentences.encode([""])[0])
-    return Language(sentences.digest, fitted, COEFFICIENTS, 1.0, 0.0)
+    everyday, empty = sentences.encode(EVERYDAY_PHRASES[:300]), sentences.encode([""])[0]
+    return Language(
+        model=sentences.digest,
+        captions=fit_map(features, everyday, empty),
+        texts=fit_map([], everyday, empty),
+        coefficients=COEFFICIENTS,
+        trust=TextTrust(np.zeros(2), np.zeros(2)),
+        everyday_length=1.0,
+        min_length=0.0,
+    )

@@ -46,7 +46,8 @@ def assert_equal_to_reference(folder: Path, **prompt: str) -> SentenceEncoder:
     encoder = opened(folder)
     vectors = encoder.encode(TEXTS)
     assert vectors.dtype == np.float32 and vectors.shape == (len(TEXTS), encoder.width)
-    np.testing.assert_allclose(vectors, reference(folder, TEXTS, **prompt), rtol=0, atol=ROUNDING)
+    read = [encoder.read(text) for text in TEXTS]
+    np.testing.assert_allclose(vectors, reference(folder, read, **prompt), rtol=0, atol=ROUNDING)
     return encoder
 
 
@@ -55,12 +56,35 @@ def test_vectors_of_an_installed_model_equal_those_of_sentence_transformers(tmp_
     texts = varied_texts()
     encoder = open_sentence_encoder(ROOT, MINILM, None, tmp_path)
     vectors = encoder.encode(texts)
-    expected = reference(locate_sentence_encoder(ROOT, MINILM, None), texts)
+    read = [encoder.read(text) for text in texts]
+    expected = reference(locate_sentence_encoder(ROOT, MINILM, None), read)
     assert len(texts) >= 200 and encoder.width == 384
-    np.testing.assert_allclose(vectors, expected, rtol=0, atol=ROUNDING)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
+    is_read = np.array([bool(left or not text.strip()) for text, left in zip(texts, read, strict=True)])
+    assert not vectors[~is_read].any() and is_read.mean() > 0.7
+    np.testing.assert_allclose(vectors[is_read], expected[is_read], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(np.linalg.norm(vectors[is_read], axis=1), 1, rtol=0, atol=1e-6)
     alone = [encoder.encode([text])[0] for text in texts[::20]]
     np.testing.assert_allclose(vectors[::20], alone, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("❄️Frosted🎄 café, 毛 x", "Frosted  café,   x"),
+        ("😂🎄", ""),
+        ("A watercolour of a Grey armoured theatre", "A watercolor of a Gray armored theater"),
+        ("stylised, organising, analysed colours", "stylized, organizing, analyzed colors"),
+        ("calibre in metres", "caliber in meters"),
+        *((same, same) for same in ("four hours of flour", "promise, paradise", "an acre", "greyhound", "")),
+    ],
+)  # fmt: skip
+def test_texts_are_read_without_unknown_characters_and_in_one_spelling(
+    tmp_path: Path, text: str, read: str
+) -> None:
+    encoder = open_sentence_encoder(ROOT, MINILM, None, tmp_path)
+    assert encoder.read(text) == read
+    (vector,), (expected,) = encoder.encode([text]), encoder.encode([read])
+    assert np.array_equal(vector, expected) if read or not text else not vector.any()
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from autolora.web.routes import pages
 from autolora.web.server import Address, listen, make_server
 from playground.repository import IDENTITY
 from tests.support import small_root
+from tests.support.tiny_sentences import tiny_sentence_encoder
 from tests.support.waiting import LIMIT_S
 
 PARAMS = {
@@ -100,6 +101,24 @@ def url(root: Path) -> Iterator[str]:
 def client(url: str) -> Iterator[httpx2.Client]:
     """Return a client of the page."""
     with httpx2.Client(base_url=url, timeout=LIMIT_S) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def spoken_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project with a language."""
+    own = tmp_path_factory.mktemp("spoken") / "root"
+    shutil.copytree(root, own, symlinks=True)
+    sentences = tiny_sentence_encoder(own / "sentences", words=small_root.THEMES)
+    small_root.teach_sentences(own, load(own / "params.yaml").models, sentences)
+    release(own, content_digest(own))
+    return own
+
+
+@pytest.fixture(scope="session")
+def spoken(spoken_root: Path) -> Iterator[httpx2.Client]:
+    """Return a client of the page of the project with a language."""
+    with serving(spoken_root) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
         yield client
 
 

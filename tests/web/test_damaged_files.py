@@ -15,14 +15,7 @@ from autolora.report.page import assemble
 from autolora.web.query import Search
 from autolora.web.site import Site, open_site
 
-COPY = (
-    "columns.arrow",
-    "hashes.json",
-    "meta.json",
-    "text_map.safetensors",
-    "vectors.npy",
-    "weights_vectors.npy",
-)
+COPY = ("columns.arrow", "hashes.json", "meta.json", "text_map.safetensors", "weights_vectors.npy")
 NO_JSON = (b"", b"null", b"[]", b'"x"\n', b"\xff\xfe", b"{")
 
 

@@ -76,8 +76,8 @@ def test_an_image_passes_the_gates_that_a_refresh_has_put_in_place(client: httpx
     assert after != before == gates()
 
 
-def test_adapters_can_be_left_to_the_prompt(client: httpx2.Client) -> None:
-    job = ended(client, client.post("/api/images", json={"prompt": "a cat", "adapters": None}).json()["id"])
+def test_adapters_can_be_left_to_the_prompt(spoken: httpx2.Client) -> None:
+    job = ended(spoken, spoken.post("/api/images", json={"prompt": "a cat", "adapters": None}).json()["id"])
     assert job["state"] == "done" and job["facts"]["prompt"] == "a cat"
 
 

@@ -1,34 +1,9 @@
 """The page of an index with a language: what of the prompt is answered, and what is not."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 
 import httpx2
-import pytest
-
-from autolora.index.served import release
-from autolora.index.store import content_digest
-from autolora.params import load
-from tests.support import small_root
-from tests.support.tiny_sentences import tiny_sentence_encoder
-from tests.support.waiting import LIMIT_S
-from tests.web.conftest import serving
-
-
-@pytest.fixture(scope="module")
-def spoken(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """Return a client of the page of the project with a language."""
-    own = tmp_path_factory.mktemp("spoken") / "root"
-    shutil.copytree(root, own, symlinks=True)
-    small_root.teach_sentences(
-        own, load(own / "params.yaml").models, tiny_sentence_encoder(own / "sentences")
-    )
-    release(own, content_digest(own))
-    with serving(own) as address, httpx2.Client(base_url=address.url, timeout=LIMIT_S) as client:
-        yield client
 
 
 def outline(page: str) -> list[str]:

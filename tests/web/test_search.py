@@ -10,11 +10,14 @@ import httpx2
 import pytest
 
 from autolora.encoder.tags import describe_tags
+from autolora.index.served import open_index
+from autolora.index.store import CAPTION
 from autolora.index.tags import read_tags
 from autolora.params import load
 from autolora.web.query import Search
 from autolora.web.rendering import _environment
 from autolora.web.site import open_site
+from tests.support.small_root import THEMES
 from tests.web.conftest import NSFW
 
 
@@ -26,9 +29,10 @@ def search(client: httpx2.Client, **query: Any) -> list[dict[str, Any]]:
     return adapters
 
 
-def test_the_first_hits_are_of_the_requested_theme(client: httpx2.Client) -> None:
+def test_the_first_hit_is_of_the_requested_theme(client: httpx2.Client, spoken: httpx2.Client) -> None:
+    first = {theme: search(spoken, q=f"a {theme}", k=1)[0]["id"] for theme in THEMES}
+    assert {theme: id.partition("/")[2] for theme, id in first.items()} == {theme: theme for theme in THEMES}
     hits = search(client, q="a rocket", k=3)
-    assert [hit["id"].partition("/")[2] for hit in hits] == ["rocket"] * 3
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
@@ -39,13 +43,16 @@ def test_page_and_api_find_the_same(client: httpx2.Client) -> None:
     assert places == sorted(places) and page.count('class="card"') == 4
 
 
-def test_cards_and_details_say_what_an_adapter_does(client: httpx2.Client, root: Path) -> None:
-    hits, tags = search(client, q="a mosaic", k=4), read_tags(root)
-    cards = unescape(client.get("/parts/results", params={"q": "a mosaic", "k": 4}).text)
+def test_cards_and_details_say_what_an_adapter_does(spoken: httpx2.Client, spoken_root: Path) -> None:
+    hits, tags = search(spoken, q="a mosaic", k=4), read_tags(spoken_root)
+    captions = {row["sha256"]: row.get(CAPTION) for row in open_index(spoken_root).rows}
+    cards = unescape(spoken.get("/parts/results", params={"q": "a mosaic", "k": 4}).text)
     for hit in hits:
-        assert hit["does"] == f"by the weights: {describe_tags(tags[hit['sha256']])}"
+        likely = tuple(tag for tag in tags[hit["sha256"]] if tag.is_likely)
+        assert captions[hit["sha256"]] or likely
+        assert hit["does"] == (captions[hit["sha256"]] or f"by the weights: {describe_tags(likely)}")
         assert f'<span class="description">{hit["does"]}</span>' in cards
-        assert f"<p>{hit['does']}</p>" in unescape(client.get(f"/parts/adapters/{hit['sha256']}").text)
+        assert f"<p>{hit['does']}</p>" in unescape(spoken.get(f"/parts/adapters/{hit['sha256']}").text)
 
 
 def test_a_hub_of_this_machine_is_named_and_no_link(client: httpx2.Client) -> None:

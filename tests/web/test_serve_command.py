@@ -51,12 +51,12 @@ def test_the_page_opens_and_ends_with_ctrl_c_without_a_traceback(own_root: Path)
     assert "Traceback" not in errors
 
 
-def test_without_the_extra_pipeline_the_page_searches_and_says_what_else_needs_it(own_root: Path) -> None:
+def test_without_the_extra_pipeline_the_page_searches_and_says_what_else_needs_it(spoken_root: Path) -> None:
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({sorted(LIBRARIES - EXTRAS['serve'])!r})); "
         "from autolora.__main__ import main; main()"
     )
-    process = start(own_root, program=("-c", code))
+    process = start(spoken_root, program=("-c", code))
     assert process.stdout is not None
     process.stdout.readline()
     address = process.stdout.readline().removeprefix("open ").split()[0]

@@ -1,10 +1,10 @@
-"""The hybrid vector of an adapter, from its weights and from the captions of its renderings."""
+"""Whether the captions of an adapter contradict its weights."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from autolora.storage.arrays import BoolArray, Float64Array, Int64Array
+from autolora.storage.arrays import Float64Array
 
 MIN_LENGTH = 1e-6
 """sums of vectors that are shorter than this have no direction"""
@@ -36,26 +36,6 @@ class CaptionRule:
         offsets = np.linalg.norm(directions(captions) - self.mean, axis=1)
         lowest: Float64Array = self.margin + np.linalg.norm(weights, axis=1) / np.maximum(offsets, MIN_LENGTH)
         return lowest
-
-
-def combine(
-    weights: Float64Array, captions: Float64Array, renderings: Int64Array, rule: CaptionRule
-) -> tuple[Float64Array, BoolArray]:
-    """Return the hybrid vectors (N, d) of adapters, and whether their captions count (N,).
-
-    The vector is unit(n · c + w), with w the unit vector of the weights, c the unit mean of the captions' vectors and n
-    the number of renderings with captions. Captions that contradict the weights, or that are missing, do not count: the
-    vector is w.
-
-    weights (N, d): what the regression predicts. captions (N, d): sums of the unit vectors of each adapter's captions.
-    renderings (N,).
-    """
-    centroids, units = directions(captions), directions(weights)
-    agrees = rule.agreements(weights, captions) >= rule.expected(weights, captions)
-    counts: BoolArray = centroids.any(axis=1) & (renderings > 0) & agrees
-    sums = np.where(counts, renderings, 0.0)[:, None] * centroids + units
-    vectors: Float64Array = np.where(counts[:, None], directions(sums), units)
-    return vectors, counts
 
 
 def directions(sums: Float64Array) -> Float64Array:
