@@ -114,7 +114,7 @@ def measure_cases(
     index = retriever.index
     rankings = {
         "search": _rank(
-            lambda block: np.stack([_places(retriever, case.prompt) for case in block]), index, cases
+            lambda block: np.stack([places(retriever, case.prompt) for case in block]), index, cases
         )
     }
     if index.has_weights:
@@ -179,7 +179,7 @@ def _rank(
     return Ranking(ranks, first)
 
 
-def _places(retriever: Retriever, prompt: str) -> Float64Array:
+def places(retriever: Retriever, prompt: str) -> Float64Array:
     """Return scores (N,) by which adapters are ordered as a search orders them; -N for those that it cannot find."""
     scores = np.full(len(retriever.index.rows), -float(len(retriever.index.rows)))
     order = retriever.ranking(prompt)

@@ -270,7 +270,7 @@ class Retriever:
         return [_named(hit, named.get(judged.position)) for judged, hit in hits]
 
     def ranking(self, prompt: str, evidence: Evidence | None = None) -> list[int]:
-        """Return the positions of all adapters in the order of a search. evidence: as in `answer`."""
+        """Return all positions that a search may return, in its order. evidence: as in `answer`."""
         return self._positions(
             self.answer(prompt, evidence), find_named(prompt, self.index.rows.columns), None
         )

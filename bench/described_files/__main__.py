@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from autolora.encoder.everyday import EVERYDAY_PHRASES
 from autolora.encoder.language import PartObservation, fit_observations
 from autolora.errors import exit_on_error
+from autolora.evaluation.prompts import places
 from autolora.index.descriptions import texts_of
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.local.settings import new_project
@@ -172,16 +173,9 @@ def methods(retriever: Retriever) -> Mapping[str, Scores]:
     """Return the search and its baseline."""
     bm25 = Bm25.of([Counter(split_words(" ".join(texts_of(row)))) for row in retriever.index.rows])
     return {
-        "search": lambda text: places(retriever.ranking(text)),
+        "search": lambda text: places(retriever, text),
         "BM25": lambda text: bm25.score(set(split_words(text))),
     }
-
-
-def places(order: Sequence[int]) -> Float64Array:
-    """Return scores (N,) that order positions as given."""
-    scores = np.empty(len(order))
-    scores[np.array(order)] = -np.arange(len(order))
-    return scores
 
 
 def read_prompts() -> list[dict[str, Any]]:

@@ -340,7 +340,7 @@ def test_a_search_imports_no_library_of_an_extra(root: Path) -> None:
     arguments = ["autolora", "search", "a neon drawing", "--where", CONDITION]
     code = (
         f"import atexit, sys; from autolora.__main__ import main; sys.argv = {arguments!r}; "
-        f"atexit.register(lambda: print({LIBRARIES | {'pandas'}!r} & set(sys.modules))); main()"
+        f"atexit.register(lambda: print(set(sys.modules) & {LIBRARIES | {'pandas'}!r})); main()"
     )
     completed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert completed.returncode == 0, completed.stderr
