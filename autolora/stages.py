@@ -4,6 +4,7 @@ from pathlib import Path
 
 STAGES = (
     "pool",
+    "drawings",
     "captions",
     "dataset",
     "encoder",

@@ -1,4 +1,4 @@
-"""Stage `captions`: the VLM captions each rendering of an accepted adapter, once per caption length.
+"""Stage `captions`: the VLM captions each rendering and drawing of an accepted adapter, once per caption length.
 
 A caption is identified by its image, its prompt and the VLM. A caption is written again only if one of the three
 changes. The engine is not part of the identity, because both engines run the same model. The limit on the size of an
@@ -22,6 +22,7 @@ from autolora.errors import CaptionError
 from autolora.params import CaptionsParams
 from autolora.pool import evicted
 from autolora.pool import store as pool
+from autolora.pool.drawings import read_drawings
 from autolora.records import Caption, PooledRendering
 from autolora.storage.files import Row, append_rows, write_rows
 from autolora.storage.hashes import hash_value
@@ -200,9 +201,12 @@ def _warn_of_cut(captions: int, params: CaptionsParams) -> None:
 
 
 def _accepted_renderings(root: Path) -> dict[str, PooledRendering]:
-    """Return the renderings of accepted adapters by ListedRendering.key, in the catalog's order."""
+    """Return the renderings of accepted adapters by ListedRendering.key, as the catalog orders them, and drawings."""
     renderings = pool.renderings(root)
-    return {key: renderings[key] for key in _accepted_sources(root) if key in renderings}
+    listed = {key: renderings[key] for key in _accepted_sources(root) if key in renderings}
+    return listed | {
+        drawing.image: drawing.pooled for rows in read_drawings(root).values() for drawing in rows
+    }
 
 
 def _accepted_sources(root: Path) -> dict[str, ImageSource]:
@@ -229,8 +233,10 @@ def _check_complete(
     failed = [
         _failed_item(sources[key], failures[image], today)
         for key, image in images.items()
-        if image in failures
+        if image in failures and key in sources
     ]
+    if len(failures) > len(failed):
+        logger.warning("%d drawings have no caption: the next run asks again", len(failures) - len(failed))
     failed_items.record(root, "captions", failed, images.keys(), today)
     if failed:
         raise _missing_error(failed)

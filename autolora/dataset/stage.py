@@ -5,7 +5,7 @@ the expected rows, compares their hashes with the hashes of the stored rows, and
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from autolora.hubs.descriptions import leave_out_shared
 from autolora.lora.verdict import FULL_RANK
 from autolora.params import DatasetParams
 from autolora.pool import store as pool
+from autolora.pool.drawings import Drawing, is_drawing, read_drawings
 from autolora.records import Adapter, Caption, ListedRendering, Listing, PooledRendering
 from autolora.storage.arrays import Float32Array
 from autolora.storage.files import Row, write_rows
@@ -47,7 +48,12 @@ class PooledAdapter:
     sources: Sources
     adapter: Adapter
     renderings: tuple[tuple[ListedRendering, PooledRendering], ...]
-    """each image once"""
+    """each image once; drawings if there is none"""
+
+    @property
+    def has_drawings(self) -> bool:
+        """Whether the adapter is known by its own drawings, because no hub shows it."""
+        return any(is_drawing(listed.url) for listed, _ in self.renderings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +107,7 @@ class DatasetSync:
         locked = [
             {name: row[name] for name in names}
             | {"renderings": list(filter(self._counts, row["renderings"]))}
+            | ({"drawn": True} if self.adapters[row["sha256"]].has_drawings else {})
             for row in rows(self.root, "adapters", (*names, "renderings", "first_seen", "warnings"))
             if row["first_seen"] <= date and FULL_RANK not in row["warnings"]
         ]
@@ -161,6 +168,7 @@ class DatasetSync:
             }
             for adapter in rows(self.root, "adapters", ("sha256", "family", "split", "renderings"))
             if adapter["family"] not in training_families
+            and not self.adapters[adapter["sha256"]].has_drawings
             for image in adapter["renderings"]
             for caption in self.captions.get(image, ())
         }
@@ -231,6 +239,7 @@ def _pooled_adapters(root: Path) -> dict[str, PooledAdapter]:
     The listings of a file are sorted by first_seen; listings of the same day are in the catalog's order.
     """
     rows_by_key, renderings = pool.adapters(root), pool.renderings(root)
+    drawings = read_drawings(root)
     listings: dict[str, list[Listing]] = {}
     adapters: dict[str, Adapter] = {}
     for listing in sorted(read_active(root), key=precedence):
@@ -241,7 +250,9 @@ def _pooled_adapters(root: Path) -> dict[str, PooledAdapter]:
     sources = {sha256: Sources(tuple(group)) for sha256, group in listings.items()}
     return {
         sha256: PooledAdapter(
-            sources[sha256], adapters[sha256], _pooled_renderings(sources[sha256], renderings)
+            sources[sha256],
+            adapters[sha256],
+            _pooled_renderings(sources[sha256], renderings) or _drawn(drawings.get(sha256, ())),
         )
         for sha256 in sorted(sources, key=lambda sha256: (sources[sha256].first_seen, sha256))
     }
@@ -257,6 +268,11 @@ def _pooled_renderings(
         if rendering is not None:
             by_image.setdefault(rendering.sha256, (listed, rendering))
     return tuple(by_image.values())
+
+
+def _drawn(drawings: Sequence[Drawing]) -> tuple[tuple[ListedRendering, PooledRendering], ...]:
+    """Return the drawings of an adapter in the form of renderings."""
+    return tuple((drawing.listed, drawing.pooled) for drawing in drawings)
 
 
 def _listing_columns(sources: Sources) -> Row:

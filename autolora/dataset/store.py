@@ -10,6 +10,7 @@ import pyarrow as pa
 from autolora.captions.store import CaptionRecipe, read_captions
 from autolora.dataset.families import Split
 from autolora.lora.fingerprint import WIDTH
+from autolora.pool.drawings import is_drawing
 from autolora.records import Caption
 from autolora.storage.files import Row, read_rows
 from autolora.storage.tables import read_table
@@ -86,6 +87,8 @@ class TrainingRow:
     split: Split
     renderings: tuple[str, ...]
     """sha256 of the images whose captions count: those that had captions when the lock was written"""
+    drawn: bool = False
+    """whether the images are the adapter's own drawings"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +162,13 @@ def rows(root: Path, table: str, columns: Sequence[str] = ()) -> list[Row]:
     return read_table(
         folder(root), table, columns or [name for name in TABLES[table] if name != "fingerprint"]
     )
+
+
+def drawn_adapters(root: Path) -> set[str]:
+    """Return the adapters that are known by their own drawings, because no hub shows them."""
+    return {
+        row["adapter"] for row in rows(root, "renderings", ("id", "adapter", "url")) if is_drawing(row["url"])
+    }
 
 
 def prompts(root: Path) -> list[Prompt]:

@@ -24,6 +24,8 @@ class TrainExample:
     family: str
     renderings: tuple[tuple[str, ...], ...]
     """the captions of each rendering that has some"""
+    drawn: bool = False
+    """whether the renderings are the adapter's own drawings"""
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ def load_examples(root: Path) -> list[TrainExample]:
             if image in captions
         )
         if row.sha256 in in_dataset and renderings:
-            examples.append(TrainExample(row.sha256, row.family, renderings))
+            examples.append(TrainExample(row.sha256, row.family, renderings, row.drawn))
         else:
             num_dropped += 1
     if num_dropped:

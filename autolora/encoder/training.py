@@ -105,6 +105,9 @@ def fit(
 ) -> Generator[Step, None, Learned | None]:
     """Fit the text map, then train the encoder in place; yield after each step, of which the regression has one.
 
+    Examples with drawings train the encoder only: the text map and what is learned beside follow from captions of hubs,
+    unless there are none.
+
     Returns what is learned beside it, in the first of several processes; None in the others.
     read: adapter sha256 -> a batch of one. sentences: the sentence encoder of the language, if there is to be one.
     checkpoint: from which a killed training of the transformer continues. The seed determines the weights on one kind
@@ -112,10 +115,14 @@ def fit(
     """
     torch.manual_seed(params.seed)
     captions = CaptionFeatures.of(train_examples, text_encoder)
+    shown = [row for row, example in enumerate(train_examples) if not example.drawn]
+    shown = shown or list(range(len(train_examples)))
     empty = torch.from_numpy(text_encoder.encode([""]))[0]
-    encoder.text_map.fit(captions.by_adapter(), empty, params.variant.text_map, params.variant.text_shrinkage)
+    features = captions.by_adapter()
+    fitted, variant = [features[row] for row in shown], params.variant
+    encoder.text_map.fit(fitted, empty, variant.text_map, variant.text_shrinkage)
     if isinstance(encoder, RidgeEncoder):
-        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params)
+        vectors, values = _fit_ridge(encoder, train_examples, captions, read, params, shown)
         yield Step(1, 1, values)
     else:
         trained = fit_transformer(encoder, train_examples, captions, read, params, checkpoint)
@@ -126,10 +133,11 @@ def fit(
         vectors = _embed(encoder, train_examples, read)
     embed = partial(embed_texts, encoder, text_encoder)
     project = partial(project_texts, encoder, text_encoder)
-    adapters = _calibration_set(encoder, train_examples, captions, vectors)
+    examples = [train_examples[row] for row in shown]
+    adapters = _calibration_set(encoder, examples, fitted, vectors[shown])
     rule = caption_rule(encoder)
     return Learned(
-        tags=fit_tags(train_examples, adapters.weights, embed),
+        tags=fit_tags(examples, adapters.weights, embed),
         language=fit_language(adapters, sentences, embed, project, rule, params.seed) if sentences else None,
     )
 
@@ -146,15 +154,17 @@ def _embed(
 
 
 def _calibration_set(
-    encoder: Encoder, train_examples: Sequence[TrainExample], captions: CaptionFeatures, vectors: Tensor
+    encoder: Encoder, train_examples: Sequence[TrainExample], texts: Sequence[Tensor], vectors: Tensor
 ) -> CalibrationSet:
-    """Return the training adapters as an index would hold them. vectors (N, d): what their weights predict.
+    """Return the training adapters as an index would hold them.
+
+    texts: features (n, d) of the captions of each. vectors (N, d): what their weights predict.
 
     Those of the regression are out of fold. Those of the transformer are not, since each fold would cost a training:
     it has seen these adapters, so its probabilities are too low for others.
     """
     sums = []
-    for example, features in zip(train_examples, captions.by_adapter(), strict=True):
+    for example, features in zip(train_examples, texts, strict=True):
         mapped = encoder.text_map(features.to(vectors.device)).double().cpu().numpy()
         ends = np.cumsum([len(texts) for texts in example.renderings])[:-1]
         sums.append(np.stack([rows.sum(axis=0) for rows in np.split(mapped, ends)]))
@@ -171,9 +181,11 @@ def _fit_ridge(
     captions: CaptionFeatures,
     read: Callable[[str], AdapterBatch],
     params: EncoderParams,
+    shown: Sequence[int],
 ) -> tuple[Tensor, dict[str, float]]:
     """Fit the regression to the unit mean of each adapter's caption vectors.
 
+    shown: rows of the examples without drawings, by which captions are judged.
     Returns the predictions (N, d) out of fold, and the values of the step.
     Raises MissingArtifact if all adapters are of one family, so that nothing can be predicted out of fold.
     """
@@ -188,7 +200,7 @@ def _fit_ridge(
             "use a published encoder (encoder.from)"
         )
     out_of_fold = fit_ridge(encoder, names, families, targets, read, params.seed)
-    predictions, wanted = out_of_fold.double().cpu().numpy(), targets.double().cpu().numpy()
+    predictions, wanted = (values.double().cpu().numpy()[shown] for values in (out_of_fold, targets))
     rule = CaptionRule(wanted.mean(axis=0), margin=0.0)
     cosines = rule.agreements(predictions, wanted)
     margins = cosines - rule.expected(predictions, wanted)

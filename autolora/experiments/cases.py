@@ -98,7 +98,10 @@ def candidates(root: Path, judgments: Mapping[str, Judgment]) -> list[CandidateA
             trigger_words=trigger_words[row.sha256],
         )
         for row in dataset.training_lock(root).rows
-        if row.split != "validation" and row.sha256 in trigger_words and pool.has_weights(root, row.sha256)
+        if row.split != "validation"
+        and not row.drawn
+        and row.sha256 in trigger_words
+        and pool.has_weights(root, row.sha256)
     ]
 
 

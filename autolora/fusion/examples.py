@@ -40,11 +40,16 @@ logger = logging.getLogger(__name__)
 
 
 def find_examples(root: Path, rows: Sequence[TrainingRow]) -> list[CaptionedAdapter]:
-    """Return the rows that have weights and a captioned image in the pool; the others are logged."""
+    """Return the rows that have weights and a captioned image of a hub in the pool; the others are logged.
+
+    Gates do not learn from drawings: an adapter would learn to draw what it draws.
+    """
     texts = texts_by_image(root)
     examples = []
     for row in rows:
         images = [image for image in row.renderings if texts[image] and pool.has_rendering(root, image)]
+        if row.drawn:
+            continue
         if not images or not pool.has_weights(root, row.sha256):
             logger.warning(
                 "training without adapter %s: no weights or no captioned image in the pool", row.sha256

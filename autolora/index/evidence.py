@@ -42,17 +42,19 @@ class EvidenceReader:
         groups: Sequence[Sequence[str]],
         texts: Sequence[str] = (),
         whole: str = "",
+        is_drawn: bool = False,
     ) -> Row:
         """Return CHECKS, and with a language vectors and trust, of one adapter.
 
         weights (d,): what the encoder predicts; None without an encoder. groups: the captions of each rendering that
-        has some. texts, whole: about the adapter, and all of them as one. Captions that contradict the weights do not
+        has some. texts, whole: about the adapter, and all of them as one. is_drawn: whether the renderings are the
+        adapter's own drawings, whose captions always count. Captions that contradict the weights do not
         count, unless the weights resemble those of no training adapter. If no encoder reads the weights, captions are
         texts among others. The texts of an adapter are encoded without those of others, because the last bits depend
         on the batch.
         """
         captions = list(chain.from_iterable(groups))
-        checks = self._check(weights, captions)
+        checks = None if is_drawn else self._check(weights, captions)
         row = dict(zip(CHECKS, checks or (None, None, None), strict=True))
         if self.language is None or self.sentences is None:
             return row

@@ -7,7 +7,7 @@ keeps its vectors.
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +115,8 @@ class IndexSync:
     """by image; empty if the encoder takes no captions"""
     renderings: Mapping[str, Sequence[str]]
     """adapter -> sha256 of its images"""
+    drawn: Collection[str]
+    """adapters whose images are their own drawings"""
     evidence: EvidenceReader
     """of captions and texts"""
     text_encoder: TextEncoder | None
@@ -180,7 +182,9 @@ class IndexSync:
     def _compute(self, sha256: str, weights: Float32Array | None) -> Row:
         """Return the computed columns of an adapter from the vector of its weights (d,)."""
         row, groups = self.expected[sha256], self._groups(sha256)
-        computed = self.evidence.read(weights, groups, texts_of(row), whole_text_of(row))
+        computed = self.evidence.read(
+            weights, groups, texts_of(row), whole_text_of(row), sha256 in self.drawn
+        )
         known = {} if weights is None else {WEIGHTS_VECTOR: weights}
         said = {WORDS: words_of(row)} if self.language else {}
         return {**known, **said, **computed}
@@ -315,6 +319,7 @@ def open_sync(
         device=torch.device(device),
         captions=dataset.captions_by_image(root) if hybrid or language else {},
         renderings=renderings,
+        drawn=dataset.drawn_adapters(root),
         evidence=evidence_reader(encoder, text_encoder, language, sentences),
         text_encoder=text_encoder,
         language=language,

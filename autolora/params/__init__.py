@@ -22,6 +22,7 @@ from autolora.params.training import EncoderParams, FusionParams, training_param
 from autolora.params.training_data import (
     CaptionsParams,
     DatasetParams,
+    DrawingsParams,
     InstructionParams,
     PoolParams,
 )
@@ -37,7 +38,7 @@ from autolora.params.use import (
 from autolora.presets.encoder import EncoderVariant
 
 __all__ = [
-    "METHODS", "CaptionsParams", "CrawlParams", "DatasetParams", "EncoderParams",
+    "METHODS", "CaptionsParams", "CrawlParams", "DatasetParams", "DrawingsParams", "EncoderParams",
     "EvaluationParams", "ExperimentsParams", "FolderParams", "FusionParams", "GenerationParams", "HubParams",
     "HubsParams", "InstructionParams", "JudgesParams", "Method", "ModelsParams", "OperationParams", "Params",
     "PoolParams", "RefreshParams", "RetrievalParams", "StorageParams", "VllmParams", "load",
@@ -55,6 +56,7 @@ class Params:
     hubs: HubsParams
     crawl: CrawlParams
     pool: PoolParams
+    drawings: DrawingsParams
     captions: CaptionsParams
     vllm: VllmParams
     dataset: DatasetParams

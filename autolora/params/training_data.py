@@ -4,7 +4,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from autolora.storage.bounds import Bound, Count
+from autolora.storage.bounds import Bound, Count, Side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,24 @@ class PoolParams:
     """m = p: rows and columns of the sketch of a slot"""
     near_duplicate_cosine: Annotated[float, Bound("at most 1", lambda value: value <= 1)]
     """cosine of two fingerprints from which the later adapter is a near-duplicate of the earlier one"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawingsParams:
+    """Images that adapters without renderings draw of themselves."""
+
+    engine: Literal["diffusers"] | None
+    """draw with the base model; null: none draws"""
+    per_day: Count | None
+    """maximum number of adapters that draw on a day; null is all"""
+    share: Annotated[float, Bound("above 0 and at most 1", lambda value: 0 < value <= 1)]
+    """random share of the adapters without renderings that draw"""
+    restricted: bool
+    """whether adapters that are marked nsfw, or show a real person, draw too"""
+    size: Side
+    """side of a drawing, in px"""
+    steps: Count
+    """denoising steps"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from autolora.errors import DownloadsFailed, HubError, ReadingFailed
 from autolora.hubs.http.partial import prune_downloads
 from autolora.pool import batches, evicted, sketch_packs
 from autolora.pool import store as pool
+from autolora.pool.drawings import read_drawings
 from autolora.pool.near_duplicates import (
     NEAR_DUPLICATE,
     assign_verdicts,
@@ -123,6 +124,7 @@ class PoolSync:
         """Close the open batch and its sketches, without files of a killed run that no row describes."""
         all_rows = self.tables.adapters.values()
         images = {row["sha256"] for row in self.tables.renderings.values()}
+        images |= {drawing.image for rows in read_drawings(self._root).values() for drawing in rows}
         names = batches.close(self._root, {"weights": _stored(all_rows), "renderings": images}, today)
         of_recipe = (row for row in all_rows if row.recipe == self._recipe_digest)
         sketch_packs.close_packs(self._root, _stored(of_recipe), self._recipe_digest)

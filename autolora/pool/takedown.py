@@ -13,6 +13,7 @@ from autolora.catalog.store import read_all_or_empty
 from autolora.catalog.takedowns import Takedown, Takedowns
 from autolora.errors import MissingArtifact
 from autolora.pool.batches import members
+from autolora.pool.drawings import read_drawings
 from autolora.pool.tables import PoolTables
 from autolora.records import ListedRendering, Listing
 from autolora.storage.suggestions import did_you_mean
@@ -83,11 +84,11 @@ class _Contents:
         stored = members(root)
         self._files: defaultdict[str, list[Listing]] = defaultdict(list)
         self._images: defaultdict[str, list[tuple[Listing, ListedRendering]]] = defaultdict(list)
+        self._drawings = read_drawings(root)
         for listing in read_all_or_empty(root):
             self._files[self._file_key(listing)].append(listing)
-            for rendering in _renderings(listing):
-                if row := self._tables.renderings.get(rendering.key):
-                    self._images[row["sha256"]].append((listing, rendering))
+            for image, rendering in self._shown(listing):
+                self._images[image].append((listing, rendering))
         self._stored_files = stored["weights"].keys() | {row.sha256 for row in self._tables.adapters.values()}
         self._stored_images = stored["renderings"].keys() | {
             row["sha256"] for row in self._tables.renderings.values()
@@ -113,9 +114,16 @@ class _Contents:
     def images_of(self, key: str) -> Iterator[str]:
         """Yield the sha256 of the images in the pool that the listings of a file show."""
         for listing in self._files.get(key, ()):
-            for rendering in _renderings(listing):
-                if row := self._tables.renderings.get(rendering.key):
-                    yield row["sha256"]
+            for image, _ in self._shown(listing):
+                yield image
+
+    def _shown(self, listing: Listing) -> Iterator[tuple[str, ListedRendering]]:
+        """Yield the images in the pool that a listing shows, and the drawings of its file."""
+        for rendering in _renderings(listing):
+            if row := self._tables.renderings.get(rendering.key):
+                yield row["sha256"], rendering
+        for drawing in self._drawings.get(self._file_key(listing), ()):
+            yield drawing.image, drawing.listed
 
     def erased_files(self, listed: Takedowns) -> set[str]:
         """Return the keys of the files that were taken down."""

@@ -262,10 +262,12 @@ def _unlike_evidence(root: Path, index: Index, chosen: Sequence[int], encode: En
     rule = model.caption_rule(store.load_encoder(store.folder(root)))
     sentences = load_saved(index.language_folder) if index.language_folder else None
     reader = EvidenceReader(rule, embed, index.language, sentences)
+    drawn = dataset.drawn_adapters(root)
     for row in chosen:
         item, weights = index.rows[row], np.array(index.weights_vectors[row])
         captions = _captions(root, item["sha256"])
-        read = reader.read(weights, captions, texts_of(item), whole_text_of(item))
+        is_drawn = item["sha256"] in drawn
+        read = reader.read(weights, captions, texts_of(item), whole_text_of(item), is_drawn)
         stored = {
             name: getattr(index, f"{name}s")[row] if name.endswith("_vector") else item[name] for name in read
         }

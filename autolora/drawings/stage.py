@@ -1,0 +1,211 @@
+"""Stage `drawings`: an accepted adapter without renderings draws some with the base model, to be known by.
+
+What an adapter draws is captioned like the rendering of a hub, and finds it; a hub's rendering of it is preferred as
+soon as there is one. A row is written after its images, and an image that the pool has is not drawn again, so a killed
+run goes on where it ended, and an adapter that left and comes back is not drawn twice.
+"""
+
+import hashlib
+import io
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autolora.catalog import takedowns
+from autolora.catalog.sources import Sources, group_sources
+from autolora.catalog.store import read_active
+from autolora.hubs.folder.header_facts import read_facts
+from autolora.lora.read import read_header
+from autolora.lora.verdict import FULL_RANK
+from autolora.params import DrawingsParams, GenerationParams, ModelsParams, PoolParams
+from autolora.pool import batches, evicted
+from autolora.pool import store as pool
+from autolora.pool.drawings import Drawing, drawings_path, read_drawings
+from autolora.storage.files import Row, append_rows, write_atomic, write_rows
+from autolora.storage.hashes import hash_value
+from autolora.storage.incremental import write_digest
+
+if TYPE_CHECKING:  # the caller passes the generator, so a plan imports no torch
+    from autolora.generation.images import Generator
+
+SCHEMA = 1
+PROMPTS = ("{word}", "{word}", "a red car, {word}", "a green tree on a grass field, {word}")
+"""of the drawings of an adapter: its word alone shows a style, everyday things an object beside them"""
+NOTHING_KNOWN = "a picture"
+"""the word of an adapter without trigger words and training tags"""
+MAX_TAGS = 3
+SEED = 1000
+"""of the first drawing"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """What draws: the base model and how."""
+
+    model: str
+    """`models.pipeline`, with the commit if it is a model of a hub; of a folder its name"""
+    dtype: str
+    bounds: PoolParams
+    """of the headers, in which words are looked for"""
+    generation: GenerationParams
+    """with the size and the steps of drawings"""
+
+    @classmethod
+    def of(
+        cls, models: ModelsParams, params: DrawingsParams, generation: GenerationParams, bounds: PoolParams
+    ) -> "Base":
+        """Return what draws by these params."""
+        folder = Path(models.pipeline).name
+        return cls(
+            model=f"{models.pipeline}@{models.pipeline_revision}" if models.pipeline_revision else folder,
+            dtype=models.dtype,
+            bounds=bounds,
+            generation=replace(
+                generation, width=params.size, height=params.size, steps=params.steps, batch=len(PROMPTS)
+            ),
+        )
+
+    @property
+    def recipe(self) -> str:
+        """The digest of all that drawings follow from but the adapter and its word."""
+        params = self.generation
+        sizes = [params.width, params.steps, params.guidance, params.max_sequence_length]
+        return hash_value([SCHEMA, self.model, self.dtype, *sizes, list(PROMPTS), SEED])
+
+
+def plan(root: Path, params: DrawingsParams, base: Base, today: date) -> list[tuple[Drawing, ...]]:
+    """Return the drawings that are missing, by adapter, of the newest adapters first.
+
+    At most `params.per_day` adapters draw on a day. What the pool has an image of is among them too, but costs nothing.
+    """
+    if params.engine is None:
+        return []
+    done = {
+        adapter: rows
+        for adapter, rows in read_drawings(root).items()
+        if all(row.recipe == base.recipe for row in rows)
+    }
+    stored, taken_down = evicted.stored_files(root, "renderings"), takedowns.read(root)
+    wanted = []
+    free = None if params.per_day is None else params.per_day - _num_drawn(root, today)
+    for sha256, sources in _without_renderings(root, params).items():
+        if sha256 in done:
+            continue
+        rows = _drawings(root, sha256, sources, base, today)
+        if any(taken_down.lists("rendering", row.image) for row in rows):
+            continue
+        if free is not None and not {row.image for row in rows} <= stored:
+            if free <= 0:
+                continue
+            free -= 1
+        wanted.append(rows)
+    return wanted
+
+
+def draw(root: Path, base: Base, rows: Sequence[Drawing], generator: "Generator") -> Iterator[Row]:
+    """Draw what the pool does not have of one adapter's drawings, write the images, then yield all rows.
+
+    Raises MissingArtifact or MismatchError if weights or base model are missing, or do not fit.
+    """
+    from autolora.fusion.rules import Adapter
+    from autolora.generation.images import draw as draw_images
+
+    missing = [row for row in rows if not pool.has_rendering(root, row.image)]
+    if missing:
+        adapter = Adapter(rows[0].adapter, generator.load_lora(rows[0].adapter))
+        prompts, seeds = [row.prompt for row in missing], [row.seed for row in missing]
+        made = draw_images(generator, prompts, [adapter], seeds, method="direct", params=base.generation)
+        for row, image in zip(missing, made, strict=True):
+            content = io.BytesIO()
+            image.convert("RGB").save(content, "PNG")
+            write_atomic(batches.file_path(root, "renderings", row.image), content.getvalue())
+    yield from (row.to_row() for row in rows)
+
+
+def store(root: Path, rows: Iterable[Row]) -> int:
+    """Append rows to the table and return their number."""
+    new = list(rows)
+    if new:
+        append_rows(drawings_path(root), new)
+    return len(new)
+
+
+def finish(root: Path, today: date) -> str:
+    """Close the batch of new images, remove rows of adapters that left, write the digest; return its sha256."""
+    accepted = {adapter.sha256 for adapter in pool.adapters(root).values() if adapter.accepted}
+    kept = {
+        adapter: rows
+        for adapter, rows in read_drawings(root).items()
+        if adapter in accepted and all(pool.has_rendering(root, row.image) for row in rows)
+    }
+    drawings = [row for adapter in sorted(kept) for row in kept[adapter]]
+    batches.close(root, {"weights": (), "renderings": {row.image for row in drawings}}, today)
+    batches.remove_open(root)
+    write_rows(drawings_path(root), [row.to_row() for row in drawings])
+    hashes = {row.image: hash_value(row.to_row() | {"day": None}) for row in drawings}
+    return write_digest(root, "drawings", hashes, SCHEMA, adapters=len(kept))
+
+
+def _num_drawn(root: Path, today: date) -> int:
+    return sum(rows[0].day == today.isoformat() for rows in read_drawings(root).values())
+
+
+def _without_renderings(root: Path, params: DrawingsParams) -> Mapping[str, Sources]:
+    """Return sha256 -> sources of the accepted adapters that draw, the newest first."""
+    adapters, renderings = pool.adapters(root), pool.renderings(root)
+    listings = [row for row in read_active(root) if row.key in adapters and adapters[row.key].accepted]
+    drawable = {row.sha256 for row in adapters.values() if FULL_RANK not in row.warnings}
+    groups = group_sources(listings, lambda row: adapters[row.key].sha256)
+    wanted = {
+        sha256: sources
+        for sha256, sources in groups.items()
+        if sha256 in drawable
+        and not any(rendering.key in renderings for rendering in sources.renderings)
+        and _may_draw(sources, params)
+        and _is_in_share(sha256, params.share)
+    }
+    newest = sorted(wanted, key=lambda sha256: (-wanted[sha256].first_seen.toordinal(), sha256))
+    return {sha256: wanted[sha256] for sha256 in newest}
+
+
+def _may_draw(sources: Sources, params: DrawingsParams) -> bool:
+    """Return whether an adapter may draw: one that shows a minor never, nsfw and persons if the params say so."""
+    return not sources.minor and (params.restricted or not (sources.nsfw or sources.person))
+
+
+def _is_in_share(sha256: str, share: float) -> bool:
+    """Return whether an adapter is in a random share of all, which only its hash decides."""
+    digest = hashlib.sha256(f"drawings:{sha256}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _drawings(root: Path, sha256: str, sources: Sources, base: Base, today: date) -> tuple[Drawing, ...]:
+    """Return the drawings of an adapter."""
+    word = _word(root, sha256, sources, base.bounds)
+    return tuple(
+        Drawing(
+            adapter=sha256,
+            recipe=base.recipe,
+            number=number,
+            prompt=prompt.replace("{word}", word),
+            seed=SEED + number,
+            width=base.generation.width,
+            height=base.generation.height,
+            day=today.isoformat(),
+        )
+        for number, prompt in enumerate(PROMPTS)
+    )
+
+
+def _word(root: Path, sha256: str, sources: Sources, bounds: PoolParams) -> str:
+    """Return the first trigger word of an adapter, else the most frequent training tags of its header."""
+    for listing in sources.listings:
+        if listing.trigger_words:
+            return listing.trigger_words[0]
+    facts = read_facts(read_header(pool.weights_path(root, sha256), bounds).metadata)
+    return ", ".join([*(facts.trigger_words[:1] or [*facts.tags][:MAX_TAGS])]) or NOTHING_KNOWN
