@@ -19,7 +19,6 @@ from autolora.catalog.names import full_name
 from autolora.dataset import store as dataset
 from autolora.index.copies import Index
 from autolora.index.descriptions import SAID, texts_of, whole_text_of
-from autolora.index.evidence import EvidenceReader
 from autolora.index.store import EXACT_COLUMNS
 from autolora.matching.language import Language
 from autolora.pool import store as pool
@@ -255,6 +254,7 @@ def _language_checks(index: Index, language: Language) -> Iterator[Check]:
 def _unlike_evidence(root: Path, index: Index, chosen: Sequence[int], encode: Encode) -> Iterator[int]:
     """Yield the rows whose evidence is another if it is read again."""
     from autolora.encoder import model, store  # here, because they import torch
+    from autolora.index.evidence import EvidenceReader
 
     def embed(texts: Sequence[str]) -> Float64Array:
         return index.text_map.apply(encode(texts)).astype(np.float64)

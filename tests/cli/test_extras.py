@@ -35,7 +35,7 @@ for line in sys.stdin.read().splitlines():
 """
 CORE = {
     "search 'a neon drawing'": "author1/neon",
-    "search 'a neon drawing' -k auto": "author1/neon",
+    "search 'a neon drawing' -k 2": "author1/neon",
     "search 'a neon drawing' --may-sell --json": "captions: reading them needs lance",
     "search 'a neon drawing' --reasons": "captions: reading them needs lance",
     "versions lift": "nothing was pinned",
@@ -45,7 +45,7 @@ CORE = {
 """command that needs no extra -> a part of what it prints"""
 NEEDED: dict[str, tuple[str, Extra]] = {
     "search --image image.png": ("a search by an image", "pipeline"),
-    "generate cat": ("`autolora generate`", "pipeline"),
+    "generate cat -k 1": ("`autolora generate`", "pipeline"),
     "serve": ("`autolora serve`", "serve"),
     "show author1/neon": ("`autolora show`", "pipeline"),
     "inspect .": ("`autolora inspect`", "weights"),

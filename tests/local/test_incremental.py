@@ -34,7 +34,7 @@ def test_a_second_run_reads_and_writes_nothing(root: Path, monkeypatch: pytest.M
     assert changed <= {"refresh.lock"}
 
 
-def test_moved_and_deleted_files_cost_nothing(
+def test_moved_and_deleted_files_are_not_read(
     root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index(root)
@@ -45,7 +45,7 @@ def test_moved_and_deleted_files_cost_nothing(
     (folder / "deep" / "file1.safetensors").unlink()
     report = index(root, TODAY.replace(day=9))
     assert reads == []
-    assert report.changes == {"embedded": 0, "updated": 1, "removed": 1}
+    assert report.changes == {"embedded": 1, "updated": 0, "removed": 1}, "a name is a text that is searched"
     assert (first_hit(root), len(open_retriever(root).index.rows)) == ("cats/a cat", 2)
     assert show(root, "cats/a cat")["first seen"] == TODAY.isoformat()
     with pytest.raises(MissingArtifact, match="no adapter 'file0'"):

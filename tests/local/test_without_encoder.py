@@ -90,7 +90,7 @@ def test_names_headers_and_sidecars_find_files(made: Path, prompt: str, file: st
 def test_a_search_says_what_it_is_by(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made / "project")
     result = CliRunner().invoke(app, ["search", "folded paper"])
-    assert result.exit_code == 0 and result.stdout.rstrip().endswith(WITHOUT_WEIGHTS)
+    assert result.exit_code == 0 and " ".join(result.stdout.split()).endswith(WITHOUT_WEIGHTS)
     assert "Origami · paper · folded" in result.stdout
     (row,) = json.loads(CliRunner().invoke(app, ["search", "folded paper", "-k", "1", "--json"]).stdout)
     assert row["description"] == ["Origami", "paper", "folded paper animals"]

@@ -64,6 +64,8 @@ def test_enter_generates_and_shift_enter_starts_a_line(browser: Browser, url: st
     page = open_page(browser, f"{url}generate")
     prompt = page.locator("textarea")
     expect(prompt).to_be_focused()
+    page.get_by_label("None: the base model alone").check()
+    prompt.focus()
     page.keyboard.type("a cat")
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("on a hill")
