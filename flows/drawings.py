@@ -7,6 +7,7 @@ from pathlib import Path
 from autolora.clock import today
 from autolora.drawings import stage
 from autolora.params import Params
+from autolora.pool import batches
 from autolora.pool.drawings import Drawing, read_drawings
 from autolora.progress import Progress
 from autolora.storage.files import Row
@@ -48,6 +49,7 @@ def draw_missing(values: Params) -> None:
 @flow(name="drawings")
 def drawings() -> None:
     """Write data/drawings and digests/drawings.json, and the images to a batch of the pool."""
+    batches.recover(ROOT)
     for rows in engine.leftovers(ROOT, "drawings"):
         stage.store(ROOT, rows)
     before = read_drawings(ROOT).keys()

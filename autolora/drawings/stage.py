@@ -29,6 +29,8 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
 
 if TYPE_CHECKING:  # the caller passes the generator, so a plan imports no torch
+    from PIL import Image
+
     from autolora.generation.images import Generator
 
 SCHEMA = 1
@@ -112,19 +114,24 @@ def draw(root: Path, base: Base, rows: Sequence[Drawing], generator: "Generator"
 
     Raises MissingArtifact or MismatchError if weights or base model are missing, or do not fit.
     """
-    from autolora.fusion.rules import Adapter
+    missing = [row for row in rows if not pool.has_rendering(root, row.image)]
+    for row, image in zip(missing, _draw_images(missing, base, generator), strict=True):
+        content = io.BytesIO()
+        image.convert("RGB").save(content, "PNG")
+        write_atomic(batches.file_path(root, "renderings", row.image), content.getvalue())
+    yield from (row.to_row() for row in rows)
+
+
+def _draw_images(rows: Sequence[Drawing], base: Base, generator: "Generator") -> "list[Image.Image]":
+    """Return the images of drawings of one adapter."""
+    from autolora.fusion.rules import Adapter  # here, because they import torch
     from autolora.generation.images import draw as draw_images
 
-    missing = [row for row in rows if not pool.has_rendering(root, row.image)]
-    if missing:
-        adapter = Adapter(rows[0].adapter, generator.load_lora(rows[0].adapter))
-        prompts, seeds = [row.prompt for row in missing], [row.seed for row in missing]
-        made = draw_images(generator, prompts, [adapter], seeds, method="direct", params=base.generation)
-        for row, image in zip(missing, made, strict=True):
-            content = io.BytesIO()
-            image.convert("RGB").save(content, "PNG")
-            write_atomic(batches.file_path(root, "renderings", row.image), content.getvalue())
-    yield from (row.to_row() for row in rows)
+    if not rows:
+        return []
+    adapter = Adapter(rows[0].adapter, generator.load_lora(rows[0].adapter))
+    prompts, seeds = [row.prompt for row in rows], [row.seed for row in rows]
+    return draw_images(generator, prompts, [adapter], seeds, method="direct", params=base.generation)
 
 
 def store(root: Path, rows: Iterable[Row]) -> int:
@@ -144,7 +151,8 @@ def finish(root: Path, today: date) -> str:
         if adapter in accepted and all(pool.has_rendering(root, row.image) for row in rows)
     }
     drawings = [row for adapter in sorted(kept) for row in kept[adapter]]
-    batches.close(root, {"weights": (), "renderings": {row.image for row in drawings}}, today)
+    wanted = {"weights": (), "renderings": {row.image for row in drawings}}
+    batches.close(root, wanted, today, keep_others=True)
     batches.remove_open(root)
     write_rows(drawings_path(root), [row.to_row() for row in drawings])
     hashes = {row.image: hash_value(row.to_row() | {"day": None}) for row in drawings}

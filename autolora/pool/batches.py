@@ -103,14 +103,17 @@ def recover(root: Path) -> None:
         _append(root, name)
 
 
-def close(root: Path, wanted: Mapping[str, Collection[str]], today: date) -> list[str]:
+def close(
+    root: Path, wanted: Mapping[str, Collection[str]], today: date, *, keep_others: bool = False
+) -> list[str]:
     """Move the files of the open batch into new closed batches, and return the names of these.
 
-    wanted: kind -> sha256 of the files to keep; the others, leftovers of a killed run, are removed.
+    wanted: kind -> sha256 of the files to keep; the others, leftovers of a killed run, are removed, or stay in the open
+    batch.
     """
     if not list_path(root).exists():
         append_rows(list_path(root), [])
-    new = {kind: _keep(root, kind, wanted[kind]) for kind in SUFFIXES}
+    new = {kind: _keep(root, kind, wanted[kind], keep_others) for kind in SUFFIXES}
     parts = max(_parts(new["weights"], MAX_ADAPTERS), _parts(new["renderings"], MAX_IMAGES))
     names = []
     for part in range(parts):
@@ -167,13 +170,13 @@ def _files_in(folder: Path, kind: str) -> Iterator[str]:
         return
 
 
-def _keep(root: Path, kind: str, wanted: Collection[str]) -> list[str]:
-    """Remove the unwanted files of the open batch, and return the sha256 of the others, sorted."""
+def _keep(root: Path, kind: str, wanted: Collection[str], keep_others: bool) -> list[str]:
+    """Return the sha256 of the wanted files of the open batch, sorted; remove the others unless these stay."""
     kept = []
     for sha256 in sorted(_files_in(open_folder(root), kind)):
         if sha256 in wanted:
             kept.append(sha256)
-        else:
+        elif not keep_others:
             (open_folder(root) / kind / f"{sha256}{SUFFIXES[kind]}").unlink()
     return kept
 

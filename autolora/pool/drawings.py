@@ -4,7 +4,6 @@ The images are in the pool, among the renderings, named by `Drawing.image`: thei
 what they were drawn by names them.
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,13 +70,14 @@ def drawings_path(root: Path) -> Path:
 
 
 def read_drawings(root: Path) -> dict[str, tuple[Drawing, ...]]:
-    """Return adapter -> its drawings in the order of their numbers; those of the recipe that was used last."""
-    return group(Drawing(**row) for row in read_rows(drawings_path(root)))
-
-
-def group(drawings: Iterable[Drawing]) -> dict[str, tuple[Drawing, ...]]:
-    """Return adapter -> its drawings by number."""
-    groups: dict[str, list[Drawing]] = {}
-    for drawing in drawings:
-        groups.setdefault(drawing.adapter, []).append(drawing)
-    return {adapter: tuple(sorted(rows, key=lambda row: row.number)) for adapter, rows in groups.items()}
+    """Return adapter -> its drawings in the order of their numbers: those of the recipe that was used last."""
+    groups: dict[tuple[str, str], dict[int, Drawing]] = {}
+    last: dict[str, str] = {}
+    for row in read_rows(drawings_path(root)):
+        drawing = Drawing(**row)
+        groups.setdefault((drawing.adapter, drawing.recipe), {})[drawing.number] = drawing
+        last[drawing.adapter] = drawing.recipe
+    return {
+        adapter: tuple(row for _, row in sorted(groups[adapter, recipe].items()))
+        for adapter, recipe in last.items()
+    }
