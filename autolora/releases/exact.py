@@ -4,7 +4,7 @@ Encoder and text map are frozen between trainings, so the vectors of an adapter 
 its sketch or its captions change.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -300,13 +300,20 @@ def _has_captions(row: Row) -> bool:
 
 
 def _captions(root: Path, adapter: str) -> list[list[str]]:
-    """Return the captions of each rendering of an adapter that has some."""
-    tables, groups = dataset.folder(root), defaultdict[str, list[str]](list)
-    shown = read_where(tables, "renderings", ["image", "adapter"], "adapter", [adapter])
-    images = [item["image"] for item in shown]
-    for caption in read_where(tables, "captions", ["image", "text"], "image", images):
-        groups[caption["image"]].append(caption["text"])
-    return [*groups.values()]
+    """Return the captions of each rendering of an adapter that has some, in the order in which the index read them.
+
+    The order decides which of two captions is the typical one if both are equally near to all.
+    """
+    tables, names = dataset.folder(root), ["image", "prompt", "vlm", "length", "text"]
+    images = [
+        image
+        for row in read_where(tables, "adapters", ["sha256", "renderings"], "sha256", [adapter])
+        for image in row["renderings"]
+    ]
+    captions = dataset.group_by_image(
+        Caption(**row) for row in read_where(tables, "captions", names, "image", images)
+    )
+    return [[caption.text for caption in captions[image]] for image in images if image in captions]
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:
