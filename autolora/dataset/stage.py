@@ -87,6 +87,7 @@ class DatasetSync:
                 "family": family,
                 "split": locked_split or self._assign_split(family),
                 "renderings": [rendering.sha256 for _, rendering in pooled.renderings],
+                "drawn": pooled.has_drawings,
                 "captions_digest": self._captions_digest(pooled),
                 "fingerprint": fingerprints[sha256],
                 **_listing_columns(pooled.sources),
@@ -107,8 +108,8 @@ class DatasetSync:
         locked = [
             {name: row[name] for name in names}
             | {"renderings": list(filter(self._counts, row["renderings"]))}
-            | ({"drawn": True} if self.adapters[row["sha256"]].has_drawings else {})
-            for row in rows(self.root, "adapters", (*names, "renderings", "first_seen", "warnings"))
+            | ({"drawn": True} if row["drawn"] else {})
+            for row in rows(self.root, "adapters", (*names, "renderings", "drawn", "first_seen", "warnings"))
             if row["first_seen"] <= date and FULL_RANK not in row["warnings"]
         ]
         recipe = self.recipe.to_row() if self.recipe else None
@@ -166,9 +167,8 @@ class DatasetSync:
                 "length": caption.length,
                 "text": caption.text,
             }
-            for adapter in rows(self.root, "adapters", ("sha256", "family", "split", "renderings"))
-            if adapter["family"] not in training_families
-            and not self.adapters[adapter["sha256"]].has_drawings
+            for adapter in rows(self.root, "adapters", ("sha256", "family", "split", "renderings", "drawn"))
+            if adapter["family"] not in training_families and not adapter["drawn"]
             for image in adapter["renderings"]
             for caption in self.captions.get(image, ())
         }

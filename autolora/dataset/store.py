@@ -10,12 +10,11 @@ import pyarrow as pa
 from autolora.captions.store import CaptionRecipe, read_captions
 from autolora.dataset.families import Split
 from autolora.lora.fingerprint import WIDTH
-from autolora.pool.drawings import is_drawing
 from autolora.records import Caption
 from autolora.storage.files import Row, read_rows
 from autolora.storage.tables import read_table
 
-SCHEMA = 6
+SCHEMA = 7
 TRAINING_LOCK = "data/training.jsonl"
 
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
@@ -48,6 +47,7 @@ ADAPTERS = {
     "warnings": TEXTS,  # codes of autolora.lora.verdict.WARNINGS
     "norm": pa.float64(),
     "renderings": TEXTS,  # sha256 of each image
+    "drawn": BOOLEAN,  # whether these are the adapter's own drawings, because no hub shows it
     "listing_digest": TEXT,
     "captions_digest": TEXT,
     "recipe": TEXT,
@@ -162,13 +162,6 @@ def rows(root: Path, table: str, columns: Sequence[str] = ()) -> list[Row]:
     return read_table(
         folder(root), table, columns or [name for name in TABLES[table] if name != "fingerprint"]
     )
-
-
-def drawn_adapters(root: Path) -> set[str]:
-    """Return the adapters that are known by their own drawings, because no hub shows them."""
-    return {
-        row["adapter"] for row in rows(root, "renderings", ("id", "adapter", "url")) if is_drawing(row["url"])
-    }
 
 
 def prompts(root: Path) -> list[Prompt]:

@@ -306,10 +306,11 @@ def open_sync(
     language, sentences = _load_language(root, load_sentences)
     hybrid, digests = encoder is not None and caption_rule(encoder) is not None, encoder_digests(root)
     names = [name for name in EXACT_COLUMNS if name not in digests]
-    rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
+    rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings", "drawn"))}
     if encoder and encoder.config.variant.probe != "sketch":
         rows = {sha256: row for sha256, row in rows.items() if FULL_RANK not in row["warnings"]}
     renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}
+    drawn = {sha256 for sha256, row in rows.items() if row.pop("drawn")}
     text_encoder = load_text_encoder() if hybrid else None
     return IndexSync(
         root=root,
@@ -319,7 +320,7 @@ def open_sync(
         device=torch.device(device),
         captions=dataset.captions_by_image(root) if hybrid or language else {},
         renderings=renderings,
-        drawn=dataset.drawn_adapters(root),
+        drawn=drawn,
         evidence=evidence_reader(encoder, text_encoder, language, sentences),
         text_encoder=text_encoder,
         language=language,
