@@ -141,9 +141,14 @@ def _hub_facts(record: AdapterRecord) -> dict[str, Any]:
         "shows a minor": _describe_flag(sources.minor, "yes", "no"),
         "trigger words": ", ".join(primary.trigger_words) or "none",
         "description": "\n".join(sources.description),
-        "renderings": len(sources.renderings),
+        "renderings": len(sources.renderings) or _describe_drawings(record.drawings),
         "missing images": _describe_missing(record.missing_images),
     }
+
+
+def _describe_drawings(number: int) -> str | int:
+    """Return what an adapter without renderings is known by."""
+    return f"none; {number} drawn by this project with the base model" if number else 0
 
 
 def _describe_missing(images: Sequence[FailedItem]) -> str:

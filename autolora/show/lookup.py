@@ -22,6 +22,7 @@ from autolora.index.names import EXPECTED, AdapterNames
 from autolora.index.tags import read_tags_of
 from autolora.params import CrawlParams
 from autolora.pool import store as pool
+from autolora.pool.drawings import read_drawings
 from autolora.records import Adapter, Caption, Listing
 from autolora.refresh.outcomes import waiting_reason
 from autolora.storage.files import Row
@@ -48,6 +49,8 @@ class AdapterRecord:
     family: str | None
     """sha256 that names the family; None: not in the dataset"""
     captions: tuple[Caption, ...]
+    drawings: int
+    """images that the adapter has drawn for this project, because no hub showed it"""
     caption_check: CaptionCheck | None
     """None if the working index holds no captions of the adapter"""
     tags: tuple[Tag, ...]
@@ -142,6 +145,8 @@ def _record(
     sha256 = adapter.sha256 if adapter else reported
     renderings = {rendering.key for listing in listings for rendering in listing.renderings}
     images = {pooled[key].sha256 for key in renderings if key in pooled}
+    drawings = () if images else read_drawings(root).get(sha256 or "", ())
+    images |= {drawing.image for drawing in drawings}
     locked = {row.sha256: row for row in dataset.training_lock(root).rows}.get(sha256 or "")
     family, split = (locked.family, locked.split) if locked else _family_and_split(root, sha256)
     return AdapterRecord(
@@ -151,6 +156,7 @@ def _record(
         is_locked=locked is not None,
         family=family,
         captions=tuple(caption for caption in read_captions(root) if caption.image in images),
+        drawings=len(drawings),
         caption_check=read_caption_checks(index.folder(root)).get(sha256) if sha256 else None,
         tags=read_tags_of(root, sha256) if sha256 else (),
         inactive_reason=inactive_reason,
