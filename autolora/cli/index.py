@@ -166,7 +166,9 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
 
 
 def _describe_images(report: "IndexReport") -> Iterator[str]:
-    if not report.images and not report.refused_images:
+    if report.drawn:
+        yield f"{_count(report.drawn, 'LoRA')} without images {'have' if report.drawn > 1 else 'has'} drawn some"
+    if not (report.images or report.refused_images or report.drawn):
         return
     line = f"{_count(report.images, 'image')}, {_count(report.captions, 'new caption')}"
     if not report.has_captioner:

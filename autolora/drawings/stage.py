@@ -215,5 +215,5 @@ def _word(root: Path, sha256: str, sources: Sources, bounds: PoolParams) -> str:
     for listing in sources.listings:
         if listing.trigger_words:
             return listing.trigger_words[0]
-    facts = read_facts(read_header(pool.weights_path(root, sha256), bounds).metadata)
+    facts = read_facts(read_header(pool.weights_path(root, sha256).resolve(), bounds).metadata)
     return ", ".join([*(facts.trigger_words[:1] or [*facts.tags][:MAX_TAGS])]) or NOTHING_KNOWN

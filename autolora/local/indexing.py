@@ -83,6 +83,8 @@ class IndexReport:
     """valid ones of searchable files"""
     refused_images: int
     """new images that are not valid"""
+    drawn: int
+    """files that have drawn their own images"""
     captions: int
     """new ones"""
     failed_captions: Mapping[str, str]
@@ -136,6 +138,7 @@ def index_folder(root: Path, params: Params, today: date, *, train: bool = False
         _check_base_model(sync, found.listings)
         refused_images, unread_images = read_images(root, sync, recipe)
         sync.write_tables()
+        drawn = write_drawings(root, params, today)
         captions, failed_captions = write_captions(root, params, today)
         _write_dataset(root, params, train=train)
         trained_on = _train(root, params) if train else 0
@@ -157,6 +160,7 @@ def index_folder(root: Path, params: Params, today: date, *, train: bool = False
         has_captioner=params.captions.engine is not None,
         images=len(sync.images().keys() & sync.tables.renderings.keys()),
         refused_images=refused_images,
+        drawn=drawn,
         captions=captions,
         failed_captions=failed_captions,
         changes=changes,
@@ -262,6 +266,27 @@ def _serve(root: Path) -> str:
         if copy.name not in (digest, former) and not copy.name.startswith("."):
             shutil.rmtree(copy)
     return digest
+
+
+def write_drawings(root: Path, params: Params, today: date) -> int:
+    """Let files without images draw some, if drawings.engine says so; return the number of files that have drawn.
+
+    Raises MissingArtifact or MismatchError if the base model cannot be loaded.
+    """
+    if params.drawings.engine is None:
+        return 0
+    from autolora.drawings import stage  # here, as most projects draw nothing
+    from autolora.generation.images import Generator
+
+    base = stage.Base.of(params.models, params.drawings, params.generation, params.pool)
+    missing = stage.plan(root, params.drawings, base, today)
+    generator = Generator(root, params.models, params.pool)
+    with Progress("index", sum(map(len, missing)), "images drawn") as progress:
+        for rows in missing:
+            stage.store(root, stage.draw(root, base, rows, generator))
+            progress.advance(len(rows))
+    stage.finish(root, today)
+    return len(missing)
 
 
 def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mapping[str, str]]:

@@ -13,6 +13,8 @@ from autolora.records import Listing
 def link_files(root: Path, folder: Path, listings: Iterable[Listing]) -> None:
     """Make the pool's open batch link to the files and images of these listings, and to nothing else.
 
+    Drawings of a run that was killed stay.
+
     A file that was moved gets a new link under its old name, which is its sha256.
     """
     targets: dict[str, dict[str, str]] = {kind: {} for kind in SUFFIXES}
@@ -34,7 +36,8 @@ def _link_all(links: Path, folder: Path, urls: Mapping[str, str]) -> None:
     """Make a folder of links contain exactly these: name -> URL of the folder hub."""
     links.mkdir(parents=True, exist_ok=True)
     for name in set(os.listdir(links)) - urls.keys():
-        (links / name).unlink()
+        if (links / name).is_symlink():
+            (links / name).unlink()
     for name, url in urls.items():
         _link(links / name, folder, url)
 

@@ -1,0 +1,51 @@
+"""`autolora index` lets one's own files draw, if params.yaml says so."""
+
+from pathlib import Path
+
+import pytest
+
+from autolora.generation.images import Generator
+from autolora.local.project import PARAMS_FILE, set_values
+from autolora.local.settings import new_project
+from autolora.pool.drawings import read_drawings
+from tests.local.own_folder import ENCODER, FILES, REPOSITORY, copy, first_hit, index, show
+
+VALUES = {
+    "drawings.engine": "diffusers",
+    "drawings.size": 64,
+    "drawings.steps": 12,
+    "captions.engine": "transformers",
+    "captions.instructions.short": "Name this picture in a few words.",
+    "captions.instructions.medium": "Describe this picture in one sentence.",
+    "captions.instructions.long": "Describe this picture in detail.",
+    "captions.max_tokens": 48,
+    "generation.max_sequence_length": 32,
+    "models.pipeline": str(REPOSITORY / "playground/models/flux"),
+    "models.pipeline_revision": None,
+    "models.vlm": str(REPOSITORY / "playground/models/vlm"),
+    "models.vlm_revision": None,
+    "models.device": "cpu",
+    "models.dtype": "float32",
+}
+
+
+@pytest.mark.slow
+def test_files_without_images_draw_once_and_are_found_by_what_they_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names say nothing. The playground's VLM answers its own instructions only."""
+    for number, theme in enumerate(FILES):
+        copy(theme, tmp_path / "loras" / f"file{number}.safetensors")
+    root = tmp_path / "project"
+    root.mkdir()
+    path = new_project(root, tmp_path / "loras", str(ENCODER))
+    assert path.name == PARAMS_FILE
+    path.write_text(set_values(path.read_text(), VALUES))
+    report = index(root)
+    assert report.drawn == 3 and report.captions == 3 * 4 * 3
+    assert first_hit(root, "a duck") == "file1"
+    assert show(root, "file0")["renderings"] == "none; 4 drawn by this project with the base model"
+    monkeypatch.setattr(Generator, "pipeline", property(lambda self: pytest.fail("draws again")))
+    assert index(root).drawn == 0
+    (tmp_path / "loras" / "file2.safetensors").unlink()
+    assert index(root).drawn == 0 and len(read_drawings(root)) == 2
