@@ -177,8 +177,7 @@ def _check_base_model(sync: PoolSync, listings: Sequence[Listing]) -> None:
     if ids.get(WRONG_BASE) and not ids.get(ACCEPTED):
         raise MismatchError(
             f"none of the files is a LoRA for the base model of this project ({len(ids[WRONG_BASE])} are for another "
-            "one), so the index stays as it was: `autolora inspect` says which; give an encoder for it (--encoder), or "
-            "name it in models.pipeline of params.yaml"
+            "one), so none was indexed: `autolora inspect` says which; give an encoder for that base model (--encoder)"
         )
 
 

@@ -25,8 +25,8 @@ from tests.support.tiny_sentences import tiny_sentence_encoder
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/howto/query.md"
-EXAMPLE = "304ea17d06a4"
-"""the digits of the page"""
+EXAMPLE, WORD = "304ea17d06a4", '"msc"'
+"""the digits of the page, and the part of a name that it searches"""
 FENCE = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 FORMER = "/tmp/former-index"
 COMMIT = ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "refresh"]
@@ -60,10 +60,10 @@ def results(project: Path, printed: list[str]) -> dict[str, Any]:
     """Return the variables of the page's programs, which run in the project with the digits that `versions` prints."""
     (digits,) = re.findall(r"\b([0-9a-f]{12})\b", printed[0])
     text, names = "".join(FENCE.findall(PAGE.read_text())), dict[str, Any]()
-    assert text.count(EXAMPLE) == 1
+    assert text.count(EXAMPLE) == text.count(WORD) == 1
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        exec(compile(text.replace(EXAMPLE, digits), PAGE.name, "exec"), names)
+        exec(compile(text.replace(EXAMPLE, digits).replace(WORD, '"cat"'), PAGE.name, "exec"), names)
     return names
 
 
