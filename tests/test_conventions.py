@@ -27,7 +27,7 @@ SECTIONS_WITHOUT_STAGE = {
 }
 
 
-def test_pipeline_consists_of_the_code_check_and_nine_stages() -> None:
+def test_pipeline_consists_of_the_code_check_and_ten_stages() -> None:
     assert tuple(PIPELINE) == ("code", *STAGES)
 
 

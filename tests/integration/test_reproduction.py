@@ -59,6 +59,8 @@ NEED_NO_DECLARATION = {
     "data/pool/batches*": "files are named by their sha256, which locks and tables state",
     "data/pool/open/*": "the same",
     "data/pool/incoming/*": "the same",
+    "data/pool/batches.jsonl": "where a file is; its sha256 names it",
+    "data/drawings/drawings.jsonl": "which images of a killed run the open batch keeps",
     "data/pool/sketches/*": "sketches are named by sha256 and recipe",
     "digests/pool.json": "names the recipe of the sketches",
     "metrics/summary.json": "each command replaces its own rows",
