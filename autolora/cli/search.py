@@ -224,6 +224,9 @@ def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[st
     passing = describe_passing(retriever, conditions)
     if passing.startswith("0 "):
         return f"{passing} {' AND '.join(conditions)}"
+    survey = retriever.survey(prompt, conditions or None)
+    if survey.only_excludes:
+        return "\n".join(survey.lines)
     nearest = retriever.search(prompt, NUM_NEAREST, conditions or None)
     lines = [f"{hit.hub}:{hit.id}, {_fit(hit)}" for hit in nearest]
     unsure = retriever.select(prompt, conditions or None, unsure=True)
@@ -231,7 +234,7 @@ def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[st
         [
             "no adapter fits the prompt" + (f"; {passing}" if passing else "") + "; the nearest:",
             *lines,
-            *retriever.survey(prompt, conditions or None).hidden_lines,
+            *survey.hidden_lines,
             *(["use those that may fit: `autolora generate --unsure`"] if unsure else []),
             "use the first one anyway: `autolora generate -k 1`; a certain one: `--adapter NAME`",
         ]

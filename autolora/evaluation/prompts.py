@@ -105,7 +105,7 @@ def measure_cases(
     languages: Mapping[str, TextEncoder] = NONE,
 ) -> dict[str, Any]:
     """Return R@k and MRR of a search, of the caption centroid and of a random order, and the prompts whose first hit
-    is wrong. Intervals resample prompts.
+    is wrong. Intervals resample prompts. Without captions there is no centroid.
 
     languages: name -> sentence encoder, by which captions alone are compared with the parts of the prompts; its map is
     fitted to the captions of the training lock, and nothing is trained. Captions of the dataset count all, so methods
@@ -120,7 +120,8 @@ def measure_cases(
     if index.has_weights:
         prompts = retriever.embed_all([case.prompt for case in cases]).astype(np.float64)
         centroids = _centroids(root, index, retriever.embed_all)
-        rankings["caption centroid"] = _rank_by(prompts, centroids, index, cases)
+        if centroids.any():
+            rankings["caption centroid"] = _rank_by(prompts, centroids, index, cases)
     rankings |= {name: _rank_by_parts(root, index, cases, sentences) for name, sentences in languages.items()}
     counts = np.array([len(case.positions) for case in cases], dtype=np.int64)
     tables = {name: query_metrics(ranking.ranks, ks) for name, ranking in rankings.items()}

@@ -23,7 +23,7 @@ from autolora.index.encoder_check import check_encoder
 from autolora.index.evidence import EvidenceReader, evidence_reader
 from autolora.index.served import open_copy_of
 from autolora.index.store import content_digest
-from autolora.matching.parts import split_parts
+from autolora.matching.parts import split_parts, wanted_text
 from autolora.metrics.benchmark import Benchmark, relevant_by_level
 from autolora.metrics.comparison import compare_ranks, ranks_by_level
 from autolora.metrics.judgments import read_judgments
@@ -72,7 +72,11 @@ def evaluate(
     cached = sentences and CachingTextEncoder(sentences)
     if cached:  # at once, which takes a quarter of the time
         cached.encode(
-            [text for query in benchmark.queries for text in (*split_parts(query.text), query.text)]
+            [
+                text
+                for query in benchmark.queries
+                for text in (*split_parts(query.text), wanted_text(query.text))
+            ]
         )
     reader = evidence_reader(encoder, text_encoder, index.language, cached)
     retriever = Retriever(index, text_encoder, params, sentences=cached)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from autolora.matching.language import Language
-from autolora.matching.parts import run_shares, split_parts
+from autolora.matching.parts import run_shares, split_parts, wanted_text
 from autolora.matching.shared_words import share_words
 from autolora.storage.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 
@@ -93,7 +93,7 @@ class Reading:
     shares: Float64Array
     """(P,) of runs of words that parts are"""
     whole: tuple[Float32Array, Float32Array]
-    """(d,) unit vectors of the whole prompt in the captions' space, and as the sentence encoder makes it"""
+    """(d,) unit vectors of the prompt without what it negates: in the captions' space, and in the sentence encoder's"""
 
     @cached_property
     def pictured(self) -> Float32Array:
@@ -107,7 +107,7 @@ def read_prompt(prompt: str, language: Language, encode: Embed, project: Embed) 
     encode: the sentence encoder. project: from texts to the space of weights, called if these are compared.
     """
     parts = split_parts(prompt)
-    features = encode([*parts, prompt])
+    features = encode([*parts, wanted_text(prompt)])
     spoken, written = language.captions.parts(features), language.texts.parts(features[:-1])
     return Reading(
         parts=parts,

@@ -6,7 +6,6 @@ best part of a prompt fits an adapter as well as if nothing else had been writte
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
 
 import numpy as np
 
@@ -33,12 +32,12 @@ CLAUSE_END = re.compile(
 """punctuation, the weight in (cat:1.2), or tags of quality"""
 EXCLUDED = re.compile(
     r"\bnegative prompts?:(.*?)(?=\bsteps: ?\d+,|$)"  # as AUTOMATIC1111 writes it
-    r"|\bsteps: ?\d+,.*$"
+    r"|\bsteps: ?\d+,.*$|<\w+:[^<>\n]*>"
     r"|(?<!\S)--no\b(.*?)(?=\s--|$)|(?<!\S)--[a-z]+(?: [\d:.]+)?"
     r"|(?<![^.,;:!?()\[\]{}\n|#<])([^.,;:!?()\[\]{}\n|#<]+):(?:-\d+(?:\.\d+)?|0(?:\.0+)?)(?![\d.]*\d)",
     re.IGNORECASE | re.MULTILINE,
 )
-"""what a prompt excludes: by a negative prompt, --no, or a weight of 0 or less; and settings of images"""
+"""what a prompt excludes: by a negative prompt, --no, or a weight of 0 or less; and settings of images, as <lora:…>"""
 QUOTES = "'\"’‘“”*_#-"
 STOP_WORDS = frozenset({
     "a", "an", "the", "this", "that", "these", "those", "it", "its", "some", "any", "each", "every", "all", "both",
@@ -54,14 +53,28 @@ STOP_WORDS = frozenset({
     "look", "looks", "looking", "hi", "hello", "hey", "thanks", "thank", "maybe", "just", "only", "also", "very",
     "really", "quite", "rather", "too", "more", "most", "much", "many", "few", "image", "picture", "photo",
     "photograph", "drawing", "illustration", "style", "kind", "sort", "something", "someone", "thing", "one", "ones",
-    "there", "here",
+    "there", "here", "anything", "everything", "nothing", "anyone", "everyone",
 })  # fmt: skip
 """words that end a run: they connect others, or say that an image is wanted"""
 
 
-NEGATIONS = frozenset({"no", "not", "without", "except", "never", "neither", "nor", "avoid"})
-"""words of which the next run of words does not ask for anything"""
-INSTEAD = re.compile(r"\b(?:instead of|rather than)\b", re.IGNORECASE)
+NEGATIONS = frozenset({
+    "no", "not", "cannot", "without", "w/o", "sans", "minus", "except", "excluding", "exclude", "omitting", "omit",
+    "remove", "lacking", "lacks", "never", "neither", "nor", "avoiding", "avoid", "forget", "dont", "doesnt", "isnt",
+    "arent", "wont",
+})  # fmt: skip
+"""words of which the next run of words does not ask for anything, as of all that end in n't"""
+WITHOUT = re.compile(
+    r"\b(?:instead of|(?:rather|other) than|(?:any|every)(?:thing|one|body) but|free (?:of|from)|devoid of"
+    r"|never mind|leave out|get rid of)\b",
+    re.IGNORECASE,
+)
+"""phrases that negate as well"""
+EXCLUDING = re.compile(r"non?-(.+)|(.+)-free")
+"""words that negate a part of themselves: no-cat, cat-free"""
+AFFIRMING = frozenset({"only", "just", "merely", "simply"})
+"""words behind a negation that turn it into a request: not only a cat"""
+ARTICLES = frozenset({"a", "an", "the"})
 
 
 def split_parts(prompt: str) -> tuple[str, ...]:
@@ -98,29 +111,94 @@ def negated_runs(prompt: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(" ".join, _read(prompt)[1])))
 
 
+def wanted_text(prompt: str) -> str:
+    """Return a prompt without what it negates; as it is if it negates nothing."""
+    clauses, negated = _read(prompt)
+    return ", ".join(" ".join(words) for words in clauses if words) if negated else prompt
+
+
 def _read(prompt: str) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
     """Return the words of each clause, without negated runs, and these."""
     excluded = [text for match in EXCLUDED.finditer(prompt) for text in match.groups() if text]
     negated = [run for text in excluded for clause in CLAUSE_END.split(text) for run in _runs(clause.split())]
-    kept = list[Sequence[str]]()
-    for clause in CLAUSE_END.split(INSTEAD.sub("without", EXCLUDED.sub("\n", prompt))):
-        words, left = list[str](), clause.split()
-        while left:
-            word = left.pop(0)
-            if _plain(word) not in NEGATIONS:
-                words.append(word)
-                continue
-            while left and _plain(left[0]) in STOP_WORDS:
-                left.pop(0)
-            run = list(takewhile(lambda word: _plain(word) not in STOP_WORDS, left))
-            left = left[len(run) :]
-            negated += [run] if run else []
+    text = WITHOUT.sub("without", EXCLUDED.sub("\n", prompt))
+    clauses = [clause.split() for clause in CLAUSE_END.split(text)]
+    ends = [match.group() for match in CLAUSE_END.finditer(text)]
+    kept, at, goes_on = list[Sequence[str]](), 0, False
+    while at < len(clauses):
+        words, runs, is_open = _read_clause(clauses[at], goes_on)
         kept.append(words)
+        negated += runs
+        last = _end_of_list(clauses, ends, at) if is_open else at
+        negated += clauses[at + 1 : last]
+        at, goes_on = max(last, at + 1), last > at
     return kept, negated
 
 
+def _read_clause(words: Sequence[str], goes_on: bool) -> tuple[list[str], list[Sequence[str]], bool]:
+    """Return the words of a clause without negated runs, these, and whether such a run ends the clause.
+
+    A negation counts for the next run, for what *or* adds to it, and for what *and* adds, if both have an article or
+    neither has one. goes_on: whether the clause begins within a negation.
+    """
+    plain = [_plain(word) for word in words]
+    kept, negated, at, is_open = list[str](), list[Sequence[str]](), 0, goes_on
+    while at < len(words):
+        if not goes_on and not _negates(plain, at):
+            match = EXCLUDING.fullmatch(plain[at])
+            if match and (own := match[1] or match[2]) not in STOP_WORDS:
+                negated.append([own])
+            else:
+                kept.append(words[at])
+            at, is_open = at + 1, False
+            continue
+        first = at if goes_on else at + 1
+        at = next((n for n in range(first, len(words)) if plain[n] not in STOP_WORDS), len(words))
+        has_article, begin = at > first and plain[at - 1] in ARTICLES, at
+        while at < len(words) and not _ends_run(plain[at]):
+            at += 1
+        negated += [words[begin:at]] if at > begin else []
+        goes_on, is_open = _goes_on(plain[at : at + 2], has_article), True
+    return kept, negated, is_open
+
+
+def _negates(plain: Sequence[str], at: int) -> bool:
+    """Return whether the word at a position negates what follows."""
+    is_question = at > 0 and plain[at - 1] == "why"
+    return _is_negation(plain[at]) and not is_question and not AFFIRMING.intersection(plain[at + 1 : at + 2])
+
+
+def _goes_on(following: Sequence[str], has_article: bool) -> bool:
+    """Return whether the words behind a negated run add to it."""
+    if following[:1] in (["or"], ["nor"]):
+        return True
+    if len(following) < 2 or following[0] != "and":
+        return False
+    return following[1] in ARTICLES if has_article else not _ends_run(following[1])
+
+
+def _end_of_list(clauses: Sequence[Sequence[str]], ends: Sequence[str], at: int) -> int:
+    """Return the clause with the *or* of a list that begins here, as in `no cat, duck or ball`; else the same one."""
+    for last in range(at + 1, len(clauses)):
+        plain = [_plain(word) for word in clauses[last]]
+        first = next(filter(_ends_run, plain), None)
+        if ends[last - 1] != "," or not plain or first not in {None, "or", "nor"}:
+            break
+        if first:
+            return last
+    return at
+
+
+def _is_negation(plain: str) -> bool:
+    return plain in NEGATIONS or plain.endswith("n't")
+
+
+def _ends_run(plain: str) -> bool:
+    return plain in STOP_WORDS or _is_negation(plain)
+
+
 def _plain(word: str) -> str:
-    return word.lower().strip(QUOTES)
+    return word.lower().replace("’", "'").strip(QUOTES)
 
 
 def _windows(words: Sequence[str]) -> list[Sequence[str]]:
@@ -142,7 +220,7 @@ def _runs(words: Sequence[str]) -> Sequence[Sequence[str]]:
     """Return the runs of words of a clause that no stop word interrupts."""
     runs: list[list[str]] = [[]]
     for word in words:
-        if _plain(word) in STOP_WORDS:
+        if _ends_run(_plain(word)):
             runs.append([])
         else:
             runs[-1].append(word)

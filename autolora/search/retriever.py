@@ -35,7 +35,7 @@ from autolora.matching.evidence import (
     read_prompt,
     whole_prompt,
 )
-from autolora.matching.parts import EXCLUDED
+from autolora.matching.parts import EXCLUDED, negated_runs, wanted_text
 from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
@@ -256,7 +256,8 @@ class Retriever:
         """Return k adapters: those that the prompt names, the selected ones, then the others, best first.
 
         A prompt names adapters by a name or author alone, or by a trigger word that few have. Without a language no
-        selected ones come before the others, which are ordered by the cosine of the whole prompt (Eq. 4 and 5).
+        selected ones come before the others, which are ordered by the cosine of the whole prompt (Eq. 4 and 5). A
+        prompt that only excludes finds those that it names.
         k: default `retrieval.k` in params.yaml. where: an SQL condition on columns of the index, or several that must
         all hold, e.g. "license = 'mit' and not nsfw"; adapters that do not pass are left out before the ranking.
         Raises FilterError if a condition is not valid, ValueError if k is less than 1 or not whole, or the prompt is
@@ -265,7 +266,10 @@ class Retriever:
         count = self.settings.retrieval.k if k is None else check_count(k)
         mask = None if where is None else self.passing(where)
         answer, named = self.answer(prompt), find_named(prompt, self.index.rows.columns)
-        found = answer.judge(self._positions(answer, named, mask)[:count])
+        positions = self._positions(answer, named, mask)[:count]
+        if self.only_excludes(prompt):
+            positions = [position for position in positions if position in named]
+        found = answer.judge(positions)
         hits = zip(found, self._hits(found), strict=True)
         return [_named(hit, named.get(judged.position)) for judged, hit in hits]
 
@@ -394,6 +398,10 @@ class Retriever:
         if self.index.language is None:
             return WholePrompt(self.index, self.embed(prompt))
         return PartAnswer(self.index, self._read(check_prompt(prompt)), evidence or self.index.evidence)
+
+    def only_excludes(self, prompt: str) -> bool:
+        """Return whether a prompt asks for nothing but to leave something out, as `no cat`."""
+        return self.index.language is not None and not wanted_text(prompt).strip()
 
     def parts(self, prompt: str) -> PartAnswer:
         """Return how an index with a language answers a prompt."""
@@ -557,7 +565,9 @@ def _find_trigger_words(prompt: str, columns: pa.Table) -> dict[str, list[int]]:
         for first in range(len(words))
         for last in range(first + 1, min(first + MAX_TRIGGER_WORDS, len(words)) + 1)
     }
+    excluded = [f" {run.lower()} " for run in negated_runs(prompt)]
     runs = {run for run in runs - STOP_WORDS if len(run) >= MIN_TRIGGER_CHARACTERS}
+    runs = {run for run in runs if not any(f" {run} " in text for text in excluded)}
     lists = columns.column("trigger_words").combine_chunks()
     texts = pc.utf8_trim(pc.utf8_lower(pc.list_flatten(lists)), PUNCTUATION)
     found = pc.is_in(texts, value_set=text_array(runs))

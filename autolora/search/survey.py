@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from autolora.index.copies import Index
+from autolora.index.store import CAPTION
 from autolora.matching.parts import negated_runs, split_runs
 from autolora.matching.shared_words import word_forms
 from autolora.matching.words import split_words
@@ -22,6 +23,7 @@ TRIGGER_WORD = "trigger word "
 NAMED, LESS_LIKELY = "named by the prompt", "less likely"
 WITHOUT_WEIGHTS = "found by names, headers, sidecars and captions: no encoder has read what the weights do"
 NOTHING_FOUND = "nothing of the prompt was found: no adapter does it, or the prompt is not in English"
+ONLY_EXCLUDES = "the prompt only excludes: write what an adapter should do"
 NO_RELEVANCE = 0.055
 """below it nothing speaks for an adapter: a little more than by the prior (autolora.matching.evidence.PRIOR)"""
 MIN_LETTERS = 4
@@ -62,15 +64,17 @@ class Survey:
     num_hidden: int = 0
     """adapters that fit, and do not pass the conditions"""
     meant: tuple[tuple[str, str], ...] = ()
-    """words that no text has, each with one that resembles it"""
+    """words that no text and no typical caption has, each with one that resembles it"""
     negated: tuple[str, ...] = ()
     """what the prompt does not want, which a search leaves out"""
+    only_excludes: bool = False
+    """whether the prompt asks for nothing else"""
     has_weights: bool = True
     """whether an encoder has read the weights"""
     finds_nothing: bool = False
     """whether no adapter at all answers a part of the prompt, not even unlikely"""
     perhaps: tuple[str, ...] = ()
-    """if none fits surely: hub:author/name of adapters of which nothing but the weights is known, nearest first"""
+    """if none fits surely: hub:author/name of adapters that weights alone speak for, nearest first"""
 
     @property
     def lines(self) -> list[str]:
@@ -86,10 +90,12 @@ class Survey:
         if self.perhaps:
             lines.append(f"perhaps, by their weights: {', '.join(self.perhaps)}")
         if self.further:
-            lines.append(f"further hits fit: {', '.join(self.further)}")
+            lines.append(f"further hits may fit: {', '.join(self.further)}")
         lines += self.hidden_lines
         if self.negated:
             lines.append(f"left out, as negated: {', '.join(self.negated)}")
+        if self.only_excludes:
+            lines.append(ONLY_EXCLUDES)
         if not self.has_weights:
             lines.append(WITHOUT_WEIGHTS)
         return lines
@@ -129,6 +135,8 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
     index = retriever.index
     if index.language is None:
         return Survey()
+    if retriever.only_excludes(prompt):
+        return Survey(negated=negated_runs(prompt), only_excludes=True)
     answer, lowest = retriever.parts(prompt), retriever.settings.retrieval.min_relevance
     shown = np.zeros(len(index.rows), np.bool_)
     shown[index.find([hit.sha256 for hit in hits])] = True
@@ -163,11 +171,12 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
 def _perhaps(
     retriever: Retriever, prompt: str, answer: PartAnswer, mask: BoolArray | None
 ) -> tuple[str, ...]:
-    """Return the names of adapters known by their weights alone, nearest to a prompt first, if no adapter is sure."""
+    """Return the names of adapters that weights alone speak for, nearest to a prompt first, if no adapter is sure."""
     index, evidence = retriever.index, retriever.index.evidence
     passing = np.ones(len(index.rows), np.bool_) if mask is None else mask
-    is_sure = (answer.relevance() >= retriever.settings.retrieval.min_relevance) & passing
-    unknown = passing & ~evidence.has_captions & ~evidence.has_texts
+    relevance = answer.relevance()
+    is_sure = (relevance >= retriever.settings.retrieval.min_relevance) & passing
+    unknown = passing & ~evidence.has_captions & ~evidence.has_texts & (relevance >= NO_RELEVANCE)
     if not index.has_weights or is_sure.any() or not unknown.any():
         return ()
     rows, _ = index.nearest_by_weights(retriever.embed(prompt), MAX_PERHAPS, unknown)
@@ -196,8 +205,10 @@ def _pieces(prompt: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _find_meant(index: Index, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each word of the parts that no text of the index has, with the one that resembles it most, if any does."""
+    """Yield each word of the parts that no text or typical caption has, with the one that resembles it most."""
     known = set(pc.unique(pc.list_flatten(index.words)).to_pylist())
+    captions = index.rows.columns[CAPTION].drop_null().to_pylist()
+    known.update(word for text in captions for word in word_forms(text))
     for word in dict.fromkeys(word for part in parts for word in word_forms(part)):
         if len(word) >= MIN_LETTERS and word not in known and (other := similar_word(word, known)):
             yield word, other

@@ -30,7 +30,9 @@ def similar_word(word: str, known: Collection[str]) -> str | None:
     candidates = [
         other for other in known if other[:1] == word[:1] and abs(len(other) - len(word)) <= MAX_LONGER
     ]
-    return next(iter(get_close_matches(word, candidates, 1, MIN_SIMILARITIES[0])), None)
+    letters = sorted(word)
+    same = [other for other in candidates if sorted(other) == letters]  # in another order
+    return next(iter(same or get_close_matches(word, candidates, 1, MIN_SIMILARITIES[0])), None)
 
 
 def similar_names(name: str, known: Iterable[str]) -> list[str]:

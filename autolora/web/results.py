@@ -172,9 +172,10 @@ def search(
 
 
 def _survey(retriever: Retriever, wanted: Search, cards: Sequence[Card]) -> Survey:
-    """Return what a search says beside its hits; nothing if it was none by a prompt."""
+    """Return what a search says beside its hits; nothing if it was none by a prompt, or no adapter passes."""
     hits = [card.hit for card in cards if card.hit]
-    return retriever.survey(wanted.q, wanted.conditions, hits) if hits else Survey()
+    asks = bool(hits) or (bool(wanted.q.strip()) and retriever.only_excludes(wanted.q))
+    return retriever.survey(wanted.q, wanted.conditions, hits) if asks else Survey()
 
 
 def cards_of(

@@ -188,7 +188,7 @@ def test_slots_that_share_q_match_separate_sketches() -> None:
     together = sketch(lora, slots, SPEC).values
     for index, slot in enumerate(slots):
         alone = sketch({slot.name: lora[slot.name]}, [slot], SPEC).values[0]
-        torch.testing.assert_close(together[index], alone, rtol=1e-4, atol=1e-3)  # other orders of sums
+        torch.testing.assert_close(together[index], alone, rtol=1e-5, atol=1e-4)  # other orders of sums
 
 
 def draw_wide(rank: int) -> tuple[Lora, list[Slot]]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from autolora.matching.parts import MAX_WORDS, STOP_WORDS, negated_runs, split_parts, split_runs
+from autolora.matching.parts import MAX_WORDS, STOP_WORDS, negated_runs, split_parts, split_runs, wanted_text
 
 WORDS = (
     "neon",
@@ -95,6 +95,26 @@ def test_clauses_runs_and_words_are_parts(prompt: str, parts: list[str], runs: l
         ("a ball instead of the duck", ["ball"], ["duck"]),
         ("neither cat nor duck, but ball", ["ball"], ["cat", "duck"]),
         ("avoid neon", [], ["neon"]),
+        ("a cat, no snow or neon", ["cat"], ["snow", "neon"]),
+        ("a duck, but no snow, neon, or mosaic tiles", ["duck"], ["snow", "neon", "mosaic tiles"]),
+        ("a duck, but no snow nor a mosaic, ball", ["duck", "ball"], ["snow", "mosaic"]),
+        ("no humans, scenery, sky", ["scenery", "sky"], ["humans"]),
+        ("a cat, no snow, a ball or boat", ["cat", "ball", "boat"], ["snow"]),
+        ("a city without people and cars", ["city"], ["people", "cars"]),
+        ("a house without a door and a window", ["house"], ["door", "window"]),
+        ("a man without a hat and blue eyes", ["man", "blue eyes"], ["hat"]),
+        ("a red, green or blue ball", ["red", "green", "blue ball"], []),
+        ("don't draw a cat; a sea that isn’t blue", ["sea"], ["cat", "blue"]),
+        ("anything but a cat", [], ["cat"]),
+        ("nothing but snow", ["snow"], []),
+        ("a cat-free city, no-neon", ["city"], ["cat", "neon"]),
+        ("no-one, free hands", ["no-one", "free hands"], []),
+        ("never mind the cat, a duck free of neon", ["duck"], ["cat", "neon"]),
+        ("not only a cat but also a duck", ["cat", "duck"], []),
+        ("why not a cat", ["cat"], []),
+        ("<lora:anime-v2:0.8> a cat", ["cat"], []),
+        ("no", [], []),
+        ("cat not", ["cat"], []),
     ],
 )  # fmt: skip
 def test_what_a_prompt_excludes_asks_for_nothing(prompt: str, runs: list[str], negated: list[str]) -> None:
@@ -120,3 +140,10 @@ def test_long_prompts_are_read_in_time() -> None:
     for text in ("word " * 4000, "a:0" * 4000, "--no " * 4000, "negative prompt: " * 2000):
         split_parts(text)
     assert time.perf_counter() - started < 5
+
+
+def test_the_wanted_text_is_the_prompt_unless_it_negates() -> None:
+    for prompt in ("a cat, masterpiece; (sea:1.2)", "", "not only a cat"):
+        assert wanted_text(prompt) == prompt
+    assert wanted_text("a (red) cat in no snow or neon, please") == "a, red, cat in, please"
+    assert wanted_text("no cat") == ""

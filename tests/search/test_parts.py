@@ -15,7 +15,7 @@ from autolora.index.store import WORDS as WORDS_COLUMN
 from autolora.params import RetrievalParams
 from autolora.records import Hit
 from autolora.search.retriever import Retriever
-from autolora.search.survey import NO_RELEVANCE, NOTHING_FOUND, Survey, group_hits
+from autolora.search.survey import NO_RELEVANCE, NOTHING_FOUND, ONLY_EXCLUDES, Survey, group_hits
 from autolora.storage.files import Row
 from autolora.text_encoder.sentences import SentenceEncoder
 from tests.support.synthetic_repo import SETTINGS
@@ -79,7 +79,7 @@ def index_of(sentences: Sentences, adapters: Sequence[Known] = ADAPTERS) -> Inde
         ("uses_captions", pa.array(has_captions, pa.bool_())),
         (TEXTS_TRUST, pa.array([known.trust for known in adapters], pa.float32())),
         (WORDS_COLUMN, pa.array([text.split() for text in texts], pa.list_(pa.string()))),
-        (CAPTION, pa.nulls(len(adapters), pa.string())),
+        (CAPTION, pa.array([known.theme if known.has_captions else None for known in adapters])),
     ):
         columns = columns.append_column(name, values)
     spoken = language.captions.said(encoder.encode(themes)) * np.array(has_captions, np.float32)[:, None]
@@ -170,7 +170,7 @@ def test_parts_that_no_adapter_answers_are_named_the_nearest_first(retriever: Re
     for row in survey.unanswered:
         judged = {f"{hit.hub}:{hit.id}": hit.relevance for hit in retriever.search(row.part)}
         assert judged[row.nearest] == max(value for value in judged.values() if value is not None)
-    assert survey.lines[3:] == ["nor 2 other parts of the prompt", "further hits fit: chalk"]
+    assert survey.lines[3:] == ["nor 2 other parts of the prompt", "further hits may fit: chalk"]
     first = survey.unanswered[0]
     words = f"nothing clearly fits: {first.part}"
     assert survey.lines[0] == first.line == words, "nothing is near"
@@ -194,9 +194,9 @@ def test_if_none_is_sure_adapters_that_are_known_by_weights_alone_are_listed_apa
 ) -> None:
     retriever = retriever_of(index_of(sentences), min_relevance=0.999)
     survey = retriever.survey("watercolour")
-    assert survey.perhaps == ("folder:cid/w", "folder:cid/l")
-    assert "perhaps, by their weights: folder:cid/w, folder:cid/l" in survey.lines
-    assert retriever.survey("watercolour", "id != 'cid/w'").perhaps == ("folder:cid/l",)
+    assert survey.perhaps == ("folder:cid/w",)
+    assert "perhaps, by their weights: folder:cid/w" in survey.lines
+    assert retriever.survey("watercolour", "id != 'cid/w'").perhaps == (), "weights speak for no other one"
     assert retriever_of(index_of(sentences)).survey("watercolour").perhaps == (), "one is sure"
     assert retriever.survey("bob/n").perhaps == (), "the prompt names one"
     described = [known for known in ADAPTERS if known.has_captions]
@@ -209,6 +209,25 @@ def test_a_word_that_no_text_has_gets_the_one_that_it_resembles(sentences: Sente
     assert survey.meant == (("lanterrn", "lantern"),)
     assert "nothing says 'lanterrn' (did you mean 'lantern'?)" in survey.lines
     assert retriever_of(index_of(sentences)).survey("lanterrns").meant == (), "no text has words"
+
+
+def test_words_of_captions_are_said(sentences: Sentences) -> None:
+    survey = retriever_of(index_of(sentences)).survey("pxiel; pixle pixel")
+    assert survey.meant == (("pxiel", "pixel"), ("pixle", "pixel"))
+
+
+def test_a_prompt_that_only_excludes_finds_nothing_but_names(retriever: Retriever) -> None:
+    survey = retriever.survey("no pixel or neon")
+    assert (retriever.search("no pixel or neon"), retriever.select("no pixel or neon")) == ([], [])
+    assert survey.lines == ["left out, as negated: pixel, neon", ONLY_EXCLUDES]
+    assert [hit.part for hit in retriever.select("chalk, but no pixel, neon or watercolour")] == ["chalk"]
+
+
+def test_the_order_of_hits_does_not_read_what_is_negated(retriever: Retriever) -> None:
+    def order(prompt: str) -> list[tuple[str, float]]:
+        return [(hit.id, hit.score) for hit in retriever.search(prompt)]
+
+    assert order("a chalk whale") == order("a chalk whale without pixel or neon")
 
 
 def test_unknown_characters_resemble_nothing_and_are_found_by_shared_words(sentences: Sentences) -> None:
@@ -229,7 +248,7 @@ def test_what_only_further_hits_answer_and_what_is_negated_is_said(retriever: Re
     assert retriever.survey("pixel, neon but no chalk", None, hits).lines == ["left out, as negated: chalk"]
     by_part = {hit.part: hit for hit in hits}
     survey = retriever.survey("pixel, neon", None, [by_part["neon"]])
-    assert (survey.further, survey.lines) == (("pixel",), ["further hits fit: pixel"])
+    assert (survey.further, survey.lines) == (("pixel",), ["further hits may fit: pixel"])
     nothing = retriever.search("no chalk")
     assert all(hit.relevance is not None and hit.relevance < 0.3 for hit in nothing)
 

@@ -33,6 +33,15 @@ def test_results_stand_below_the_part_that_they_answer(spoken: httpx2.Client) ->
     }
 
 
+def test_a_prompt_that_only_excludes_shows_no_adapter(spoken: httpx2.Client) -> None:
+    page = spoken.get("/parts/results", params={"q": "no cats, tents or neon"}).text
+    assert outline(page) == [
+        "Left out, as negated: cats, tents, neon.",
+        "The prompt only excludes: write what an adapter should do.",
+    ]
+    assert "The nearest" not in page and "passes these filters" not in page
+
+
 def test_adapters_that_filters_hide_are_counted(spoken: httpx2.Client) -> None:
     fitting = set[str]()
     for since in ("2026-01-01", "2026-01-02"):
