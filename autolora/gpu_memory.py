@@ -14,7 +14,7 @@ LOWER = {
     "captions": "captions.batch, or caption on a server (captions.engine: vllm)",
     "encoder": "encoder.overrides.batch, or set encoder.overrides.projections: type or encoder.overrides.probe: sketch",
     "fusion": "fusion.image_size or fusion.batch, or set fusion.checkpointing: true",
-    "experiments": "generation.width, generation.height or judges.batch, or set models.memory",
+    "experiments": "generation.width or generation.height, or set models.memory",
     "generate": "generation.width, generation.height or the number of adapters, or set models.memory",
 }
 """what needs memory -> the params that decide how much"""

@@ -31,7 +31,7 @@ def open_artist(root: Path, base: stage.Base, values: Params) -> Work[Sequence[D
 @task()
 def draw_missing(values: Params) -> None:
     """Draw all missing images, one adapter after the other, and store the rows of each as soon as it has drawn."""
-    base = stage.Base.of(values.models, values.drawings, values.generation, values.pool)
+    base = stage.Base.of(values)
     missing = stage.plan(ROOT, values.drawings, base, today())
     job = Job(
         root=ROOT,

@@ -36,6 +36,12 @@ def index(
             help="Published encoder, which reads weights: a folder, or an id on Hugging Face.",
         ),
     ] = None,
+    draw: Annotated[
+        bool,
+        typer.Option(
+            "--draw", help="Let files without images draw some with the base model, to be found by."
+        ),
+    ] = False,
     train: Annotated[
         bool, typer.Option("--train", help="Train an encoder on the captions of these files' images.")
     ] = False,
@@ -52,7 +58,7 @@ def index(
     former = _read_params()
     written = _prepare_project(folder, encoder)
     try:
-        report = _index_project(folder, train)
+        report = _index_project(folder, draw, train)
     except (AutoLoraError, ModuleNotFoundError):
         if written:
             written.unlink(missing_ok=True)
@@ -70,10 +76,10 @@ def _read_params() -> tuple[Path, str] | None:
     return (root / PARAMS_FILE, (root / PARAMS_FILE).read_text(encoding="utf-8")) if root else None
 
 
-def _index_project(folder: Path | None, train: bool) -> "IndexReport":
+def _index_project(folder: Path | None, draw: bool, train: bool) -> "IndexReport":
     """Index the folder of the project. folder: as given, None if it was not.
 
-    train: train an encoder on the files of today, which params.yaml then states.
+    draw: let files without images draw. train: train an encoder on the files of today, which params.yaml then states.
     """
     root, params = enter_repository()
     if not folder:
@@ -85,7 +91,7 @@ def _index_project(folder: Path | None, train: bool) -> "IndexReport":
         train_until(root, today)
         params = load(root / PARAMS_FILE)
     with raising_disk_full(root):
-        return index_folder(root, params, today, train=train)
+        return index_folder(root, params, today, draw=draw, train=train)
 
 
 def _prepare_project(folder: Path | None, encoder: str | None) -> Path | None:

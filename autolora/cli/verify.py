@@ -22,7 +22,6 @@ def verify(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Number of random files to read; default all.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random sample.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Read the pool, the stages' outputs, DVC's cache and the index copies; name what is damaged, and what mends it."""
@@ -31,7 +30,7 @@ def verify(
     from autolora.integrity.verification import verify as verify_all
 
     root, _ = enter_repository()
-    result = verify_all(root, sample=sample, seed=seed)
+    result = verify_all(root, sample=sample)
     mended = mend(root, result.findings)
     if as_json:
         print(to_json(result.to_row() | {"commands": [*filter(None, mended)]}))

@@ -84,7 +84,7 @@ def files(setting: Setting) -> Iterator[Trouble]:
             f"evaluation.themes, {themes}, is not a file", "set it to profiles/themes.json", stops=True
         )
     try:
-        read_queries(setting.root, setting.params.refresh.queries)
+        read_queries(setting.root)
     except AutoLoraError as error:
         yield Trouble.of(error)
 

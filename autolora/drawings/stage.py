@@ -20,7 +20,7 @@ from autolora.catalog.store import read_active
 from autolora.hubs.folder.header_facts import read_facts
 from autolora.lora.read import read_header
 from autolora.lora.verdict import FULL_RANK
-from autolora.params import DrawingsParams, GenerationParams, ModelsParams, PoolParams
+from autolora.params import DrawingsParams, GenerationParams, Params, PoolParams
 from autolora.pool import batches, evicted
 from autolora.pool import store as pool
 from autolora.pool.drawings import Drawing, drawings_path, read_drawings
@@ -41,6 +41,8 @@ NOTHING_KNOWN = "a picture"
 MAX_TAGS = 3
 SEED = 1000
 """of the first drawing"""
+MAX_SIDE, STEPS = 512, 12
+"""px of a drawing, if images are not smaller, and denoising steps"""
 
 logger = logging.getLogger(__name__)
 
@@ -58,18 +60,15 @@ class Base:
     """with the size and the steps of drawings"""
 
     @classmethod
-    def of(
-        cls, models: ModelsParams, params: DrawingsParams, generation: GenerationParams, bounds: PoolParams
-    ) -> "Base":
+    def of(cls, params: Params) -> "Base":
         """Return what draws by these params."""
-        folder = Path(models.pipeline).name
+        models, generation = params.models, params.generation
+        folder, side = Path(models.pipeline).name, min(MAX_SIDE, generation.width, generation.height)
         return cls(
             model=f"{models.pipeline}@{models.pipeline_revision}" if models.pipeline_revision else folder,
             dtype=models.dtype,
-            bounds=bounds,
-            generation=replace(
-                generation, width=params.size, height=params.size, steps=params.steps, batch=len(PROMPTS)
-            ),
+            bounds=params.pool,
+            generation=replace(generation, width=side, height=side, steps=STEPS, batch=len(PROMPTS)),
         )
 
     @property
@@ -85,7 +84,7 @@ def plan(root: Path, params: DrawingsParams, base: Base, today: date) -> list[tu
 
     At most `params.per_day` adapters draw on a day. What the pool has an image of is among them too, but costs nothing.
     """
-    if params.engine is None:
+    if params.per_day == 0:
         return []
     done = {
         adapter: rows

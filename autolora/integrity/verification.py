@@ -103,11 +103,11 @@ class Report:
         }
 
 
-def verify(root: Path, *, sample: int | None = None, seed: int = 0) -> Report:
+def verify(root: Path, *, sample: int | None = None, seed: int | None = None) -> Report:
     """Return all files that are missing, damaged, empty or extra; writes nothing.
 
-    sample: number of random files whose content is read, chosen by `seed`; None: all. Missing, empty and extra files
-    are found in any case.
+    sample: number of random files whose content is read, chosen by `seed`, others each time without one; None: all.
+    Missing, empty and extra files are found in any case.
     Raises MissingArtifact if DVC does not work in this repository, ParamsError if params.yaml is not valid.
     """
     started, reader = time.perf_counter(), ContentReader()
@@ -139,7 +139,7 @@ def name_of(root: Path, path: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _choose(files: Sequence[ExpectedFile], sample: int | None, seed: int) -> Sequence[ExpectedFile]:
+def _choose(files: Sequence[ExpectedFile], sample: int | None, seed: int | None) -> Sequence[ExpectedFile]:
     """Return the files whose content is read."""
     if sample is None or sample >= len(files):
         return files

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from autolora.local.reading import read_files, read_images
 from autolora.local.scan import scan
 from autolora.lora.verdict import REASONS
 from autolora.params import ModelsParams, Params
+from autolora.pool.drawings import read_drawings
 from autolora.pool.near_duplicates import NEAR_DUPLICATE
 from autolora.pool.recipe import ReadRecipe
 from autolora.pool.stage import PoolSync
@@ -112,18 +113,22 @@ def folder_of(root: Path, params: Params) -> Path:
     return folder
 
 
-def index_folder(root: Path, params: Params, today: date, *, train: bool = False) -> IndexReport:
+def index_folder(
+    root: Path, params: Params, today: date, *, draw: bool = False, train: bool = False
+) -> IndexReport:
     """Bring the index of a project up to date with the folder that params.yaml names.
 
-    train: train an encoder on the captions of the adapters that were first seen up to dataset.train_until. Later runs
-    use it until another one is trained. All other steps do only what is missing, so that an interrupted run is
-    continued by the next one.
+    draw: let files without images draw some. train: train an encoder on the captions of the adapters that were first
+    seen up to dataset.train_until. Later runs use it until another one is trained. All other steps do only what is
+    missing, so that an interrupted run is continued by the next one.
     Raises AutoLoraError if the folder or the encoder cannot be used, nothing can be trained on, another process changes
     the project, or a step fails.
     """
     folder = folder_of(root, params)
     if train:
         check_trainable(params)
+    if draw:
+        check_can_draw(params)
     with exclusive_lock(root):
         models.set_threads(params.models)
         found = scan(root, folder, params.crawl, today, params.pool)
@@ -138,7 +143,7 @@ def index_folder(root: Path, params: Params, today: date, *, train: bool = False
         _check_base_model(sync, found.listings)
         refused_images, unread_images = read_images(root, sync, recipe)
         sync.write_tables()
-        drawn = write_drawings(root, params, today)
+        drawn = write_drawings(root, params, today, draw)
         captions, failed_captions = write_captions(root, params, today)
         _write_dataset(root, params, train=train)
         trained_on = _train(root, params) if train else 0
@@ -267,18 +272,18 @@ def _serve(root: Path) -> str:
     return digest
 
 
-def write_drawings(root: Path, params: Params, today: date) -> int:
-    """Let files without images draw some, if drawings.engine says so; return the number of files that have drawn.
+def write_drawings(root: Path, params: Params, today: date, draw: bool) -> int:
+    """Let files without images draw some if asked to, forget what removed files drew; return how many have drawn.
 
     Raises MissingArtifact or MismatchError if the base model cannot be loaded.
     """
-    if params.drawings.engine is None:
+    if not draw and not read_drawings(root):
         return 0
     from autolora.drawings import stage  # here, as most projects draw nothing
     from autolora.generation.images import Generator
 
-    base = stage.Base.of(params.models, params.drawings, params.generation, params.pool)
-    missing = stage.plan(root, params.drawings, base, today)
+    base = stage.Base.of(params)
+    missing = stage.plan(root, replace(params.drawings, per_day=None if draw else 0), base, today)
     generator = Generator(root, params.models, params.pool)
     with Progress("index", sum(map(len, missing)), "images drawn") as progress:
         for rows in missing:
@@ -310,6 +315,14 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
             progress.advance(len(batch.images))
     stage.finish(root, params.captions, digest, params.models.dtype, today)
     return captions, failures
+
+
+def check_can_draw(params: Params) -> None:
+    """Raise ParamsError if nothing would caption what files draw."""
+    if params.captions.engine is None:
+        raise ParamsError(
+            "captions.engine is null, and drawings are searched by their captions: set it in params.yaml"
+        )
 
 
 def check_trainable(params: Params) -> None:

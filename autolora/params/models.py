@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from autolora.storage.bounds import Bound, Count
+from autolora.storage.bounds import Bound
 
 Memory = Literal["offload", "8bit", "4bit", "sequential"]
 MEMORY: tuple[Memory | None, ...] = (None, *get_args(Memory))
@@ -61,5 +61,5 @@ class JudgesParams:
     """folder of a transformers image classifier with labels `field:value`; null: no classifier"""
     question: str = 'Does this picture show "{text}"? Please answer yes or no.'
     """of VQAScore; {text} stands for the text that the image should show"""
-    batch: Count
+    batch: int = 4
     """images per forward pass"""

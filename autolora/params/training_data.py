@@ -4,7 +4,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from autolora.storage.bounds import Bound, Count, Side
+from autolora.storage.bounds import Bound, Count, Natural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,18 +31,12 @@ class PoolParams:
 class DrawingsParams:
     """Images that adapters without renderings draw of themselves."""
 
-    engine: Literal["diffusers"] | None
-    """draw with the base model; null: none draws"""
-    per_day: Count | None
+    per_day: Natural | None
     """maximum number of adapters that draw on a day; null is all"""
     share: Annotated[float, Bound("above 0 and at most 1", lambda value: 0 < value <= 1)]
     """random share of the adapters without renderings that draw"""
     restricted: bool
     """whether adapters that are marked nsfw, or show a real person, draw too"""
-    size: Side
-    """side of a drawing, in px"""
-    steps: Count
-    """denoising steps"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

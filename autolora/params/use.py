@@ -33,7 +33,7 @@ class GenerationParams:
     """guidance scale of FLUX.1-dev"""
     max_sequence_length: Count
     """T5 tokens of a prompt, also in the training of the gates"""
-    trigger_words: bool
+    trigger_words: bool = True
     """add the first trigger word of each adapter to the prompt of `generate`"""
     method: Method
     """how several adapters act together: as the sum of their updates (direct), or through the gates (gated)"""
@@ -87,8 +87,6 @@ class RefreshParams:
 
     commit: bool
     """commit catalog, digests and metrics to git, and tag each release"""
-    queries: str
-    """file with the pinned queries, one per line, by which a release is compared with the one before"""
     timeout_h: Positive
     """hours after which a refresh, or a stage, fails"""
     stale_days: Count | None

@@ -53,7 +53,7 @@ def compare_releases(root: Path, params: Params, first: str, second: str) -> Com
     """
     before, after = open_index(root, first), open_index(root, second)
     names, later = _names(before), _names(after)
-    queries = read_queries(root, params.refresh.queries)
+    queries = read_queries(root)
     pairs = zip(_answers(root, params, before, queries), _answers(root, params, after, queries), strict=True)
     return Comparison(
         adapters=(len(before.rows), len(after.rows)),

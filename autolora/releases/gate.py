@@ -86,7 +86,7 @@ def _checks(
     except MissingArtifact as error:
         yield _failed("served index missing", error)
         return
-    queries = read_queries(root, params.refresh.queries)
+    queries = read_queries(root)
     encoder = load_numpy_text_encoder(root, params.models, index.tokenizers)
     is_same = encoder.digest == index.text_encoder
     yield Check(name="text encoders", value=int(not is_same), rule="0, that of the index", passed=is_same)

@@ -1,22 +1,24 @@
-"""The pinned queries: prompts that every release answers, one per line of the file refresh.queries."""
+"""The pinned queries: prompts that every release answers, one per line of QUERIES_FILE."""
 
 from pathlib import Path
 
 from autolora.errors import ParamsError
 
+QUERIES_FILE = Path("profiles/queries.txt")
 
-def read_queries(root: Path, file: str) -> list[str]:
+
+def read_queries(root: Path) -> list[str]:
     """Return the pinned queries; lines that are empty or begin with # are left out.
 
-    file: relative to the root of the repository. Raises ParamsError if there is none.
+    Raises ParamsError if there is none.
     """
-    path = root / file
+    path = root / QUERIES_FILE
     if not path.is_file():
         raise ParamsError(
-            f"refresh.queries names {file}, which is not a file: give a text file, one prompt per line"
+            f"{QUERIES_FILE}, by whose prompts releases are compared, is missing: write it, one prompt per line"
         )
     lines = [line.strip() for line in path.read_text().splitlines()]
     queries = [line for line in dict.fromkeys(lines) if line and not line.startswith("#")]
     if not queries:
-        raise ParamsError(f"refresh.queries names {file}, which has no prompt: give one per line")
+        raise ParamsError(f"{QUERIES_FILE} has no prompt: write some, one per line")
     return queries

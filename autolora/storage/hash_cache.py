@@ -24,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def cached_hashes(cache: Path) -> Iterator[HashFile]:
+def cached_hashes(cache: Path, *, keep_others: bool = False) -> Iterator[HashFile]:
     """Yield a function that returns the sha256 of a file; on exit, keep what it has returned in the file `cache`.
 
-    If the block is interrupted, the hashes of files that it has not come to are kept as well.
+    keep_others: whether other blocks keep hashes of other files in it. If the block is interrupted, the hashes of files
+    that it has not come to are kept as well.
     """
     kept = _read(cache)
     by_content = {_without_change(state): sha256 for state, sha256 in kept.values()}
@@ -49,6 +50,8 @@ def cached_hashes(cache: Path) -> Iterator[HashFile]:
         used = kept | used
         raise
     finally:
+        if keep_others:
+            used = {name: row for name, row in kept.items() if Path(name).exists()} | used
         if used != kept:
             _write(cache, used)
 

@@ -33,7 +33,7 @@ from autolora.text_encoder.layers import (
     TransformerConfig,
 )
 from autolora.text_encoder.tokenizer import convert_tokenizer
-from autolora.text_encoder.weights import WEIGHTS, Stored, Weights, read_weights, to_float32
+from autolora.text_encoder.weights import HASHES, WEIGHTS, Stored, Weights, read_weights, to_float32
 from autolora.wording import describe_unread
 
 TEXTS_PER_BATCH = 128
@@ -202,7 +202,7 @@ def read_text_encoder(
     `load_numpy_text_encoder`.
     """
     config, weights = ClipConfig.read(folder), read_weights(folder / WEIGHTS, PREFIX)
-    with cached_hashes(cache / "text_encoder_hashes.json") as hash_file:
+    with cached_hashes(cache / HASHES, keep_others=True) as hash_file:
         digest = hash_value([hash_folder(part, hash_file) for part in (folder, tokenizer)])
     converted = cache / f"tokenizer-{digest}.json"
     path = tokenizers.get(digest, converted)

@@ -32,7 +32,7 @@ from autolora.text_encoder.sentence_folder import (
 )
 from autolora.text_encoder.spelling import one_spelling
 from autolora.text_encoder.torch_network import TorchNetwork
-from autolora.text_encoder.weights import WEIGHTS
+from autolora.text_encoder.weights import HASHES, WEIGHTS
 
 TOKENS_PER_BATCH = 512
 """tokens of texts of the same length that pass through the network together: more take longer per token"""
@@ -44,7 +44,6 @@ MIN_NORM = 1e-12
 SAVED = "language.json"
 SAVED_WEIGHTS, SAVED_TOKENIZER = "language_model.safetensors", "language_tokenizer.json"
 SAVED_FILES = (SAVED, SAVED_WEIGHTS, SAVED_TOKENIZER)
-HASHES = "sentence_encoder_hashes.json"
 
 
 class Network(Protocol):
@@ -137,7 +136,7 @@ def open_sentence_encoder(root: Path, source: str, revision: str | None, cache: 
     the download fails.
     """
     folder = read_sentence_folder(locate_sentence_encoder(root, source, revision))
-    with cached_hashes(cache / HASHES) as hash_file:
+    with cached_hashes(cache / HASHES, keep_others=True) as hash_file:
         digest = folder.digest(hash_file)
     return _encoder(digest, folder.settings, _network(folder), folder.transformer / TOKENIZER)
 

@@ -14,6 +14,8 @@ from autolora.storage.arrays import Float32Array
 
 WEIGHTS = "model.safetensors"
 """name of the file in a model's folder"""
+HASHES = "text_encoder_hashes.json"
+"""name of the cache of the hashes of models' files"""
 BUFFERS = ("position_ids",)
 """last parts of the names of tensors that are no weights, which earlier versions of transformers stored as integers"""
 MAX_HEADER_BYTES = 25_000_000

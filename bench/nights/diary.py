@@ -79,7 +79,7 @@ def usage(root: Path) -> tuple[dict[str, int], dict[str, int], int]:
 def scores(root: Path, index: Index) -> dict[str, Float32Array]:
     """Return sha256 -> the cosines (Q,) of the pinned queries."""
     params = load(root / "params.yaml")
-    queries = read_queries(root, params.refresh.queries)
+    queries = read_queries(root)
     features = load_numpy_text_encoder(root, params.models, index.tokenizers).encode(queries)
     names = index.rows.columns.column("sha256").to_pylist()
     return dict(zip(names, cosines(index.weights_vectors, index.text_map.apply(features)).T, strict=True))

@@ -296,12 +296,15 @@ def test_a_package_that_is_not_installed(root: Path, params: Params) -> None:
     assert "pip install no_such" in str(trouble) and trouble.stops
 
 
-@pytest.mark.parametrize(("text", "what"), [(None, "is not a file"), ("# none\n", "has no prompt")])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [(None, ", by whose prompts releases are compared, is missing"), ("# none\n", " has no prompt")],
+)
 def test_a_missing_file_of_queries(root: Path, params: Params, text: str | None, what: str) -> None:
     path = root / "profiles/queries.txt"
     path.unlink() if text is None else path.write_text(text)
     trouble = found(root, params)
-    assert trouble.what == f"refresh.queries names profiles/queries.txt, which {what}"
+    assert trouble.what == f"profiles/queries.txt{what}"
     assert "per line" in trouble.remedy and trouble.stops
 
 

@@ -1,4 +1,4 @@
-"""`autolora index` lets one's own files draw, if params.yaml says so."""
+"""`autolora index --draw` lets one's own files draw."""
 
 from pathlib import Path
 
@@ -11,14 +11,13 @@ from autolora.pool.drawings import read_drawings
 from tests.local.own_folder import ENCODER, FILES, REPOSITORY, copy, first_hit, index, show
 
 VALUES = {
-    "drawings.engine": "diffusers",
-    "drawings.size": 64,
-    "drawings.steps": 12,
     "captions.engine": "transformers",
     "captions.instructions.short": "Name this picture in a few words.",
     "captions.instructions.medium": "Describe this picture in one sentence.",
     "captions.instructions.long": "Describe this picture in detail.",
     "captions.max_tokens": 48,
+    "generation.width": 64,
+    "generation.height": 64,
     "generation.max_sequence_length": 32,
     "models.pipeline": str(REPOSITORY / "playground/models/flux"),
     "models.pipeline_revision": None,
@@ -41,11 +40,12 @@ def test_files_without_images_draw_once_and_are_found_by_what_they_draw(
     path = new_project(root, tmp_path / "loras", str(ENCODER))
     assert path.name == PARAMS_FILE
     path.write_text(set_values(path.read_text(), VALUES))
-    report = index(root)
+    assert index(root).drawn == 0
+    report = index(root, draw=True)
     assert report.drawn == 3 and report.captions == 3 * 4 * 3
     assert first_hit(root, "a duck") == "file1"
     assert show(root, "file0")["renderings"] == "none; 4 drawn by this project with the base model"
     monkeypatch.setattr(Generator, "pipeline", property(lambda self: pytest.fail("draws again")))
-    assert index(root).drawn == 0
+    assert index(root, draw=True).drawn == 0
     (tmp_path / "loras" / "file2.safetensors").unlink()
     assert index(root).drawn == 0 and len(read_drawings(root)) == 2

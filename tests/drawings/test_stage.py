@@ -24,7 +24,7 @@ from autolora.storage.files import append_rows, read_rows, write_rows
 from autolora.storage.incremental import read_digest
 from tests.support import small_root
 
-PARAMS = DrawingsParams(engine="diffusers", per_day=None, share=1.0, restricted=False, size=32, steps=1)
+PARAMS = DrawingsParams(per_day=None, share=1.0, restricted=False)
 TODAY = datetime.date(2026, 1, 5)
 BARE = ("author0/cat", "author2/neon")
 """the adapters without renderings"""
@@ -48,17 +48,24 @@ def change(root: Path, new: Callable[[Listing], Listing]) -> None:
     catalog.write(root, [new(row) for row in catalog.read_all_or_empty(root)])
 
 
-def base(models: ModelsParams, params: DrawingsParams = PARAMS) -> stage.Base:
-    return stage.Base.of(models, params, small_root.params().generation, small_root.bounds())
+def base(models: ModelsParams, steps: int = 1) -> stage.Base:
+    drawing = stage.Base.of(replace(small_root.params(), models=models, pool=small_root.bounds()))
+    return replace(drawing, generation=replace(drawing.generation, width=32, height=32, steps=steps))
 
 
-def run(root: Path, models: ModelsParams, params: DrawingsParams = PARAMS, day: datetime.date = TODAY) -> int:
+def run(
+    root: Path,
+    models: ModelsParams,
+    params: DrawingsParams = PARAMS,
+    day: datetime.date = TODAY,
+    steps: int = 1,
+) -> int:
     """Run the stage; return the number of adapters that were planned."""
     batches.recover(root)
-    planned = stage.plan(root, params, base(models, params), day)
+    planned = stage.plan(root, params, base(models, steps), day)
     generator = Generator(root, models, small_root.bounds())
     for rows in planned:
-        stage.store(root, stage.draw(root, base(models, params), rows, generator))
+        stage.store(root, stage.draw(root, base(models, steps), rows, generator))
     stage.finish(root, day)
     return len(planned)
 
@@ -109,11 +116,11 @@ def test_a_share_of_the_adapters_draws(root: Path, models: ModelsParams) -> None
     assert shares[0] <= shares[1] < shares[2] and len(shares[2]) == 12
 
 
-def test_no_engine_draws_nothing_and_another_recipe_draws_again(root: Path, models: ModelsParams) -> None:
-    assert run(root, models, replace(PARAMS, engine=None)) == 0
+def test_none_a_day_draws_nothing_and_another_recipe_draws_again(root: Path, models: ModelsParams) -> None:
+    assert run(root, models, replace(PARAMS, per_day=0)) == 0
     assert run(root, models) == 2
     before = {row.image for rows in read_drawings(root).values() for row in rows}
-    assert run(root, models, replace(PARAMS, steps=2)) == 2
+    assert run(root, models, steps=2) == 2
     after = {row.image for rows in read_drawings(root).values() for row in rows}
     assert len(after) == len(before) and not after & before
 

@@ -65,7 +65,7 @@ def overlay(endpoint: str, server: str) -> dict[str, Any]:
         "fusion.steps": 6, "fusion.batch": 4, "fusion.image_size": 64, "fusion.validate_every": None,
         "generation.width": 64, "generation.height": 64, "generation.steps": 2, "generation.max_sequence_length": 32,
         "judges.clip": f"{JUDGES}/clip", "judges.clip_revision": None, "judges.vlm": f"{JUDGES}/vlm",
-        "judges.vlm_revision": None, "judges.batch": 4, "experiments.pairs": 1, "experiments.images": 1,
+        "judges.vlm_revision": None, "experiments.pairs": 1, "experiments.images": 1,
     }  # fmt: skip
 
 

@@ -47,9 +47,9 @@ def copy(theme: str, path: Path) -> Path:
     return path
 
 
-def index(root: Path, today: datetime.date = TODAY) -> IndexReport:
+def index(root: Path, today: datetime.date = TODAY, *, draw: bool = False) -> IndexReport:
     """Run `autolora index` in this process."""
-    return index_folder(root, load(root / PARAMS_FILE), today)
+    return index_folder(root, load(root / PARAMS_FILE), today, draw=draw)
 
 
 def train(root: Path, today: datetime.date = TODAY) -> IndexReport:

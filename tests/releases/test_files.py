@@ -11,8 +11,9 @@ import pytest
 from autolora.errors import MissingArtifact, ParamsError
 from autolora.releases.comparison import compare_releases
 from autolora.releases.pin import PIN, Pin, lift_pin, read_pin, write_pin
-from autolora.releases.queries import read_queries
+from autolora.releases.queries import QUERIES_FILE, read_queries
 from autolora.releases.tags import PREFIX, free_name, release_tags
+from autolora.storage.files import write_atomic
 from tests.support.nights import QUERIES, Delivery, Nights
 
 DAY = datetime.date(2026, 1, 5)
@@ -51,10 +52,10 @@ def test_a_damaged_pin_is_an_error_and_no_pin(tmp_path: Path, damage: str) -> No
 
 
 def test_queries_are_lines_without_comments_and_repetitions(tmp_path: Path) -> None:
-    (tmp_path / "queries.txt").write_text("# theirs\n a cat \n\na dog\na cat\n")
-    assert read_queries(tmp_path, "queries.txt") == ["a cat", "a dog"]
-    with pytest.raises(ParamsError, match=r"refresh\.queries names none\.txt"):
-        read_queries(tmp_path, "none.txt")
+    with pytest.raises(ParamsError, match=r"profiles/queries\.txt.* is missing"):
+        read_queries(tmp_path)
+    write_atomic(tmp_path / QUERIES_FILE, "# theirs\n a cat \n\na dog\na cat\n")
+    assert read_queries(tmp_path) == ["a cat", "a dog"]
 
 
 def test_the_next_name_of_a_day_is_free() -> None:

@@ -17,8 +17,10 @@ from autolora.index.store import content_digest
 from autolora.releases.checks import ALL_HUBS, GATE, read_decisions, record
 from autolora.releases.gate import judge, judge_former
 from autolora.releases.pin import Pin, read_pin, write_pin
+from autolora.releases.queries import QUERIES_FILE
 from autolora.releases.rollback import lift, roll_back
 from autolora.search.retriever import Retriever
+from autolora.storage.files import write_atomic
 from autolora.storage.incremental import write_digest
 from autolora.text_encoder.clip import load_numpy_text_encoder
 from tests.support.healthy import HEALTHY, finish
@@ -210,13 +212,13 @@ def test_a_rollback_to_what_was_taken_down_is_refused_and_pins_nothing(
 
 @pytest.mark.parametrize("text", ["", "# a comment\n\n"])
 def test_without_pinned_queries_nothing_is_promoted(bed: Nights, text: str) -> None:
-    (bed.root / "queries.txt").write_text(text)
+    write_atomic(bed.root / QUERIES_FILE, text)
     with pytest.raises(ParamsError, match="one per line"):
         bed.refresh(QUIET)
 
 
 def test_other_pinned_queries_are_asked_of_both_indexes(bed: Nights) -> None:
-    (bed.root / "queries.txt").write_text("".join(f"{query} at night\n" for query in QUERIES))
+    write_atomic(bed.root / QUERIES_FILE, "".join(f"{query} at night\n" for query in QUERIES))
     assert bed.refresh(QUIET).verdict == "promoted"
 
 

@@ -149,6 +149,22 @@ def test_an_interrupted_block_keeps_all_hashes(folder: Path, read: list[Path]) -
     assert read == []
 
 
+def test_blocks_that_share_a_cache_keep_hashes_of_each_other(folder: Path, read: list[Path]) -> None:
+    cache = folder.parent / "cache.json"
+
+    def hash_in_block(name: str) -> None:
+        with cached_hashes(cache, keep_others=True) as hash_one:
+            hash_one(folder / name)
+
+    hash_in_block("a")
+    hash_in_block("b")
+    assert read == [folder / "a", folder / "b"]
+    hash_in_block("a")
+    (folder / "b").unlink()
+    hash_in_block("a")
+    assert len(read) == 2 and "/b" not in cache.read_text()
+
+
 def test_a_missing_file_is_an_error(folder: Path, read: list[Path]) -> None:
     with pytest.raises(FileNotFoundError), cached_hashes(folder.parent / "cache.json") as hash_one:
         hash_one(folder / "nothing")

@@ -30,7 +30,8 @@ from autolora.records import ACCEPTED, Adapter, Caption, ListedRendering
 from autolora.refresh.outcomes import Outcome, outcomes
 from autolora.releases.checks import Decision, record
 from autolora.releases.gate import judge
-from autolora.storage.files import write_rows
+from autolora.releases.queries import QUERIES_FILE
+from autolora.storage.files import write_atomic, write_rows
 from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import write_digest
 from autolora.text_encoder.sentences import SentenceEncoder, load_saved
@@ -167,8 +168,7 @@ class Nights:
     def params(self) -> Params:
         """The params of the project."""
         models = replace(SETTINGS.models, pipeline=str(self.root / "pipeline"), device="cpu", threads=1)
-        refresh = replace(SETTINGS.refresh, queries="queries.txt")
-        return replace(SETTINGS, models=models, refresh=refresh)
+        return replace(SETTINGS, models=models)
 
     @property
     def active(self) -> list[SyntheticAdapter]:
@@ -368,7 +368,7 @@ def live(root: Path, seed: int, nights: int = NIGHTS_BEFORE) -> Nights:
     root.mkdir(parents=True)
     tiny_text_encoder(root / "pipeline")
     tiny_sentence_encoder(root / SENTENCES, words=(*THEMES, *NOUNS, *PLACES, *COLORS))
-    (root / "queries.txt").write_text("".join(f"{query}\n" for query in QUERIES))
+    write_atomic(root / QUERIES_FILE, "".join(f"{query}\n" for query in QUERIES))
     bed = Nights(root, random.Random(seed))
     bed.number = -1
     bed.refresh(Delivery(size=FIRST_ADAPTERS, withdrawn=0))
