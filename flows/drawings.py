@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autolora.clock import today
 from autolora.drawings import stage
+from autolora.drawings.recipe import Base
 from autolora.params import Params
 from autolora.pool import batches
 from autolora.pool.drawings import Drawing, read_drawings
@@ -16,7 +17,7 @@ from flows.engine import Job, Work
 from flows.stage import ROOT, flow, params, report, run, task
 
 
-def open_artist(root: Path, base: stage.Base, values: Params) -> Work[Sequence[Drawing]]:
+def open_artist(root: Path, base: Base, values: Params) -> Work[Sequence[Drawing]]:
     """Load the base model when an adapter draws, and return what draws one adapter's images."""
     from autolora.generation.images import Generator
 
@@ -31,7 +32,7 @@ def open_artist(root: Path, base: stage.Base, values: Params) -> Work[Sequence[D
 @task()
 def draw_missing(values: Params) -> None:
     """Draw all missing images, one adapter after the other, and store the rows of each as soon as it has drawn."""
-    base = stage.Base.of(values)
+    base = Base.of(values)
     missing = stage.plan(ROOT, values.drawings, base, today())
     job = Job(
         root=ROOT,

@@ -9,7 +9,6 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING
 from autolora.catalog import takedowns
 from autolora.catalog.sources import Sources, group_sources
 from autolora.catalog.store import read_active
+from autolora.drawings.recipe import PROMPTS, SCHEMA, SEED, Base
 from autolora.hubs.folder.header_facts import read_facts
 from autolora.lora.read import read_header
 from autolora.lora.verdict import FULL_RANK
-from autolora.params import DrawingsParams, GenerationParams, Params, PoolParams
+from autolora.params import DrawingsParams, PoolParams
 from autolora.pool import batches, evicted
 from autolora.pool import store as pool
 from autolora.pool.drawings import Drawing, drawings_path, read_drawings
@@ -33,50 +33,11 @@ if TYPE_CHECKING:  # the caller passes the generator, so a plan imports no torch
 
     from autolora.generation.images import Generator
 
-SCHEMA = 1
-PROMPTS = ("{word}", "{word}", "a red car, {word}", "a green tree on a grass field, {word}")
-"""of the drawings of an adapter: its word alone shows a style, everyday things an object beside them"""
 NOTHING_KNOWN = "a picture"
 """the word of an adapter without trigger words and training tags"""
 MAX_TAGS = 3
-SEED = 1000
-"""of the first drawing"""
-MAX_SIDE, STEPS = 512, 12
-"""px of a drawing, if images are not smaller, and denoising steps"""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Base:
-    """What draws: the base model and how."""
-
-    model: str
-    """`models.pipeline`, with the commit if it is a model of a hub; of a folder its name"""
-    dtype: str
-    bounds: PoolParams
-    """of the headers, in which words are looked for"""
-    generation: GenerationParams
-    """with the size and the steps of drawings"""
-
-    @classmethod
-    def of(cls, params: Params) -> "Base":
-        """Return what draws by these params."""
-        models, generation = params.models, params.generation
-        folder, side = Path(models.pipeline).name, min(MAX_SIDE, generation.width, generation.height)
-        return cls(
-            model=f"{models.pipeline}@{models.pipeline_revision}" if models.pipeline_revision else folder,
-            dtype=models.dtype,
-            bounds=params.pool,
-            generation=replace(generation, width=side, height=side, steps=STEPS, batch=len(PROMPTS)),
-        )
-
-    @property
-    def recipe(self) -> str:
-        """The digest of all that drawings follow from but the adapter and its word."""
-        params = self.generation
-        sizes = [params.width, params.steps, params.guidance, params.max_sequence_length]
-        return hash_value([SCHEMA, self.model, self.dtype, *sizes, list(PROMPTS), SEED])
 
 
 def plan(root: Path, params: DrawingsParams, base: Base, today: date) -> list[tuple[Drawing, ...]]:

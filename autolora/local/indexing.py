@@ -280,9 +280,10 @@ def write_drawings(root: Path, params: Params, today: date, draw: bool) -> int:
     if not draw and not read_drawings(root):
         return 0
     from autolora.drawings import stage  # here, as most projects draw nothing
+    from autolora.drawings.recipe import Base
     from autolora.generation.images import Generator
 
-    base = stage.Base.of(params)
+    base = Base.of(params)
     missing = stage.plan(root, replace(params.drawings, per_day=None if draw else 0), base, today)
     generator = Generator(root, params.models, params.pool)
     with Progress("index", sum(map(len, missing)), "images drawn") as progress:

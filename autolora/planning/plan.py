@@ -28,7 +28,7 @@ from autolora.vlm.server import BESIDE_WEIGHTS, MAX_SHARE
 from autolora.wording import counted
 
 RATES = Path(__file__).with_name("rates.yaml")
-OF_OWN_FILES = (stages.pool, stages.captions, stages.dataset, stages.encoder, stages.index)
+OF_OWN_FILES = (stages.pool, stages.drawings, stages.captions, stages.dataset, stages.encoder, stages.index)
 """What `autolora index` runs, in a project without dvc.yaml."""
 MIN_TRAINING_ADAPTERS = 2
 ALL = (stages.crawl, *OF_OWN_FILES, stages.fusion, stages.evaluation, stages.experiments)
@@ -82,7 +82,8 @@ def make_setting(params: Params, root: Path | None, adapters: int | None = None)
     config, of = transformer_config(params.models), params.models
     linears, own_files = slots(config), root is not None and not is_pipeline(root)
     assumed = rates.lora_rank * VALUE_BYTES * sum(slot.d_in + slot.d_out for slot in linears)
-    work, is_gpu = make_workload(params, root, assumed, adapters), of.device.startswith("cuda")
+    work = make_workload(params, root, assumed, adapters, own_files=own_files)
+    is_gpu = of.device.startswith("cuda")
     can_train = work.training_adapters and (not own_files or params.captions.engine)
     return Setting(
         params=params, work=work, rates=rates, own_files=own_files, is_gpu=is_gpu,
@@ -99,8 +100,8 @@ def make_setting(params: Params, root: Path | None, adapters: int | None = None)
 def drawing_needs(s: Setting) -> Needs:
     """Return the bytes of the card for an image with three adapters, by `models.memory`; {} if it draws none."""
     beside = s.rates.gpu_context_bytes + 3 * s.work.file_bytes
-    values = MEMORY if s.weights("vae") else ()
-    return {memory: beside + stages.drawing_bytes(s, memory, 1, s.rates.step_peak) for memory in values}
+    values, px = MEMORY if s.weights("vae") else (), s.params.generation.width * s.params.generation.height
+    return {memory: beside + stages.drawing_bytes(s, memory, px, 1, s.rates.step_peak) for memory in values}
 
 
 def encoder_lack(params: Params, root: Path) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from autolora.drawings.recipe import PROMPTS, Base
 from autolora.encoder.inputs import KEPT_BYTES
 from autolora.fusion.examples import ADAPTERS_IN_MEMORY
 from autolora.fusion.training import HELD_OUT_DRAWS
@@ -153,6 +154,23 @@ def pool(s: Setting) -> StageCost:
     )  # fmt: skip
 
 
+def drawings(s: Setting) -> StageCost:
+    """Draw the images of adapters without renderings, all of one adapter at once."""
+    if not s.work.drawing:
+        return s.cost("drawings")
+    settings, images = Base.of(s.params).generation, s.work.drawing * len(PROMPTS)
+    px, memory = settings.width * settings.height, s.params.models.memory
+    step = s.pass_s(settings.batch, px, s.number_bytes, "step", "adapter") / settings.batch
+    texts, decode = s.weights("text_encoder_2") * settings.max_sequence_length, s.rates.vae_decode_flops * px
+    each = settings.steps * step + s.compute_s(2 * texts + decode * s.weights("vae"))
+    loaded = s.weights(*PARTS) * s.number_bytes
+    peak = drawing_bytes(s, memory, px, settings.batch, s.rates.step_peak)
+    return s.cost(
+        "drawings", images * each, images * px * s.rates.png_bytes_per_px,
+        loaded=loaded, transient=2 * s.work.file_bytes + peak - loaded,
+    )  # fmt: skip
+
+
 def captions(s: Setting) -> StageCost:
     """Caption every image once per length: an image is read at once, tokens are written one after the other."""
     work, section, models = s.work, s.params.captions, s.params.models
@@ -280,7 +298,9 @@ def experiments(s: Setting) -> StageCost:
     each = steps / batch + s.compute_s(2 * texts + decode * s.weights("vae") + 2 * judge * tokens)
     scorers = judge * s.number_bytes + size_of(judges.clip, judges.clip_revision)[0]
     scoring = s.rates.judge_peak * judge**0.5 * judges.batch * tokens * s.number_bytes
-    peak = max(drawing_bytes(s, memory, batch, s.rates.gates_peak), drawing_bytes(s, memory, 0, 0) + scoring)
+    peak = max(
+        drawing_bytes(s, memory, px, batch, s.rates.gates_peak), drawing_bytes(s, memory, px, 0, 0) + scoring
+    )
     loaded = scorers + s.weights(*PARTS) * s.number_bytes
     return s.cost(
         "experiments", images * each + cases * s.global_lora_s, images * min(256**2, px) * s.rates.png_bytes_per_px,
@@ -288,12 +308,12 @@ def experiments(s: Setting) -> StageCost:
     )  # fmt: skip
 
 
-def drawing_bytes(s: Setting, memory: Memory | None, images: int, numbers: float) -> float:
+def drawing_bytes(s: Setting, memory: Memory | None, px: int, images: int, numbers: float) -> float:
     """Return the most bytes of the device while images are drawn, without adapters; for no image, of what stays there.
 
-    memory: as in params.yaml. numbers: of a denoising step, per token and width.
+    memory: as in params.yaml. px: of an image. numbers: of a denoising step, per token and width.
     """
-    px, resident = s.params.generation.width * s.params.generation.height, 0.0
+    resident = 0.0
     for part in PARTS if memory not in ("offload", "sequential") else ():
         saved = s.number_bytes - getattr(s.rates, f"quantized_{memory}_bytes", s.number_bytes)
         share = getattr(s.rates, f"{part}_quantized") if part in QUANTIZED_PARTS else 0.0

@@ -14,6 +14,7 @@ from autolora.captions import stage as captions
 from autolora.catalog import store as catalog
 from autolora.dataset import store as dataset
 from autolora.drawings import stage
+from autolora.drawings.recipe import PROMPTS, Base
 from autolora.generation.images import Generator
 from autolora.params import DrawingsParams, ModelsParams
 from autolora.pool import batches
@@ -48,8 +49,8 @@ def change(root: Path, new: Callable[[Listing], Listing]) -> None:
     catalog.write(root, [new(row) for row in catalog.read_all_or_empty(root)])
 
 
-def base(models: ModelsParams, steps: int = 1) -> stage.Base:
-    drawing = stage.Base.of(replace(small_root.params(), models=models, pool=small_root.bounds()))
+def base(models: ModelsParams, steps: int = 1) -> Base:
+    drawing = Base.of(replace(small_root.params(), models=models, pool=small_root.bounds()))
     return replace(drawing, generation=replace(drawing.generation, width=32, height=32, steps=steps))
 
 
@@ -80,7 +81,7 @@ def test_adapters_without_renderings_draw_once(root: Path, models: ModelsParams)
     assert run(root, models) == 2 and drawn(root) == set(BARE)
     first = read_digest(root, "drawings")["sha256"]
     rows = [row for group in read_drawings(root).values() for row in group]
-    assert len(rows) == 2 * len(stage.PROMPTS) == len({row.image for row in rows})
+    assert len(rows) == 2 * len(PROMPTS) == len({row.image for row in rows})
     assert {row.prompt for row in rows if row.number == 0} == {"zq0/", "zq2/"}
     assert all(batches.members(root)["renderings"][row.image] == "2026-01-05" for row in rows)
     assert run(root, models, day=TODAY.replace(day=6)) == 0
@@ -226,7 +227,7 @@ def test_a_run_that_is_killed_at_any_write_loses_nothing(
         assert read_drawings(copy) == read_drawings(reference), point
         assert contents(copy) == contents(reference), point
         shutil.rmtree(copy)
-    assert max(number_drawn) <= 3 * len(stage.PROMPTS) and min(number_drawn) == 2 * len(stage.PROMPTS)
+    assert max(number_drawn) <= 3 * len(PROMPTS) and min(number_drawn) == 2 * len(PROMPTS)
 
 
 def counted(numbers: list[int]) -> Callable[..., Any]:

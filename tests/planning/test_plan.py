@@ -15,15 +15,17 @@ from typing import Any
 import pytest
 import yaml
 
+from autolora.catalog import store as catalog
 from autolora.errors import OutOfMemory
 from autolora.params import Params, StorageParams, load
 from autolora.planning import plan as plan_module
 from autolora.planning.plan import ALL, RATES, Plan, encoder_lack, make_plan, make_setting
-from autolora.planning.stages import Setting, StageCost, encoder, index
+from autolora.planning.stages import Setting, StageCost, drawings, encoder, index
 from autolora.presets.encoder import ENCODER
 from flows import encoder as flow
 from flows.code_digests import STAGES
 from tests.support.encoder_training import KEPT, planned_bytes
+from tests.support.small_root import make_listing
 
 ROOT = Path(__file__).parents[2]
 PROFILE = load(ROOT / "profiles" / "flux.1-dev.yaml")
@@ -158,12 +160,49 @@ def test_own_files_need_no_more_of_a_pipeline_than_an_encoder_brings(params: Par
         )
         for source, captions in ((None, uncaptioned), ("folder", captioned), (None, captioned))
     )
-    assert [row.stage for row in named.stages] == ["pool", "captions", "dataset", "encoder", "index"]
+    assert [row.stage for row in named.stages] == [
+        "pool",
+        "drawings",
+        "captions",
+        "dataset",
+        "encoder",
+        "index",
+    ]
     assert stage(named, "encoder").seconds == stage(named, "captions").seconds == 0
     assert stage(trained, "encoder").seconds > stage(read, "encoder").seconds == 0  # by `index --train`
     assert stage(read, "index").seconds > stage(named, "index").seconds
     assert stage(named, "pool").disk < estimate(params, "pool").disk
     assert not named.lacks
+
+
+def test_adapters_without_renderings_draw_four_images_that_are_captioned(
+    params: Params, tmp_path: Path
+) -> None:
+    (tmp_path / "dvc.yaml").touch()
+    catalog.write(
+        tmp_path,
+        [
+            make_listing(f"{n:064x}", f"a/{n}", [f"{m:064x}" for m in range(2 * n % 4)], False)
+            for n in range(4)
+        ],
+    )
+
+    def planned(**fields: Any) -> Plan:
+        given = replace(params, drawings=replace(params.drawings, **fields))
+        return make_plan(given, tmp_path, 100)
+
+    drawn, half, none = planned(), planned(share=0.5), planned(per_day=0)
+    assert [plan.workload.drawing for plan in (drawn, half, none)] == [50, 25, 0]
+    assert [plan.workload.images for plan in (drawn, half, none)] == [300, 200, 100]
+    assert stage(none, "drawings").seconds == 0 < stage(half, "drawings").seconds
+    assert stage(drawn, "drawings").seconds == pytest.approx(2 * stage(half, "drawings").seconds)
+    assert stage(drawn, "captions").seconds > stage(none, "captions").seconds
+
+
+def test_a_thousand_adapters_of_flux_draw_in_hours_on_one_card() -> None:
+    setting = flux()
+    cost = drawings(replace(setting, work=replace(setting.work, drawing=1000)))
+    assert 0.7 * 3600 < cost.seconds < 3 * 3600 and 24e9 < cost.gpu_memory < 80e9
 
 
 def test_processes_share_a_batch_and_the_machine(params: Params) -> None:
