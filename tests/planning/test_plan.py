@@ -194,9 +194,8 @@ def test_adapters_without_renderings_draw_four_images_that_are_captioned(
     drawn, half, none = planned(), planned(share=0.5), planned(per_day=0)
     assert [plan.workload.drawing for plan in (drawn, half, none)] == [50, 25, 0]
     assert [plan.workload.images for plan in (drawn, half, none)] == [300, 200, 100]
-    assert stage(none, "drawings").seconds < stage(half, "drawings").seconds
-    seconds = [stage(plan, "drawings").seconds - stage(none, "drawings").seconds for plan in (drawn, half)]
-    assert seconds[0] == pytest.approx(2 * seconds[1])
+    seconds = [stage(plan, "drawings").seconds for plan in (none, half, drawn)]
+    assert seconds[0] < seconds[1] < seconds[2]
     assert stage(drawn, "captions").seconds > stage(none, "captions").seconds
 
 
