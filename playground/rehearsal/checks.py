@@ -14,7 +14,8 @@ from autolora.index.copies import Index
 from autolora.index.served import open_index
 from autolora.params import Method, load
 from autolora.pool import store as pool
-from playground.rehearsal.loras import FILES, THEMES
+from autolora.pool.drawings import read_drawings
+from playground.rehearsal.loras import FILES, THEMES, WITHOUT_IMAGES
 from playground.repository import Repository
 
 GB = 1e9
@@ -46,9 +47,14 @@ def check_files(root: Path, project: str) -> Iterator[Check]:
     yield Check(
         f"{project}: nearest by weights has the theme", right >= FILES - 1, f"{right} of {len(index.rows)}"
     )
-    collection = autolora.open(root)
-    first = {theme: collection.search(f"a {theme}", k=1) for theme in THEMES}
-    found = sum(bool(hits) and theme_of(hits[0].id) == theme for theme, hits in first.items())
+    drawn = read_drawings(root)
+    if project == "pool":
+        expected = len(WITHOUT_IMAGES)
+        yield Check(f"{project}: files draw", len(drawn) == expected, f"{len(drawn)} of {expected}")
+    collection, found = autolora.open(root), 0
+    for theme in THEMES:  # what random weights draw has any color
+        hits = [hit for hit in collection.search(f"a {theme}", k=FILES) if hit.sha256 not in drawn]
+        found += theme_of(hits[0].id) == theme
     yield Check(f"{project}: first hit has the theme", found == len(THEMES), f"{found} of {len(THEMES)}")
 
 

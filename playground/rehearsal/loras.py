@@ -37,6 +37,8 @@ RANKS = (16, 4, 32, 8)
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 LAYOUTS = tuple(dict.fromkeys(layout.name for layout in layouts.LAYOUTS))
 IMAGES = 3
+WITHOUT_IMAGES = range(6, 12)
+"""numbers of the files without images, one of each theme"""
 THEME_SHARE, NOISE_SHARE = 1.2, 0.5
 """norms of a linear's update in the direction of the theme, and of the rest"""
 COLOR_NOISE = 12.0
@@ -61,6 +63,11 @@ class Recipe:
         """Its repository on the hub."""
         name = self.theme.replace(" ", "-")
         return f"author{self.number % 5}/{name}-{self.number}"
+
+    @property
+    def images(self) -> int:
+        """How many images it comes with."""
+        return 0 if self.number in WITHOUT_IMAGES else IMAGES
 
     @property
     def trigger(self) -> str:
@@ -94,11 +101,11 @@ def build(folder: Path, config: Mapping[str, Any], px: int, recipes: Sequence[Re
         home = folder / recipe.repo
         (home / "images").mkdir(parents=True, exist_ok=True)
         _save(recipe, canonical, seed, home / f"{recipe.repo.split('/')[1]}.safetensors")
-        for number in range(1, IMAGES + 1):
+        for number in range(1, recipe.images + 1):
             picture(recipe.theme, px, seed + IMAGES * recipe.number + number).save(
                 home / f"images/{number}.png"
             )
-        texts = [f"{recipe.trigger}, picture {number}" for number in range(1, IMAGES + 1)]
+        texts = [f"{recipe.trigger}, picture {number}" for number in range(1, recipe.images + 1)]
         (home / "README.md").write_text(card(recipe.number, recipe.repo, recipe.trigger, texts))
     _write_schedule(folder, recipes)
 
