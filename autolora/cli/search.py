@@ -235,6 +235,7 @@ def explain_no_hit(retriever: "Retriever", prompt: str, conditions: "Sequence[st
             "no adapter fits the prompt" + (f"; {passing}" if passing else "") + "; the nearest:",
             *lines,
             *survey.hidden_lines,
+            *survey.negated_lines,
             *(["use those that may fit: `autolora generate --unsure`"] if unsure else []),
             "use the first one anyway: `autolora generate -k 1`; a certain one: `--adapter NAME`",
         ]

@@ -59,22 +59,32 @@ STOP_WORDS = frozenset({
 
 
 NEGATIONS = frozenset({
-    "no", "not", "cannot", "without", "w/o", "sans", "minus", "except", "excluding", "exclude", "omitting", "omit",
-    "remove", "lacking", "lacks", "never", "neither", "nor", "avoiding", "avoid", "forget", "dont", "doesnt", "isnt",
-    "arent", "wont",
+    "no", "not", "zero", "hardly", "cannot", "without", "w/o", "sans", "minus", "except", "excluding", "exclude",
+    "omitting", "omit", "remove", "lacking", "lacks", "never", "neither", "nor", "avoiding", "avoid", "forget", "hate",
+    "dislike", "dont", "doesnt", "didnt", "wont", "isnt", "arent",
 })  # fmt: skip
 """words of which the next run of words does not ask for anything, as of all that end in n't"""
 WITHOUT = re.compile(
-    r"\b(?:instead of|(?:rather|other) than|(?:any|every)(?:thing|one|body) but|free (?:of|from)|devoid of"
+    r"\b(?:instead of|rather than|(?<!none )other than|(?:any|every)(?:thing|one|body) but|free (?:of|from)|devoid of"
     r"|never mind|leave out|get rid of)\b",
     re.IGNORECASE,
 )
 """phrases that negate as well"""
 EXCLUDING = re.compile(r"non?-(.+)|(.+)-free")
 """words that negate a part of themselves: no-cat, cat-free"""
+MINUS = re.compile(r"-(\w.*)")
+"""a word behind others that is taken away: cat -dog"""
+ADDING = frozenset({"and", "or", "nor"})
 AFFIRMING = frozenset({"only", "just", "merely", "simply"})
 """words behind a negation that turn it into a request: not only a cat"""
+ACTIONS = frozenset({"cannot", "never", "dont", "doesnt", "didnt", "wont"})
+STATES = frozenset({"isn't", "aren't", "wasn't", "weren't"})
+"""negations that a verb may follow, as it may all others that end in n't, and those that none follows"""
 ARTICLES = frozenset({"a", "an", "the"})
+PLACES = frozenset(
+    {"in", "on", "at", "into", "onto", "over", "under", "near", "behind", "beside", "with", "through"}
+)
+"""words that may stand between a verb and its object, as articles may"""
 
 
 def split_parts(prompt: str) -> tuple[str, ...]:
@@ -138,28 +148,53 @@ def _read(prompt: str) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
 def _read_clause(words: Sequence[str], goes_on: bool) -> tuple[list[str], list[Sequence[str]], bool]:
     """Return the words of a clause without negated runs, these, and whether such a run ends the clause.
 
-    A negation counts for the next run, for what *or* adds to it, and for what *and* adds, if both have an article or
-    neither has one. goes_on: whether the clause begins within a negation.
+    A negation counts for the next run, or for the object if that is a verb; for what *or* adds to it; and for what
+    *and* adds, if both have an article or neither has one. It ends at *but*, and two negations are none. goes_on:
+    whether the clause begins within a negation.
     """
     plain = [_plain(word) for word in words]
-    kept, negated, at, is_open = list[str](), list[Sequence[str]](), 0, goes_on
+    kept, negated, at, is_open = list[str](), list[Sequence[str]](), 0, False
     while at < len(words):
         if not goes_on and not _negates(plain, at):
-            match = EXCLUDING.fullmatch(plain[at])
-            if match and (own := match[1] or match[2]) not in STOP_WORDS:
-                negated.append([own])
-            else:
-                kept.append(words[at])
+            own = _negated_part(words[at], behind=at > 0)
+            kept += [] if own else [words[at]]
+            negated += [[own]] if own else []
             at, is_open = at + 1, False
             continue
-        first = at if goes_on else at + 1
-        at = next((n for n in range(first, len(words)) if plain[n] not in STOP_WORDS), len(words))
-        has_article, begin = at > first and plain[at - 1] in ARTICLES, at
-        while at < len(words) and not _ends_run(plain[at]):
-            at += 1
-        negated += [words[begin:at]] if at > begin else []
-        goes_on, is_open = _goes_on(plain[at : at + 2], has_article), True
+        begin, end = _next_run(plain, at + (not goes_on or plain[at] in ADDING))
+        if not goes_on and _has_object(plain, at, begin, end):
+            begin, end = _next_run(plain, end)
+        is_double = begin == end < len(words) and not goes_on and _is_negation(plain[end])
+        has_article = plain[begin - 1] in ARTICLES
+        negated += [words[begin:end]] if begin < end else []
+        at, is_open = end + is_double, begin < end
+        goes_on = is_open and _goes_on(plain[at : at + 2], has_article)
     return kept, negated, is_open
+
+
+def _negated_part(word: str, *, behind: bool) -> str | None:
+    """Return what a word negates of itself; None if nothing. behind: whether others are before it in its clause."""
+    match = EXCLUDING.fullmatch(_plain(word)) or (MINUS.fullmatch(word) if behind else None)
+    own = match[match.lastindex or 0] if match else ""
+    return own if own and _plain(own) not in STOP_WORDS else None
+
+
+def _next_run(plain: Sequence[str], at: int) -> tuple[int, int]:
+    """Return begin and end of the run behind stop words; an empty one before *but*, a negation, or the end."""
+    begin = at
+    while begin < len(plain) and plain[begin] in STOP_WORDS - {"but"} and not _is_negation(plain[begin]):
+        begin += 1
+    end = begin
+    while end < len(plain) and not _ends_run(plain[end]):
+        end += 1
+    return begin, end
+
+
+def _has_object(plain: Sequence[str], at: int, begin: int, end: int) -> bool:
+    """Return whether the run behind a negation is a verb with an object, as in `doesn't stand in snow`."""
+    may_act = plain[at] in ACTIONS or (plain[at].endswith("n't") and plain[at] not in STATES)
+    is_verb = may_act and end == begin + 1 and plain[begin - 1] not in ARTICLES
+    return is_verb and bool((ARTICLES | PLACES).intersection(plain[end : end + 1]))
 
 
 def _negates(plain: Sequence[str], at: int) -> bool:

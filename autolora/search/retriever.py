@@ -35,7 +35,7 @@ from autolora.matching.evidence import (
     read_prompt,
     whole_prompt,
 )
-from autolora.matching.parts import EXCLUDED, negated_runs, wanted_text
+from autolora.matching.parts import EXCLUDED, negated_runs, split_runs
 from autolora.matching.words import STOP_WORDS
 from autolora.params import Params, RetrievalParams, load
 from autolora.params.limits import check_count, check_distinct, check_prompt, check_strength
@@ -401,7 +401,7 @@ class Retriever:
 
     def only_excludes(self, prompt: str) -> bool:
         """Return whether a prompt asks for nothing but to leave something out, as `no cat`."""
-        return self.index.language is not None and not wanted_text(prompt).strip()
+        return self.index.language is not None and bool(negated_runs(prompt)) and not split_runs(prompt)
 
     def parts(self, prompt: str) -> PartAnswer:
         """Return how an index with a language answers a prompt."""

@@ -16,6 +16,7 @@ from autolora.records import Hit
 from autolora.search.retriever import UNSURE_SHARE, Judged, PartAnswer, Retriever, find_named
 from autolora.storage.arrays import BoolArray
 from autolora.storage.suggestions import similar_word
+from autolora.text_encoder.spelling import one_spelling
 from autolora.wording import counted
 
 TRIGGER_WORD = "trigger word "
@@ -92,13 +93,17 @@ class Survey:
         if self.further:
             lines.append(f"further hits may fit: {', '.join(self.further)}")
         lines += self.hidden_lines
-        if self.negated:
-            lines.append(f"left out, as negated: {', '.join(self.negated)}")
+        lines += self.negated_lines
         if self.only_excludes:
             lines.append(ONLY_EXCLUDES)
         if not self.has_weights:
             lines.append(WITHOUT_WEIGHTS)
         return lines
+
+    @property
+    def negated_lines(self) -> list[str]:
+        """Return the line about what the prompt excludes, if it does."""
+        return [f"left out, as negated: {', '.join(self.negated)}"] if self.negated else []
 
     @property
     def hidden_lines(self) -> list[str]:
@@ -149,7 +154,7 @@ def make_survey(retriever: Retriever, prompt: str, mask: BoolArray | None, hits:
     unanswered = [
         Unanswered(part=part, nearest=f"{row.row['hub']}:{row.row['id']}", relevance=_relevance(row))
         for part in _pieces(prompt, lambda word: word not in by_all)
-        if (row := _nearest_of(part, nearest))
+        if (row := _nearest_of(part, nearest)) and _relevance(row) < lowest
     ]
     hidden = 0 if mask is None else int((answer.relevance() >= lowest)[~mask].sum())
     finds_nothing = (
@@ -200,7 +205,7 @@ def _pieces(prompt: str, is_wanted: Callable[[str], bool]) -> Iterator[str]:
     for run in split_runs(prompt):
         for wanted, words in groupby(run.split(), lambda word: all(map(is_wanted, split_words(word)))):
             piece = " ".join(words)
-            if wanted and split_words(piece):
+            if wanted and any(character.isalpha() for character in piece):
                 yield piece
 
 
@@ -208,9 +213,11 @@ def _find_meant(index: Index, parts: Sequence[str]) -> Iterator[tuple[str, str]]
     """Yield each word of the parts that no text or typical caption has, with the one that resembles it most."""
     known = set(pc.unique(pc.list_flatten(index.words)).to_pylist())
     captions = index.rows.columns[CAPTION].drop_null().to_pylist()
-    known.update(word for text in captions for word in word_forms(text))
-    for word in dict.fromkeys(word for part in parts for word in word_forms(part)):
-        if len(word) >= MIN_LETTERS and word not in known and (other := similar_word(word, known)):
+    known.update(word for text in captions for word in split_words(one_spelling(text)))
+    words = dict.fromkeys(word for part in parts for word in split_words(one_spelling(part)))
+    for word in words:
+        is_said = word in known or known.issuperset(word_forms(word))
+        if len(word) >= MIN_LETTERS and not is_said and (other := similar_word(word, known)):
             yield word, other
 
 

@@ -206,8 +206,8 @@ def test_if_none_is_sure_adapters_that_are_known_by_weights_alone_are_listed_apa
 def test_a_word_that_no_text_has_gets_the_one_that_it_resembles(sentences: Sentences) -> None:
     said = [replace(ADAPTERS[0], text="lantern harbor"), *ADAPTERS[1:]]
     survey = retriever_of(index_of(sentences, said)).survey("pixel, two lanterrns; harbour, a whale, cart")
-    assert survey.meant == (("lanterrn", "lantern"),)
-    assert "nothing says 'lanterrn' (did you mean 'lantern'?)" in survey.lines
+    assert survey.meant == (("lanterrns", "lantern"),)
+    assert "nothing says 'lanterrns' (did you mean 'lantern'?)" in survey.lines
     assert retriever_of(index_of(sentences)).survey("lanterrns").meant == (), "no text has words"
 
 
