@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -25,7 +26,7 @@ from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.files import write_atomic
 from bench.selection_cases import SCENES, SINGLES
 from bench.timing import name_processor, today
-from playground.demo import prefect_server
+from playground.demo import prefect_environment, prefect_server
 from playground.repository import ROOT, Repository, change_params, copy_folder, copy_tree
 
 COMMAND = "python -m bench.drawings"
@@ -108,13 +109,13 @@ def build(
     )
     if not prompts:
         change_params(root / "params.yaml", {"drawings": {"per_day": 0}})
+    environment = project.environment(1) | prefect_environment() | {"PYTHONPATH": str(root)}
     for stage in STAGES:
-        code = (
-            RUN.format(prompts=tuple(prompts))
-            if stage == "drawings"
-            else f"import runpy\nrunpy.run_module('flows.{stage}', run_name='__main__')"
+        module = ["-m", f"flows.{stage}"]
+        code = ["-c", RUN.format(prompts=tuple(prompts))] if stage == "drawings" else module
+        subprocess.run(
+            [sys.executable, *code], cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL
         )
-        project.run(sys.executable, "-c", code, PYTHONPATH=str(root))
 
 
 def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set[str]) -> dict[str, Estimate]:

@@ -55,7 +55,7 @@ def plan(root: Path, params: DrawingsParams, base: Base, today: date) -> list[tu
     stored, taken_down = evicted.stored_files(root, "renderings"), takedowns.read(root)
     wanted = []
     free = None if params.per_day is None else params.per_day - _num_drawn(root, today)
-    for sha256, sources in _without_renderings(root, params).items():
+    for sha256, sources in _drawing(root, params).items():
         if sha256 in done:
             continue
         rows = _drawings(root, sha256, sources, base, today)
@@ -103,12 +103,15 @@ def store(root: Path, rows: Iterable[Row]) -> int:
 
 
 def finish(root: Path, today: date) -> str:
-    """Close the batch of new images, remove rows of adapters that left, write the digest; return its sha256."""
-    accepted = {adapter.sha256 for adapter in pool.adapters(root).values() if adapter.accepted}
+    """Close the batch of new images, write the digest and return its sha256.
+
+    Rows of adapters that left, or that a hub shows by now, are removed.
+    """
+    drawing = _without_renderings(root)
     kept = {
         adapter: rows
         for adapter, rows in read_drawings(root).items()
-        if adapter in accepted and all(pool.has_rendering(root, row.image) for row in rows)
+        if adapter in drawing and all(pool.has_rendering(root, row.image) for row in rows)
     }
     drawings = [row for adapter in sorted(kept) for row in kept[adapter]]
     wanted = {"weights": (), "renderings": {row.image for row in drawings}}
@@ -123,19 +126,24 @@ def _num_drawn(root: Path, today: date) -> int:
     return sum(rows[0].day == today.isoformat() for rows in read_drawings(root).values())
 
 
-def _without_renderings(root: Path, params: DrawingsParams) -> Mapping[str, Sources]:
-    """Return sha256 -> sources of the accepted adapters that draw, the newest first."""
-    adapters, renderings = pool.adapters(root), pool.renderings(root)
+def _without_renderings(root: Path) -> Mapping[str, Sources]:
+    """Return sha256 -> sources of the accepted adapters for which no hub lists a rendering.
+
+    An adapter whose images cannot be downloaded waits for them.
+    """
+    adapters = pool.adapters(root)
     listings = [row for row in read_active(root) if row.key in adapters and adapters[row.key].accepted]
-    drawable = {row.sha256 for row in adapters.values() if FULL_RANK not in row.warnings}
     groups = group_sources(listings, lambda row: adapters[row.key].sha256)
+    return {sha256: sources for sha256, sources in groups.items() if not sources.renderings}
+
+
+def _drawing(root: Path, params: DrawingsParams) -> Mapping[str, Sources]:
+    """Return sha256 -> sources of the adapters that draw, the newest first."""
+    drawable = {row.sha256 for row in pool.adapters(root).values() if FULL_RANK not in row.warnings}
     wanted = {
         sha256: sources
-        for sha256, sources in groups.items()
-        if sha256 in drawable
-        and not any(rendering.key in renderings for rendering in sources.renderings)
-        and _may_draw(sources, params)
-        and _is_in_share(sha256, params.share)
+        for sha256, sources in _without_renderings(root).items()
+        if sha256 in drawable and _may_draw(sources, params) and _is_in_share(sha256, params.share)
     }
     newest = sorted(wanted, key=lambda sha256: (-wanted[sha256].first_seen.toordinal(), sha256))
     return {sha256: wanted[sha256] for sha256 in newest}

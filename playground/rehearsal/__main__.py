@@ -32,7 +32,7 @@ from autolora.metrics.summary import Headline, update
 from autolora.params import load
 from autolora.storage.files import write_atomic
 from bench.timing import name_processor, today
-from playground.demo import STAGE_LINE, prefect_server
+from playground.demo import STAGE_LINE, prefect_environment, prefect_server
 from playground.hubs.server import start
 from playground.hubs.state import Hub
 from playground.rehearsal import loras, models
@@ -233,7 +233,7 @@ def _dtype(device: str) -> str:
 
 def _run(repository: Repository, lines: Sequence[str], day: int = 1) -> str:
     """Run commands in a shell, print and return their output; exit if one fails."""
-    environment = repository.environment(day) | IDENTITY
+    environment = repository.environment(day) | IDENTITY | prefect_environment()
     environment |= {"PYTHONPATH": str(ROOT if repository.root.name == "my-loras" else repository.root)}
     script = "\n".join(lines).replace("…", "token")
     console.print(script, style="bold cyan", highlight=False, markup=False)

@@ -70,7 +70,7 @@ def third_refresh(repository: Repository, first_refreshes: str) -> Iterator[dict
 
 def test_first_refresh_runs_all_stages(repository: Repository) -> None:
     assert set(repository.digests()) == {
-        "pool", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
+        "pool", "drawings", "captions", "dataset", "encoder", "index", "fusion", "evaluation", "experiments",
     }  # fmt: skip
     assert (repository.root / "reports/index.html").stat().st_size > 10_000
     rows = map(json.loads, (repository.root / "data/pool/adapters.jsonl").read_text().splitlines())
@@ -90,7 +90,8 @@ def test_refresh_costs_what_changed(repository: Repository, third_refresh: dict[
     sketches_before, captions_before = third_refresh["written"]
     images = [len(row["renderings"]) for row in repository.listing() if row["first_seen"] == "2026-01-07"]
     assert len(sketches - sketches_before) == len(images) == NUM_NEW
-    assert len(captions - captions_before) == LENGTHS * sum(images)
+    drawn = 4 * images.count(0)
+    assert len(captions - captions_before) == LENGTHS * (sum(images) + drawn)
     assert third_refresh["requests"]["renderings"] == sum(images)
     assert f"{NUM_NEW} embedded, 1 updated, 1 removed" in third_refresh["output"]
     before, after = third_refresh["before"], repository.digests()
