@@ -159,6 +159,8 @@ def test_clone_reproduces_the_past_without_crawling(
     assert copy.digests() == repository.digests()
     withdrawn = third_refresh["withdrawn"]
     gone = {withdrawn["sha256"], *(image["sha256"] for image in withdrawn["renderings"])}
+    locked = map(json.loads, (repository.root / "data/training.jsonl").read_text().splitlines()[1:])
+    gone.update(image for row in locked if row.get("drawn") for image in row["renderings"])  # shown by now
     kept = {name for name in repository.pool_files() if Path(name).stem not in gone}
     assert copy.pool_files().keys() == kept < repository.pool_files().keys()
     assert repository.requests().get("listing", 0) == 0

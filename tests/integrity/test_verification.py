@@ -34,7 +34,7 @@ FILES = {
     "data/pool/batches/*/renderings/*": "renderings",
     "data/pool/sketches/*.safetensors": "sketches",
     "data/pool/adapters.jsonl": "pool",
-    "data/pool/batches.jsonl": "drawings",
+    "data/pool/batches.jsonl": "pool",
     "data/catalog/*.jsonl": "pool",
     "data/captions/*": "captions",
     "data/dataset/*/data/*": "dataset",
