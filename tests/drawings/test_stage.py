@@ -1,7 +1,6 @@
 """Stage `drawings`: which adapters draw, what names an image, and what stages after it make of it."""
 
 import datetime
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from autolora.records import Caption, Listing
 from autolora.storage.files import append_rows, read_rows, write_rows
 from autolora.storage.incremental import read_digest
 from tests.support import small_root
+from tests.support.killed_writes import Killed, kill_at
 
 PARAMS = DrawingsParams(per_day=None, share=1.0, restricted=False)
 TODAY = datetime.date(2026, 1, 5)
@@ -179,30 +179,7 @@ def test_a_takedown_covers_the_drawings(root: Path, models: ModelsParams) -> Non
     assert {row.sha256 for row in scope.rows if row.kind == "rendering"} == {row.image for row in rows}
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def kill_at(patch: pytest.MonkeyPatch, point: int) -> list[str]:
-    """Make the `point`-th write or move of a file end the process before or after it; return the calls so far."""
-    calls: list[str] = []
-
-    def counting(name: str) -> Callable[..., Any]:
-        original = getattr(os, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            calls.append(name)
-            if len(calls) != point // 2 + 1:
-                return original(*args, **options)
-            if point % 2:
-                original(*args, **options)
-            raise Killed
-
-        return call
-
-    for name in ("replace", "rename", "fsync"):
-        patch.setattr(os, name, counting(name))
-    return calls
+WRITES = ("replace", "rename", "fsync")
 
 
 def test_a_run_that_is_killed_at_any_write_loses_nothing(
@@ -211,7 +188,7 @@ def test_a_run_that_is_killed_at_any_write_loses_nothing(
     """It is the next run that completes it; at most the adapter that was drawing draws again."""
     reference = shutil.copytree(root, tmp_path_factory.mktemp("reference") / "root")
     with pytest.MonkeyPatch.context() as patch:
-        calls = kill_at(patch, 10**6)
+        calls = kill_at(patch, 10**6, WRITES)
         run(reference, models)
     assert len(calls) > 20
     number_drawn: list[int] = []
@@ -221,7 +198,7 @@ def test_a_run_that_is_killed_at_any_write_loses_nothing(
             number_drawn.append(0)
             patch.setattr(stage, "_draw_images", counted(number_drawn))
             with pytest.MonkeyPatch.context() as inner, pytest.raises(Killed):
-                kill_at(inner, point)
+                kill_at(inner, point, WRITES)
                 run(copy, models)
             run(copy, models)
         assert read_drawings(copy) == read_drawings(reference), point
