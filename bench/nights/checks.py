@@ -17,7 +17,7 @@ from bench.nights.diary import Entry, read_scores, scores
 from bench.nights.site import Site
 from playground.repository import Repository
 
-REBUILT = ("code", "pool", "captions", "dataset", "index")
+REBUILT = ("code", "pool", "drawings", "captions", "dataset", "index")
 COMPARED = REBUILT[1:]
 """stages whose digests are compared; that of the index has no floats"""
 TOLERANCE = 1e-5

@@ -72,10 +72,19 @@ def test_each_stage_ends_with_one_line_of_facts(project: Repository) -> None:
     log = (project.root.parent / "night-2.log").read_text()
     lines = [dict(pair.split("=") for pair in line.split()) for line in log.splitlines() if "stage=" in line]
     stages = {line["stage"]: line for line in lines}
-    assert list(stages) == ["crawl", "pool", "captions", "dataset", "index", "evaluation", "refresh"]
+    assert list(stages) == [
+        "crawl",
+        "pool",
+        "drawings",
+        "captions",
+        "dataset",
+        "index",
+        "evaluation",
+        "refresh",
+    ]
     for line in lines:
         assert line["day"] == "2026-01-06" and float(line["seconds"]) > 0 and line["outcome"] == "done"
-    for name in ("pool", "captions", "dataset", "index", "evaluation"):
+    for name in ("pool", "drawings", "captions", "dataset", "index", "evaluation"):
         digest = json.loads((project.root / f"digests/{name}.json").read_text())
         assert digest["sha256"].startswith(stages[name]["digest"])
     changes = {name: (line.get("added"), line.get("removed")) for name, line in stages.items()}
