@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 TEST_PARAMS = {
     "models": {"threads": 1},
     "crawl": {"max_renderings": 2},
+    "drawings": {"per_day": 0},
     "fusion": {"steps": 6, "batch": 4},
     "generation": {"steps": 4},
     "experiments": {"pairs": 1, "images": 1},

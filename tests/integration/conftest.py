@@ -110,7 +110,7 @@ def run_first_day(folder: Path, api: str, **environment: str) -> None:
     with with_hub(root, api) as repository:
         repository.run("git", "init", "-q")
         repository.commit("the tree")
-        failing = {"kind": "renderings", "path": days[1][1], "status": 404, "times": 10**6}
+        failing = {"kind": "renderings", "path": days[1][0], "status": 404, "times": 10**6}
         repository.hub({"fail": failing})
         started = time.monotonic()
         repository.run("python", "-m", "flows.refresh", **environment)
