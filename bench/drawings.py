@@ -24,6 +24,7 @@ from autolora.metrics.bootstrap import Estimate, estimate
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.files import write_atomic
+from autolora.storage.lock import exclusive_folder
 from bench.selection_cases import SCENES, SINGLES
 from bench.timing import name_processor, today
 from playground.demo import prefect_environment, prefect_server
@@ -62,12 +63,12 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; expected some of {', '.join(VARIANTS)}")
     judgments = read_judgments(ROOT / "playground" / "themes.json")
     found = json.loads(RESULTS.read_text())["variants"] if RESULTS.exists() else {}
-    with prefect_server() as api:
+    with exclusive_folder(FOLDER), prefect_server() as api:
         for name in chosen:
             for half, themes in enumerate(halves(judgments)):
-                project = Repository(FOLDER, "", api)
+                project = Repository(FOLDER / "project", "", api)
                 build(project, judgments, themes, VARIANTS[name])
-                measured = measure(open_retriever(FOLDER), judgments, themes)
+                measured = measure(open_retriever(project.root), judgments, themes)
                 found.setdefault(name, {})[str(half)] = {
                     key: asdict(value) for key, value in measured.items()
                 }
@@ -98,7 +99,7 @@ def build(
     shutil.rmtree(root / "data", ignore_errors=True)
     copy_folder(ROOT / "data", root / "data")
     (root / "data" / "training.jsonl").unlink()  # of an encoder that has seen them
-    listings = catalog.read_all(root)
+    listings = catalog.read_all(root)  # those of files that the pool must refuse are left out
     catalog.write(
         root,
         [

@@ -129,12 +129,16 @@ def _num_drawn(root: Path, today: date) -> int:
 def _without_renderings(root: Path) -> Mapping[str, Sources]:
     """Return sha256 -> sources of the accepted adapters for which no hub lists a rendering.
 
-    An adapter whose images cannot be downloaded waits for them.
+    An adapter whose images cannot be downloaded waits for them, also while the catalog defers these.
     """
     adapters = pool.adapters(root)
     listings = [row for row in read_active(root) if row.key in adapters and adapters[row.key].accepted]
     groups = group_sources(listings, lambda row: adapters[row.key].sha256)
-    return {sha256: sources for sha256, sources in groups.items() if not sources.renderings}
+    return {
+        sha256: sources
+        for sha256, sources in groups.items()
+        if not any(listing.renderings or listing.deferred_renderings for listing in sources.listings)
+    }
 
 
 def _drawing(root: Path, params: DrawingsParams) -> Mapping[str, Sources]:

@@ -19,7 +19,7 @@ from autolora.params import DrawingsParams, ModelsParams
 from autolora.pool import batches
 from autolora.pool.drawings import Drawing, drawings_path, read_drawings
 from autolora.pool.takedown import find_scope
-from autolora.records import Caption, Listing
+from autolora.records import Caption, ListedRendering, Listing
 from autolora.storage.files import append_rows, read_rows, write_rows
 from autolora.storage.incremental import read_digest
 from tests.support import small_root
@@ -86,6 +86,23 @@ def test_adapters_without_renderings_draw_once(root: Path, models: ModelsParams)
     assert all(batches.members(root)["renderings"][row.image] == "2026-01-05" for row in rows)
     assert run(root, models, day=TODAY.replace(day=6)) == 0
     assert read_digest(root, "drawings")["sha256"] == first
+
+
+def test_an_adapter_whose_images_cannot_be_downloaded_waits_for_them(
+    root: Path, models: ModelsParams
+) -> None:
+    image = ListedRendering(url="http://127.0.0.1/late", sha256="0" * 64, prompt=None)
+    change(root, lambda row: replace(row, deferred_renderings=((0, image),)) if row.id == BARE[0] else row)
+    run(root, models)
+    assert drawn(root) == {BARE[1]}
+
+
+def test_drawings_leave_as_soon_as_a_hub_shows_the_adapter(root: Path, models: ModelsParams) -> None:
+    run(root, models)
+    image = ListedRendering(url="http://127.0.0.1/late", sha256="0" * 64, prompt=None)
+    change(root, lambda row: replace(row, renderings=(image,)) if row.id == BARE[0] else row)
+    run(root, models)
+    assert drawn(root) == {BARE[1]}
 
 
 def test_the_newest_adapters_draw_first_and_only_so_many_a_day(root: Path, models: ModelsParams) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from autolora.drawings.recipe import PROMPTS as PROMPTS_OF_DRAWINGS
 from playground.pool import BAD
-from playground.repository import Repository
+from playground.repository import Repository, change_params
 from tests.integration.conftest import NUM_NEW
 from tests.integration.consistency import LENGTHS, index_rows, written_once
 from tests.integration.prefect_api import flow_runs, logs
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.core
 @pytest.fixture(scope="module")
 def first_refreshes(repository: Repository) -> str:
     """One new adapter on the day after the first refresh; committed."""
+    change_params(repository.root / "params.yaml", {"drawings": {"per_day": None}})
     repository.hub({"day": 2})
     repository.refresh(day=2)
     return repository.commit("first refreshes")
@@ -90,7 +92,8 @@ def test_refresh_costs_what_changed(repository: Repository, third_refresh: dict[
     sketches_before, captions_before = third_refresh["written"]
     images = [len(row["renderings"]) for row in repository.listing() if row["first_seen"] == "2026-01-07"]
     assert len(sketches - sketches_before) == len(images) == NUM_NEW
-    assert len(captions - captions_before) == LENGTHS * sum(images)
+    drawn = len(PROMPTS_OF_DRAWINGS) * images.count(0)
+    assert drawn and len(captions - captions_before) == LENGTHS * (sum(images) + drawn)
     assert third_refresh["requests"]["renderings"] == sum(images)
     assert f"{NUM_NEW} embedded, 1 updated, 1 removed" in third_refresh["output"]
     before, after = third_refresh["before"], repository.digests()
