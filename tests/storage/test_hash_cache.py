@@ -157,10 +157,10 @@ def test_blocks_that_share_a_cache_keep_hashes_of_each_other(folder: Path, read:
             hash_one(folder / name)
 
     hash_in_block("a")
-    hash_in_block("b")
-    assert read == [folder / "a", folder / "b"]
+    hash_in_block("inner/b")
+    assert read == [folder / "a", folder / "inner" / "b"]
     hash_in_block("a")
-    (folder / "b").unlink()
+    (folder / "inner" / "b").unlink()
     hash_in_block("a")
     assert len(read) == 2 and "/b" not in cache.read_text()
 
