@@ -11,8 +11,8 @@ PROMPTS = ("{word}", "{word}", "a red car, {word}", "a green tree on a grass fie
 """of the drawings of an adapter: its word alone shows a style, everyday things an object beside them"""
 SEED = 1000
 """of the first drawing"""
-MAX_SIDE, STEPS = 512, 12
-"""px of a drawing, if images are not smaller, and denoising steps"""
+MAX_SIDE, MAX_STEPS = 512, 12
+"""px of a drawing and denoising steps, if images do not have fewer"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +32,12 @@ class Base:
         """Return what draws by these params."""
         models, generation = params.models, params.generation
         folder, side = Path(models.pipeline).name, min(MAX_SIDE, generation.width, generation.height)
+        steps = min(MAX_STEPS, generation.steps)
         return cls(
             model=f"{models.pipeline}@{models.pipeline_revision}" if models.pipeline_revision else folder,
             dtype=models.dtype,
             bounds=params.pool,
-            generation=replace(generation, width=side, height=side, steps=STEPS, batch=len(PROMPTS)),
+            generation=replace(generation, width=side, height=side, steps=steps, batch=len(PROMPTS)),
         )
 
     @property
