@@ -253,7 +253,7 @@ class Retriever:
         return AdapterNames.of_index(self.index.rows.columns)
 
     def search(self, prompt: str, k: int | None = None, where: Conditions = None) -> list[Hit]:
-        """Return k adapters: those that the prompt names, the selected ones, then the others, best first.
+        """Return k adapters: those that the prompt names, then the selected ones and the others, each best first.
 
         A prompt names adapters by a name or author alone, or by a trigger word that few have. Without a language no
         selected ones come before the others, which are ordered by the cosine of the whole prompt (Eq. 4 and 5). A
@@ -280,10 +280,11 @@ class Retriever:
         )
 
     def _positions(self, answer: Answer, named: Iterable[int], mask: BoolArray | None) -> list[int]:
-        """Return the positions of adapters: the named ones, the selected ones, then the others, best first."""
+        """Return the positions of adapters: the named ones, then the selected ones and the others, each best first."""
         first = [position for position in named if mask is None or mask[position]]
         selected = [row.position for row in self._select(answer, mask, 1.0)] if self.index.language else []
         order = answer.order() if mask is None else np.where(mask, answer.order(), -np.inf)
+        selected.sort(key=lambda position: -order[position])
         others = np.argsort(-order, kind="stable")
         return list(dict.fromkeys([*first, *selected, *others[order[others] > -np.inf].tolist()]))
 
