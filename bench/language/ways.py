@@ -60,8 +60,8 @@ class Parts:
         used = [match.position for match in takewhile(self._is_selected, matches)]
         odds = PartSearch(lanes, pool.allowed).log_odds().max(axis=1, initial=-np.inf)
         order = odds + whole_prompt(reading, pool.evidence)
-        found = used or ([int(order.argmax())] if order.max() > -np.inf else [])
-        first = pool.themes[found[0]] if found else None
+        found = used or np.flatnonzero(order > -np.inf).tolist()
+        first = pool.themes[max(found, key=lambda position: order[position])] if found else None
         return Choice(first, frozenset(pool.themes[position] for position in used))
 
     def _is_selected(self, match: PartMatch) -> bool:
