@@ -18,6 +18,8 @@ STEP = 4
 EDGES = (1, 2)
 """words at both ends of a run that are parts too: `neon` and `cat` of `a neon cat`, and what stands before or behind
 decorations that nothing separates from it"""
+SHORT_RUN = 3
+"""words of a run of which also the middle one is a part: `watercolor` of `neon watercolor duck`"""
 QUALITY = (
     r"masterpieces?|absurdres|award[ -]winning|trending on artstation|very aesthetic|sharp focus|score_\d(?:_up)?"
     r"|(?:best|high|highest|top|great|good|amazing|ultra|premium|professional)[ -]quality"
@@ -90,8 +92,8 @@ PLACES = frozenset(
 def split_parts(prompt: str) -> tuple[str, ...]:
     """Return the different parts of a prompt, without what it negates; one that asks for nothing has the part "".
 
-    They are clauses of at most 8 words, windows of longer ones, runs of words, and the first and the last word and pair
-    of words of each run.
+    They are clauses of at most 8 words, windows of longer ones, runs of words, the first and the last word and pair of
+    words of each run, and the middle one of three.
     """
     clauses, _ = _read(prompt)
     parts = [part for words in clauses for part in (*_windows(words), *_ends(_runs(words)))]
@@ -110,7 +112,7 @@ def run_shares(prompt: str, parts: Sequence[str]) -> Float64Array:
     def share(part: str) -> float:
         words = part.split()
         size = len(words)
-        around = [run for run in runs if words and words in (run[:size], run[-size:])]
+        around = [run for run in runs if words and words in (run[:size], run[-size:], run[1:-1])]
         return max((size / len(run) for run in around), default=1.0)
 
     return np.array([share(part) for part in parts])
@@ -244,11 +246,13 @@ def _windows(words: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _ends(runs: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
-    """Yield each run, and the words at its ends."""
+    """Yield each run, the words at its ends, and the middle one of three."""
     for run in runs:
         yield run
         for size in EDGES:
             yield from (run[:size], run[-size:])
+        if len(run) == SHORT_RUN:
+            yield run[1:-1]
 
 
 def _runs(words: Sequence[str]) -> Sequence[Sequence[str]]:

@@ -6,7 +6,15 @@ import time
 
 import pytest
 
-from autolora.matching.parts import MAX_WORDS, STOP_WORDS, negated_runs, split_parts, split_runs, wanted_text
+from autolora.matching.parts import (
+    MAX_WORDS,
+    STOP_WORDS,
+    negated_runs,
+    run_shares,
+    split_parts,
+    split_runs,
+    wanted_text,
+)
 
 WORDS = (
     "neon",
@@ -81,6 +89,18 @@ def test_windows_of_a_long_clause_overlap_by_half(count: int) -> None:
 )  # fmt: skip
 def test_clauses_runs_and_words_are_parts(prompt: str, parts: list[str], runs: list[str]) -> None:
     assert (list(split_parts(prompt)), list(split_runs(prompt))) == (parts, runs)
+
+
+def test_each_word_of_three_is_a_part() -> None:
+    parts = split_parts("a neon watercolor duck")
+    shares = dict(zip(parts, run_shares("a neon watercolor duck", parts), strict=True))
+    assert [round(3 * shares[word]) for word in ("neon", "watercolor", "duck", "neon watercolor")] == [
+        1,
+        1,
+        1,
+        2,
+    ]
+    assert "green" not in split_parts("red green blue tea")
 
 
 @pytest.mark.parametrize(
