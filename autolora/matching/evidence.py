@@ -27,7 +27,7 @@ MANY_WORDS = 10
 """words of a part, above which more of them change nothing"""
 MIN_LENGTH = 1e-6
 """vectors that are shorter have no direction"""
-WHOLE = 8.0
+WHOLE_CAPTIONS, WHOLE_TEXTS = 8.0, 4.0
 """log-odds by which a cosine of 1 of the whole prompt with captions, or with all texts as one, moves an adapter in the
 order"""
 
@@ -154,13 +154,13 @@ def whole_prompt(reading: Reading, evidence: Evidence) -> Float32Array:
     best = np.full(len(evidence.trust), -np.inf, np.float32)
     captions, texts = reading.whole
     trust = logistic(evidence.trust).astype(np.float32)
-    for vectors, members, whole, trusted in (
-        (evidence.captions, evidence.has_captions, captions, np.ones_like(trust)),
-        (evidence.whole_texts, evidence.has_texts, texts, trust),
+    for vectors, members, whole, weights in (
+        (evidence.captions, evidence.has_captions, captions, np.full_like(trust, WHOLE_CAPTIONS)),
+        (evidence.whole_texts, evidence.has_texts, texts, trust * np.float32(WHOLE_TEXTS)),
     ):
         if members.any():
             cosines = vectors @ whole
-            added = (cosines - cosines[members].mean()) * trusted * np.float32(WHOLE)
+            added = (cosines - cosines[members].mean()) * weights
             best = np.where(members, np.maximum(best, added), best)
     moves: Float32Array = np.where(best > -np.inf, best, 0).astype(np.float32)
     return moves

@@ -11,7 +11,7 @@ import pytest
 
 from autolora.matching.evidence import (
     PRIOR,
-    WHOLE,
+    WHOLE_CAPTIONS,
     Evidence,
     Lane,
     PartSearch,
@@ -198,7 +198,7 @@ def test_the_whole_prompt_orders_by_captions_or_texts_and_leaves_the_others_wher
     prompt = "a whale drawn with chalk on a neon wall"
     evidence = evidence_of([prompt, "mosaic", "", ""], ["", "", prompt, ""])
     added = whole_prompt(reading_of(prompt), evidence)
-    assert added[0] > 0 > added[1] and added[3] == 0 and np.abs(added).max() <= 2 * WHOLE
+    assert added[0] > 0 > added[1] and added[3] == 0 and np.abs(added).max() <= 2 * WHOLE_CAPTIONS
     by_texts = evidence_of(["", ""], [prompt, "mosaic"])
     doubted = replace(by_texts, trust=np.array([-2.0, 30.0], np.float32))
     trusted, untrusted = (whole_prompt(reading_of(prompt), each) for each in (by_texts, doubted))
