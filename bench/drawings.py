@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from autolora.catalog import store as catalog
 from autolora.dataset.store import captions_by_image, rows
 from autolora.drawings.recipe import PROMPTS
 from autolora.errors import exit_on_error
-from autolora.metrics.bootstrap import Estimate, estimate
+from autolora.metrics.bootstrap import estimate
 from autolora.metrics.judgments import Judgment, read_judgments
 from autolora.search.retriever import Retriever, open_retriever
 from autolora.storage.files import write_atomic
@@ -50,6 +51,8 @@ stage.run(drawings.drawings)
 """
 """the stage `drawings` with other prompts"""
 SEED, RESAMPLES = 7, 2000
+Judged = list[tuple[str, bool]]
+"""theme of a query, and whether the answer is right"""
 
 
 def main() -> None:
@@ -65,20 +68,28 @@ def main() -> None:
     found = json.loads(RESULTS.read_text())["variants"] if RESULTS.exists() else {}
     with exclusive_folder(FOLDER), prefect_server() as api:
         for name in chosen:
+            pooled: dict[str, Judged] = {}
             for half, themes in enumerate(halves(judgments)):
                 project = Repository(FOLDER / "project", "", api)
                 build(project, judgments, themes, VARIANTS[name])
-                measured = measure(open_retriever(project.root), judgments, themes)
-                found.setdefault(name, {})[str(half)] = {
-                    key: asdict(value) for key, value in measured.items()
-                }
-                for key, value in measured.items():
-                    print(
-                        f"{name}, half {half}, {key}: {value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
-                    )
-                machine = {"command": COMMAND, "processor": name_processor(), "date": today().isoformat()}
-                write_atomic(RESULTS, json.dumps(machine | {"variants": found}, indent=2) + "\n")
+                columns = measure(open_retriever(project.root), judgments, themes)
+                pooled = {key: pooled.get(key, []) + pairs for key, pairs in columns.items()}
+                found.setdefault(name, {})[str(half)] = summarize(f"{name}, half {half}", columns)
+            found[name]["both"] = summarize(f"{name}, both halves", pooled)
+            machine = {"command": COMMAND, "processor": name_processor(), "date": today().isoformat()}
+            write_atomic(RESULTS, json.dumps(machine | {"variants": found}, indent=2) + "\n")
     shutil.rmtree(FOLDER)
+
+
+def summarize(title: str, columns: Mapping[str, Judged]) -> dict[str, dict[str, Any]]:
+    """Print and return the mean of each column."""
+    found = {}
+    for key, pairs in columns.items():
+        right, themes = np.array([right for _, right in pairs], np.float64), [theme for theme, _ in pairs]
+        value = estimate(right, themes, resamples=RESAMPLES, seed=0)
+        print(f"{title}, {key}: {value.value:.2f} [{value.low:.2f}, {value.high:.2f}]", flush=True)
+        found[key] = asdict(value)
+    return found
 
 
 def halves(judgments: Mapping[str, Judgment]) -> tuple[set[str], set[str]]:
@@ -119,7 +130,7 @@ def build(
         )
 
 
-def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set[str]) -> dict[str, Estimate]:
+def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set[str]) -> dict[str, Judged]:
     """Return what a search finds of adapters whose renderings were taken away, and of the others."""
     places = [judgments[row["sha256"]].theme for row in retriever.index.rows]
     first = [
@@ -132,17 +143,12 @@ def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set
         for theme, prompt in named.items()
         if prompt
     }
-    columns = {
+    return {
         "captions, first hit": first,
         "named, selected": [(theme, theme in used[theme]) for theme in used if theme in themes],
         "named, something wrong": [(theme, bool(used[theme] - {theme})) for theme in used if theme in themes],
         "other themes, exact": [(theme, used[theme] == {theme}) for theme in used if theme not in themes],
     }
-    return {
-        name: estimate(np.array([right for _, right in pairs], np.float64), [theme for theme, _ in pairs],
-                       resamples=RESAMPLES, seed=0)
-        for name, pairs in columns.items()
-    }  # fmt: skip
 
 
 def queries(judgments: Mapping[str, Judgment], themes: set[str]) -> Iterator[tuple[str, str]]:
