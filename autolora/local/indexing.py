@@ -319,11 +319,14 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
 
 
 def check_can_draw(params: Params) -> None:
-    """Raise ParamsError if nothing would caption what files draw."""
+    """Raise ParamsError or MissingArtifact if nothing would caption what files draw."""
     if params.captions.engine is None:
         raise ParamsError(
             "captions.engine is null, and drawings are searched by their captions: set it in params.yaml"
         )
+    from autolora import vlm  # here, because it takes long to import
+
+    vlm.digest(params.models)
 
 
 def check_trainable(params: Params) -> None:
