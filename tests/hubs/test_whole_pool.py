@@ -24,18 +24,18 @@ POOL = ROOT / "playground/pool"
 REQUESTS = {
     "huggingface": [
         {"listing": 9, "tree": 82, "weights": 82, "renderings": 236},
-        {"listing": 2, "tree": 3, "weights": 3, "renderings": 9},
-        {"listing": 2, "tree": 5, "weights": 5, "renderings": 15},
+        {"listing": 2, "tree": 6, "weights": 6, "renderings": 9},
+        {"listing": 2, "tree": 2, "weights": 2, "renderings": 6},
     ],
     "civitai": [
         {"listing": 9, "images": 82, "download": 82, "weights": 82, "renderings": 236},
-        {"listing": 2, "images": 3, "download": 3, "weights": 3, "renderings": 9},
-        {"listing": 2, "images": 5, "download": 5, "weights": 5, "renderings": 15},
+        {"listing": 2, "images": 3, "download": 6, "weights": 6, "renderings": 9},
+        {"listing": 2, "images": 2, "download": 2, "weights": 2, "renderings": 6},
     ],
     "modelscope": [
         {"listing": 9, "info": 82, "tree": 82, "weights": 82, "renderings": 236},
-        {"listing": 2, "info": 3, "tree": 3, "weights": 3, "renderings": 9},
-        {"listing": 2, "info": 5, "tree": 5, "weights": 5, "renderings": 15},
+        {"listing": 2, "info": 6, "tree": 6, "weights": 6, "renderings": 9},
+        {"listing": 2, "info": 2, "tree": 2, "weights": 2, "renderings": 6},
     ],
 }
 """hub -> requests of each day by kind: list pages up to known entries, new models and new files"""
