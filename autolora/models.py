@@ -253,6 +253,17 @@ def diffusers_class(name: str) -> Any:
         ) from error
 
 
+def check_draws(folder: Path) -> None:
+    """Raise MissingArtifact if a folder that `pipeline` names contains no whole FluxPipeline."""
+    if folder.is_dir() and not (folder / "model_index.json").is_file():
+        parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        raise MissingArtifact(
+            f"models.pipeline is {folder}, which has no model_index.json but only {', '.join(parts) or 'no folder'}: "
+            "enough for searches at most. To generate images, set models.pipeline and models.pipeline_revision in "
+            "params.yaml to a FluxPipeline with the same text encoder"
+        )
+
+
 def load_pipeline(params: ModelsParams) -> Any:
     """Return the base FluxPipeline, frozen, with its progress bar disabled.
 
@@ -263,13 +274,7 @@ def load_pipeline(params: ModelsParams) -> Any:
 
     flux_pipeline = diffusers_class("FluxPipeline")
     folder = resolve(params.pipeline, params.pipeline_revision, PIPELINE_FILES)
-    if not (folder / "model_index.json").is_file():
-        parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        raise MissingArtifact(
-            f"models.pipeline is {folder}, which has no model_index.json but only {', '.join(parts) or 'no folder'}: "
-            "enough for searches at most. To generate images, set models.pipeline and models.pipeline_revision in "
-            "params.yaml to a FluxPipeline with the same text encoder"
-        )
+    check_draws(folder)
     quantization = _quantization(params)
     with loading(folder):
         pipeline: Any = flux_pipeline.from_pretrained(

@@ -2,7 +2,8 @@
 
 The adapters of half of the themes lose their renderings, and the stages from `pool` to `index` run in a copy of this
 repository, so that the encoder has not seen these themes either; then the same for the other half. Queries are captions
-of the renderings that were taken away, and prompts that name a theme. Intervals come from resampling whole themes.
+of the renderings that were taken away, and prompts that name a theme. Then half of the adapters of each theme lose
+theirs, so that the encoder knows all themes. Intervals come from resampling whole themes.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -69,13 +70,18 @@ def main() -> None:
     with exclusive_folder(FOLDER), prefect_server() as api:
         for name in chosen:
             pooled: dict[str, Judged] = {}
+            project = Repository(FOLDER / "project", "", api)
             for half, themes in enumerate(halves(judgments)):
-                project = Repository(FOLDER / "project", "", api)
-                build(project, judgments, themes, VARIANTS[name])
+                taken = {sha256 for sha256, judgment in judgments.items() if judgment.theme in themes}
+                build(project, judgments, taken, VARIANTS[name])
                 columns = measure(open_retriever(project.root), judgments, themes)
                 pooled = {key: pooled.get(key, []) + pairs for key, pairs in columns.items()}
                 found.setdefault(name, {})[str(half)] = summarize(f"{name}, half {half}", columns)
             found[name]["both"] = summarize(f"{name}, both halves", pooled)
+            taken = half_of_each_theme(judgments)
+            build(project, judgments, taken, VARIANTS[name])
+            columns = measure_known(open_retriever(project.root), judgments, taken)
+            found[name]["known themes"] = summarize(f"{name}, known themes", columns)
             machine = {"command": COMMAND, "processor": name_processor(), "date": today().isoformat()}
             write_atomic(RESULTS, json.dumps(machine | {"variants": found}, indent=2) + "\n")
     shutil.rmtree(FOLDER)
@@ -99,10 +105,19 @@ def halves(judgments: Mapping[str, Judgment]) -> tuple[set[str], set[str]]:
     return set(names[::2]), set(names[1::2])
 
 
+def half_of_each_theme(judgments: Mapping[str, Judgment]) -> set[str]:
+    """Return a random half of the adapters of each theme, rounded down."""
+    themes: dict[str, list[str]] = {}
+    for sha256, judgment in sorted(judgments.items()):
+        themes.setdefault(judgment.theme, []).append(sha256)
+    chosen = random.Random(SEED)
+    return {sha256 for adapters in themes.values() for sha256 in chosen.sample(adapters, len(adapters) // 2)}
+
+
 def build(
-    project: Repository, judgments: Mapping[str, Judgment], themes: set[str], prompts: Sequence[str]
+    project: Repository, judgments: Mapping[str, Judgment], taken: Collection[str], prompts: Sequence[str]
 ) -> None:
-    """Run the stages in a copy in which adapters of these themes have no renderings, and draw by these prompts."""
+    """Run the stages in a copy in which these adapters have no renderings, and draw by these prompts."""
     root = project.root
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -114,7 +129,7 @@ def build(
     catalog.write(
         root,
         [
-            replace(row, renderings=()) if row.sha256 and judgments[row.sha256].theme in themes else row
+            replace(row, renderings=()) if row.sha256 in taken else row
             for row in listings
             if row.sha256 is None or row.sha256 in judgments
         ],
@@ -136,12 +151,10 @@ def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set
     first = [
         (theme, places[retriever.ranking(text)[0]] == theme) for theme, text in queries(judgments, themes)
     ]
-    kinds = {judgment.theme: judgment.kind for judgment in judgments.values()}
-    named = {theme: name_theme(theme, kinds[theme]) for theme in sorted(set(places))}
+    named = prompts_of(judgments, places)
     used = {
         theme: {judgments[hit.sha256].theme for hit in retriever.select(prompt)}
         for theme, prompt in named.items()
-        if prompt
     }
     return {
         "captions, first hit": first,
@@ -149,6 +162,35 @@ def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set
         "named, something wrong": [(theme, bool(used[theme] - {theme})) for theme in used if theme in themes],
         "other themes, exact": [(theme, used[theme] == {theme}) for theme in used if theme not in themes],
     }
+
+
+def measure_known(
+    retriever: Retriever, judgments: Mapping[str, Judgment], taken: Collection[str]
+) -> dict[str, Judged]:
+    """Return what a search finds of adapters whose renderings were taken away, while others of their theme have some."""
+    adapters = [row["sha256"] for row in retriever.index.rows]
+    themes = [judgments[adapter].theme for adapter in adapters]
+    own = [position for position, adapter in enumerate(adapters) if adapter in taken]
+    sure = retriever.settings.retrieval.min_relevance
+    names = ("first of these", "relevant", "others relevant", "something wrong")
+    columns: dict[str, Judged] = {f"named, {name}": [] for name in names}
+    first, relevant, others, wrong = columns.values()
+    for theme, prompt in prompts_of(judgments, [themes[position] for position in own]).items():
+        best = next(position for position in retriever.ranking(prompt) if position in own)
+        first.append((theme, themes[best] == theme))
+        for position, hit in zip(own, retriever.judge(prompt, own), strict=True):
+            fits = hit.relevance is not None and hit.relevance >= sure
+            (relevant if themes[position] == theme else others).append((theme, fits))
+        used = {judgments[hit.sha256].theme for hit in retriever.select(prompt)}
+        wrong.append((theme, bool(used - {theme})))
+    return columns
+
+
+def prompts_of(judgments: Mapping[str, Judgment], themes: Collection[str]) -> dict[str, str]:
+    """Return theme -> prompt that names it, for those that prompts name."""
+    kinds = {judgment.theme: judgment.kind for judgment in judgments.values()}
+    named = {theme: name_theme(theme, kinds[theme]) for theme in sorted(set(themes))}
+    return {theme: prompt for theme, prompt in named.items() if prompt}
 
 
 def queries(judgments: Mapping[str, Judgment], themes: set[str]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ image is part of the prompt only if the image exceeds it.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -34,6 +35,8 @@ if TYPE_CHECKING:  # the caller passes the engine, so this module loads no VLM l
 
 SCHEMA = 1
 MAX_NAMES_IN_ERRORS = 10
+MIN_COMPARED = 8
+"""captions from which on equal ones are noticed"""
 CaptionKey = tuple[str, str, str]
 """sha256 of the image, digest of the prompt, digest of the VLM"""
 
@@ -173,6 +176,7 @@ def finish(
     rows = {
         _key(caption): caption.to_row() for caption in read_captions(root) if _key(caption) not in obsolete
     }
+    _warn_of_equal([row["text"] for row in rows.values()])
     _warn_of_cut(sum("cut" in row for row in rows.values()), params)
     write_rows(captions_path(root), [rows[key] for key in sorted(rows)])
     hashes = {":".join(key): hash_value(row) for key, row in rows.items()}
@@ -187,6 +191,17 @@ def _recipe(params: CaptionsParams, vlm: str, dtype: str) -> CaptionRecipe:
         vlm=vlm,
         dtype=dtype,
     )
+
+
+def _warn_of_equal(texts: Sequence[str]) -> None:
+    """Log that most captions are the same text, if they are: such say nothing of what an image shows."""
+    [(text, number)] = Counter(texts).most_common(1) or [("", 0)]
+    if len(texts) >= MIN_COMPARED and number > len(texts) / 2:
+        logger.warning(
+            f"{number} of {len(texts)} captions are '{text}', so that no search finds by them: models.vlm does not do "
+            "what captions.instructions ask for, or all images look alike (generation.width, height and steps of "
+            "another base model, for images that were drawn here)"
+        )
 
 
 def _warn_of_cut(captions: int, params: CaptionsParams) -> None:

@@ -52,15 +52,16 @@ def index(
     project, one is written into the working directory. Later runs read new files only.
     """
     started = time.perf_counter()
-    exit_on_interrupt("interrupted: what is finished is kept, and `autolora index` continues from there")
+    again = " ".join(["autolora index", *["--draw"] * draw, *["--train"] * train])
+    exit_on_interrupt(f"interrupted: what is finished is kept, and `{again}` continues from there")
     if folder:
         announce(f"indexing {folder}")
     former = _read_params()
     written = _prepare_project(folder, encoder)
     try:
         report = _index_project(folder, draw, train)
-    except (AutoLoraError, ModuleNotFoundError):
-        if written:
+    except (AutoLoraError, ModuleNotFoundError) as error:
+        if written and not isinstance(error, ParamsError):  # which says what to set in it
             written.unlink(missing_ok=True)
             announce(f"removed {written}, because its first run failed")
         elif former and former != _read_params():
@@ -174,12 +175,18 @@ def describe(report: "IndexReport", seconds: float) -> Iterator[str]:
 def _describe_images(report: "IndexReport") -> Iterator[str]:
     if report.drawn:
         yield f"{_count(report.drawn, 'LoRA')} without images {'have' if report.drawn > 1 else 'has'} drawn some"
-    if not (report.images or report.refused_images or report.drawn):
+    if report.undrawn:
+        yield f"{_count(len(report.undrawn), 'LoRA')} without images can draw some (`autolora index --draw`)"
+    if report.restricted:
+        names = _names(report.restricted)
+        yield f"{len(report.restricted)} without images must not draw, marked nsfw or as showing a person: {names}"
+    if not (report.images or report.refused_images or report.drawings):
         return
-    line = f"{_count(report.images, 'image')}, {_count(report.captions, 'new caption')}"
-    if not report.has_captioner:
-        line = f"{_count(report.images, 'image')}, not captioned: captions.engine in params.yaml is null"
-    yield line
+    images = _count(report.images, "image")
+    if report.drawings:
+        images += f", {report.drawings} drawn by the base model"
+    captions = _count(report.captions, "new caption")
+    yield f"{images}, {captions if report.has_captioner else 'not captioned: captions.engine in params.yaml is null'}"
     if report.refused_images:
         yield f"  {report.refused_images} new images are not valid: data/pool/refused.jsonl names them"
     if report.failed_captions:

@@ -47,11 +47,7 @@ def plan(root: Path, params: DrawingsParams, base: Base, today: date) -> list[tu
     """
     if params.per_day == 0:
         return []
-    done = {
-        adapter: rows
-        for adapter, rows in read_drawings(root).items()
-        if all(row.recipe == base.recipe for row in rows)
-    }
+    done = _done(root, base)
     stored, taken_down = evicted.stored_files(root, "renderings"), takedowns.read(root)
     wanted = []
     free = None if params.per_day is None else params.per_day - _num_drawn(root, today)
@@ -67,6 +63,14 @@ def plan(root: Path, params: DrawingsParams, base: Base, today: date) -> list[tu
             free -= 1
         wanted.append(rows)
     return wanted
+
+
+def waiting(root: Path, params: DrawingsParams, base: Base) -> tuple[list[str], list[str]]:
+    """Return the ids of the adapters that could draw and have not, and of those that must not: the params forbid it."""
+    done, drawable = _done(root, base), _drawing(root, params)
+    free = [sources.primary.id for sha256, sources in drawable.items() if sha256 not in done]
+    others = _without_renderings(root).values()
+    return sorted(free), sorted(sources.primary.id for sources in others if not _may_draw(sources, params))
 
 
 def draw(root: Path, base: Base, rows: Sequence[Drawing], generator: "Generator") -> Iterator[Row]:
@@ -120,6 +124,12 @@ def finish(root: Path, today: date) -> str:
     write_rows(drawings_path(root), [row.to_row() for row in drawings])
     hashes = {row.image: hash_value(row.to_row() | {"day": None}) for row in drawings}
     return write_digest(root, "drawings", hashes, SCHEMA, adapters=len(kept))
+
+
+def _done(root: Path, base: Base) -> set[str]:
+    """Return the adapters that have drawn by this recipe."""
+    drawn = read_drawings(root).items()
+    return {adapter for adapter, rows in drawn if all(row.recipe == base.recipe for row in rows)}
 
 
 def _num_drawn(root: Path, today: date) -> int:

@@ -10,7 +10,8 @@ from autolora.storage.sql import is_one_of
 
 FILTER_COLUMNS = (
     "hub", "id", "file", "license", "commercial", "derivatives", "nsfw", "nsfw_level", "person", "base", "base_model",
-    "trigger_words", "family", "split", "first_seen", "layout", "num_slots", "rank_max", "size", "warnings", "sha256",
+    "trigger_words", "family", "split", "first_seen", "layout", "num_slots", "rank_max", "size", "warnings", "drawn",
+    "sha256",
 )  # fmt: skip
 """what a condition can name; docs/howto/search.md says what each means"""
 

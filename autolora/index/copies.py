@@ -167,11 +167,12 @@ class Index:
         assert self.whole_texts_vectors is not None
         weights = self.weights_vectors if self.has_weights else None
         texts = self.texts_vectors, self.whole_texts_vectors, self.texts_trust, self.words
-        return Evidence(weights, self.captions_vectors, *texts)
+        drawn = pc.fill_null(self.rows.columns.column("drawn"), False).to_numpy()
+        return Evidence(weights, self.captions_vectors, *texts, drawn=drawn)
 
     @property
     def has_captions(self) -> BoolArray:
-        """Whether each adapter (N,) is found by its captions, and not by its weights."""
+        """Whether each adapter (N,) has captions that count."""
         return self.evidence.has_captions if self.language else np.zeros(len(self.rows), np.bool_)
 
     @cached_property

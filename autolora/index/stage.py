@@ -7,7 +7,7 @@ keeps its vectors.
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +115,6 @@ class IndexSync:
     """by image; empty if the encoder takes no captions"""
     renderings: Mapping[str, Sequence[str]]
     """adapter -> sha256 of its images"""
-    drawn: Collection[str]
-    """adapters whose images are their own drawings"""
     evidence: EvidenceReader
     """of captions and texts"""
     text_encoder: TextEncoder | None
@@ -182,9 +180,7 @@ class IndexSync:
     def _compute(self, sha256: str, weights: Float32Array | None) -> Row:
         """Return the computed columns of an adapter from the vector of its weights (d,)."""
         row, groups = self.expected[sha256], self._groups(sha256)
-        computed = self.evidence.read(
-            weights, groups, texts_of(row), whole_text_of(row), sha256 in self.drawn
-        )
+        computed = self.evidence.read(weights, groups, texts_of(row), whole_text_of(row), row["drawn"])
         known = {} if weights is None else {WEIGHTS_VECTOR: weights}
         said = {WORDS: words_of(row)} if self.language else {}
         return {**known, **said, **computed}
@@ -306,11 +302,10 @@ def open_sync(
     language, sentences = _load_language(root, load_sentences)
     hybrid, digests = encoder is not None and caption_rule(encoder) is not None, encoder_digests(root)
     names = [name for name in EXACT_COLUMNS if name not in digests]
-    rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings", "drawn"))}
+    rows = {row["sha256"]: row for row in dataset.rows(root, "adapters", (*names, "renderings"))}
     if encoder and encoder.config.variant.probe != "sketch":
         rows = {sha256: row for sha256, row in rows.items() if FULL_RANK not in row["warnings"]}
     renderings = {sha256: row.pop("renderings") for sha256, row in rows.items()}
-    drawn = {sha256 for sha256, row in rows.items() if row.pop("drawn")}
     text_encoder = load_text_encoder() if hybrid else None
     return IndexSync(
         root=root,
@@ -320,7 +315,6 @@ def open_sync(
         device=torch.device(device),
         captions=dataset.captions_by_image(root) if hybrid or language else {},
         renderings=renderings,
-        drawn=drawn,
         evidence=evidence_reader(encoder, text_encoder, language, sentences),
         text_encoder=text_encoder,
         language=language,

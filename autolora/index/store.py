@@ -15,7 +15,7 @@ from autolora.storage.hashes import hash_value
 from autolora.storage.incremental import read_digest
 from autolora.storage.tables import Columns, hash_row, read_arrow, to_matrix
 
-SCHEMA = 5
+SCHEMA = 6
 TABLE = "adapters"
 TEXT, TEXTS, INTEGER, BOOLEAN = pa.string(), pa.list_(pa.string()), pa.int64(), pa.bool_()
 WEIGHTS_VECTOR, CAPTIONS_VECTOR, TEXTS_VECTOR = "weights_vector", "captions_vector", "texts_vector"
@@ -60,6 +60,7 @@ EXACT_COLUMNS = {
     "rank_max": INTEGER,
     "size": INTEGER,
     "warnings": TEXTS,
+    "drawn": BOOLEAN,
     DESCRIPTION: TEXTS,
 }
 """the row identity; excluded are the vectors, the checks, the trust and `encoder_weights`, which depend on

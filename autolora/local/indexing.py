@@ -85,7 +85,13 @@ class IndexReport:
     refused_images: int
     """new images that are not valid"""
     drawn: int
-    """files that have drawn their own images"""
+    """files that this run has let draw"""
+    drawings: int
+    """images that files have drawn, in this run or before"""
+    undrawn: Sequence[str]
+    """ids of the files without images that could draw some; empty if nothing would caption these"""
+    restricted: Sequence[str]
+    """ids of those that must not, as they are marked nsfw, or as showing a minor or a real person"""
     captions: int
     """new ones"""
     failed_captions: Mapping[str, str]
@@ -144,6 +150,7 @@ def index_folder(
         refused_images, unread_images = read_images(root, sync, recipe)
         sync.write_tables()
         drawn = write_drawings(root, params, today, draw)
+        undrawn, restricted = _waiting(root, params)
         captions, failed_captions = write_captions(root, params, today)
         _write_dataset(root, params, train=train)
         trained_on = _train(root, params) if train else 0
@@ -166,6 +173,9 @@ def index_folder(
         images=len(sync.images().keys() & sync.tables.renderings.keys()),
         refused_images=refused_images,
         drawn=drawn,
+        drawings=sum(map(len, read_drawings(root).values())),
+        undrawn=undrawn,
+        restricted=restricted,
         captions=captions,
         failed_captions=failed_captions,
         changes=changes,
@@ -284,7 +294,8 @@ def write_drawings(root: Path, params: Params, today: date, draw: bool) -> int:
     from autolora.generation.images import Generator
 
     base = Base.of(params)
-    missing = stage.plan(root, replace(params.drawings, per_day=None if draw else 0), base, today)
+    per_day = params.drawings.per_day or None if draw else 0
+    missing = stage.plan(root, replace(params.drawings, per_day=per_day), base, today)
     generator = Generator(root, params.models, params.pool)
     with Progress("index", sum(map(len, missing)), "images drawn") as progress:
         for rows in missing:
@@ -292,6 +303,16 @@ def write_drawings(root: Path, params: Params, today: date, draw: bool) -> int:
             progress.advance(len(rows))
     stage.finish(root, today)
     return len(missing)
+
+
+def _waiting(root: Path, params: Params) -> tuple[list[str], list[str]]:
+    """Return the ids of the files without images that could draw some, and of those that must not."""
+    from autolora.drawings import stage  # here, as in `write_drawings`
+    from autolora.drawings.recipe import Base
+
+    if params.captions.engine is None:
+        return [], []
+    return stage.waiting(root, params.drawings, Base.of(params))
 
 
 def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mapping[str, str]]:
@@ -319,14 +340,27 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
 
 
 def check_can_draw(params: Params) -> None:
-    """Raise ParamsError or MissingArtifact if nothing would caption what files draw."""
-    if params.captions.engine is None:
-        raise ParamsError(
-            "captions.engine is null, and drawings are searched by their captions: set it in params.yaml"
-        )
+    """Raise ParamsError if files cannot draw, or nothing would caption what they draw; it states all reasons."""
     from autolora import vlm  # here, because it takes long to import
 
-    vlm.digest(params.models)
+    wrong = []
+    if params.captions.engine is None:
+        wrong.append(
+            "captions.engine is null: set it to transformers, or to vllm for a server (`autolora vllm`)"
+        )
+    for check in (
+        lambda: vlm.digest(params.models),
+        lambda: models.check_draws(Path(params.models.pipeline)),
+    ):
+        try:
+            check()
+        except (MissingArtifact, ParamsError) as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ParamsError(
+            "files cannot draw yet, by these values of params.yaml; then run `autolora index --draw`:\n"
+            + "\n".join(f"- {reason}" for reason in wrong)
+        )
 
 
 def check_trainable(params: Params) -> None:

@@ -2,8 +2,10 @@
 
 An adapter has the kinds that exist. Each gives log-odds that a part of the prompt asks for what the adapter does, and
 what exceeds the prior is added up: a kind that says nothing costs nothing, and two half-sure ones make a sure one.
-Where captions count, weights are not compared: nearness in weights is not nearness in language. Texts count as far as
-they are trusted to be the adapter's own. An adapter's relevance is that of the part that fits it best.
+Where captions count, weights are not compared: nearness in weights is not nearness in language. Where they are of the
+adapter's own drawings, weights are compared too, with trust at even odds: they alone select nothing, but find what a
+drawing does not show. Texts count as far as they are trusted to be the adapter's own. An adapter's relevance is that of
+the part that fits it best.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +50,8 @@ class Evidence:
     """(N,) log-odds that texts are the adapter's own"""
     words: pa.Array | None
     """(N,) lists of the words of the texts, each once; None if no adapter has texts"""
+    drawn: BoolArray | None = None
+    """(N,) whether the captions are of what the adapter itself has drawn; None if none are"""
 
     @cached_property
     def has_captions(self) -> BoolArray:
@@ -129,11 +133,15 @@ def make_lanes(reading: Reading, evidence: Evidence, language: Language) -> list
     by_weights, by_captions, by_texts = language.coefficients
     has_captions, has_texts, lanes = evidence.has_captions, evidence.has_texts, list[Lane]()
     counts = count_words(reading.parts)
-    if evidence.weights is not None and not has_captions.all():
-        scales = evidence.weights_scales
-        lanes.append(
-            Lane(evidence.weights, ~has_captions, reading.pictured, counts, by_weights, scales=scales)
-        )
+    drawn = has_captions & (False if evidence.drawn is None else evidence.drawn)
+    if evidence.weights is not None:
+        scales, even = evidence.weights_scales, np.zeros(len(drawn), np.float32)
+        pairs = ((~has_captions, None), (drawn, even))
+        lanes += [
+            Lane(evidence.weights, members, reading.pictured, counts, by_weights, trust, scales=scales)
+            for members, trust in pairs
+            if members.any()
+        ]
     if has_captions.any():
         lanes.append(Lane(evidence.captions, has_captions, reading.spoken, counts, by_captions))
     if has_texts.any():

@@ -264,8 +264,8 @@ def _unlike_evidence(root: Path, index: Index, chosen: Sequence[int], encode: En
     reader = EvidenceReader(rule, embed, index.language, sentences)
     for row in chosen:
         item, weights = index.rows[row], np.array(index.weights_vectors[row])
-        captions, is_drawn = _captions(root, item["sha256"])
-        read = reader.read(weights, captions, texts_of(item), whole_text_of(item), is_drawn)
+        captions = _captions(root, item["sha256"])
+        read = reader.read(weights, captions, texts_of(item), whole_text_of(item), item["drawn"])
         stored = {
             name: getattr(index, f"{name}s")[row] if name.endswith("_vector") else item[name] for name in read
         }
@@ -297,20 +297,18 @@ def _has_captions(row: Row) -> bool:
     return bool(row["captions_digest"] != NO_CAPTIONS)
 
 
-def _captions(root: Path, adapter: str) -> tuple[list[list[str]], bool]:
-    """Return the captions of each rendering of an adapter that has some, in the order in which the index read them, and
-    whether the renderings are its drawings.
+def _captions(root: Path, adapter: str) -> list[list[str]]:
+    """Return the captions of each rendering of an adapter that has some, in the order in which the index read them.
 
     The order decides which of two captions is the typical one if both are equally near to all.
     """
     tables, names = dataset.folder(root), ["image", "prompt", "vlm", "length", "text"]
-    shown = read_where(tables, "adapters", ["sha256", "renderings", "drawn"], "sha256", [adapter])
+    shown = read_where(tables, "adapters", ["sha256", "renderings"], "sha256", [adapter])
     images = [image for row in shown for image in row["renderings"]]
     captions = dataset.group_by_image(
         Caption(**row) for row in read_where(tables, "captions", names, "image", images)
     )
-    groups = [[caption.text for caption in captions[image]] for image in images if image in captions]
-    return groups, any(row["drawn"] for row in shown)
+    return [[caption.text for caption in captions[image]] for image in images if image in captions]
 
 
 def _lost(root: Path, former: Index, index: Index) -> Iterator[str]:

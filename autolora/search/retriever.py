@@ -346,6 +346,8 @@ class Retriever:
         """
         row = self.index.rows[position]
         line = " · ".join(row[DESCRIPTION] or ()) or row.get(CAPTION) or ""
+        if line and row["drawn"] and not row[DESCRIPTION]:
+            line = f"by its drawings: {line}"
         if not line and self._tags is not None:
             weights = self.index.weights_vectors[position].astype(np.float64)
             likely = [tag for tag in self._tags.tags(weights[None])[0] if tag.is_likely]

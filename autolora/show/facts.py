@@ -1,6 +1,7 @@
 """The facts about one adapter in words: `autolora show`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from autolora.catalog.diff import qualified_name
@@ -9,6 +10,7 @@ from autolora.catalog.failed_models import group_by_model
 from autolora.encoder.tags import describe_tags
 from autolora.index.caption_check import CaptionCheck
 from autolora.lora.verdict import WARNINGS
+from autolora.pool.drawings import Drawing
 from autolora.records import Listing, Permissions
 from autolora.show.lookup import AdapterRecord
 
@@ -146,9 +148,12 @@ def _hub_facts(record: AdapterRecord) -> dict[str, Any]:
     }
 
 
-def _describe_drawings(number: int) -> str | int:
-    """Return what an adapter without renderings is known by."""
-    return f"none; {number} drawn by this project with the base model" if number else 0
+def _describe_drawings(drawings: Mapping[Path, Drawing]) -> str | int:
+    """Return what an adapter without renderings is known by: how many images it has drawn, and each with its prompt."""
+    if not drawings:
+        return 0
+    title = f"none; {len(drawings)} drawn by this project with the base model:"
+    return "\n".join([title, *(f"{path}: {drawing.prompt}" for path, drawing in drawings.items())])
 
 
 def _describe_missing(images: Sequence[FailedItem]) -> str:

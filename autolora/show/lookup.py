@@ -22,7 +22,7 @@ from autolora.index.names import EXPECTED, AdapterNames
 from autolora.index.tags import read_tags_of
 from autolora.params import CrawlParams
 from autolora.pool import store as pool
-from autolora.pool.drawings import read_drawings
+from autolora.pool.drawings import Drawing, read_drawings
 from autolora.records import Adapter, Caption, Listing
 from autolora.refresh.outcomes import waiting_reason
 from autolora.storage.files import Row
@@ -49,7 +49,7 @@ class AdapterRecord:
     family: str | None
     """sha256 that names the family; None: not in the dataset"""
     captions: tuple[Caption, ...]
-    drawings: int
+    drawings: Mapping[Path, Drawing]
     """images that the adapter has drawn for this project, because no hub showed it"""
     caption_check: CaptionCheck | None
     """None if the working index holds no captions of the adapter"""
@@ -156,7 +156,7 @@ def _record(
         is_locked=locked is not None,
         family=family,
         captions=tuple(caption for caption in read_captions(root) if caption.image in images),
-        drawings=len(drawings),
+        drawings={pool.rendering_path(root, drawing.image): drawing for drawing in drawings},
         caption_check=read_caption_checks(index.folder(root)).get(sha256) if sha256 else None,
         tags=read_tags_of(root, sha256) if sha256 else (),
         inactive_reason=inactive_reason,

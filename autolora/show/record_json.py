@@ -50,6 +50,10 @@ def record_json(record: AdapterRecord) -> dict[str, Any]:
         "trigger_words": list(primary.trigger_words),
         "description": list(sources.description),
         "renderings": [rendering.url for rendering in sources.renderings],
+        "drawings": [
+            {"image": drawing.image, "path": str(path), "prompt": drawing.prompt, "seed": drawing.seed}
+            for path, drawing in record.drawings.items()
+        ],
         "missing_images": [_missing_image(item) for item in record.missing_images],
         "sources": [_source(listing) for listing in record.listings],
         "family": record.family,

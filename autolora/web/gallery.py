@@ -36,8 +36,6 @@ class Gallery:
     """images that are not safe for work"""
     erased: frozenset[str] = frozenset()
     """images that were taken down"""
-    drawn: frozenset[str] = frozenset()
-    """adapters whose images are their own drawings"""
 
     def of(self, adapter: str, with_unsafe: bool) -> list[str]:
         """Return the images of an adapter; those that are not safe for work only on request."""
@@ -54,7 +52,7 @@ def read_gallery(root: Path) -> Gallery:
     """
     folder = dataset.folder(root)
     try:
-        adapters = read_arrow(folder, "adapters", ["sha256", "nsfw", "renderings", "drawn"])
+        adapters = read_arrow(folder, "adapters", ["sha256", "nsfw", "renderings"])
         renderings = read_arrow(folder, "renderings", ["id", "image", "url"])
     except MissingArtifact as error:
         logger.info("no images: %s", error)
@@ -65,7 +63,6 @@ def read_gallery(root: Path) -> Gallery:
         positions={name: position for position, name in enumerate(names)},
         unsafe=_unsafe_images(root, adapters, renderings),
         erased=erased_images(root),
-        drawn=frozenset(adapters.filter(adapters.column("drawn")).column("sha256").to_pylist()),
     )
 
 

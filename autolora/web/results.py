@@ -63,8 +63,6 @@ class Card:
     """endpoint of its hub if that is on this machine, instead of a page"""
     images: list[str]
     """sha256"""
-    drawn: bool
-    """whether this project has drawn the images, because no hub shows the adapter"""
     does: str
     """what it does, in a line; empty if nothing says it"""
 
@@ -225,7 +223,6 @@ def make_card(
         page=page_of(params.hubs, row["hub"], row["id"]),
         local_hub=local_hub(params.hubs, row["hub"]),
         images=gallery.of(row["sha256"], wanted.nsfw),
-        drawn=row["sha256"] in gallery.drawn,
         does=opened.retriever.what_it_does(position),
     )
 

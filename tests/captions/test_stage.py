@@ -19,6 +19,7 @@ from autolora.captions.store import captions_path, prompt_digest, read_captions
 from autolora.catalog import failed_items
 from autolora.errors import CaptionError
 from autolora.params import CaptionsParams, InstructionParams, VllmParams, load
+from autolora.storage.files import read_rows, write_rows
 from autolora.storage.incremental import read_digest
 from autolora.vlm.captioning import Answer, CaptionRequest, FailedImage
 from autolora.vlm.vllm_client import VllmClient
@@ -146,6 +147,20 @@ def test_cut_captions_are_marked_and_counted_and_the_rows_of_others_are_as_befor
     assert {caption.image for caption in read_captions(root) if caption.cut} == {cut}
     assert read_digest(root, "captions")["sha256"] != digest
     assert run(root) == 0
+
+
+@pytest.mark.parametrize("more_than_half", [0, 1])
+def test_captions_that_are_mostly_the_same_text_are_said(
+    root: Path, caplog: pytest.LogCaptureFixture, more_than_half: int
+) -> None:
+    run(root)
+    rows = list(read_rows(captions_path(root)))
+    equal = len(rows) // 2 + more_than_half
+    for row in rows[:equal]:
+        row["text"] = "no"
+    write_rows(captions_path(root), rows)
+    stage.finish(root, PARAMS, VLM, "float32", DAY)
+    assert (f"{equal} of {len(rows)} captions are 'no'" in caplog.text) == bool(more_than_half)
 
 
 def test_second_run_sends_and_writes_nothing(root: Path) -> None:

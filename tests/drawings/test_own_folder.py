@@ -1,5 +1,6 @@
 """`autolora index --draw` lets one's own files draw."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from autolora.generation.images import Generator
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.local.settings import new_project
 from autolora.pool.drawings import read_drawings
+from autolora.search.retriever import open_retriever
 from tests.local.own_folder import ENCODER, FILES, REPOSITORY, copy, first_hit, index, show
 
 VALUES = {
@@ -35,16 +37,30 @@ def test_files_without_images_draw_once_and_are_found_by_what_they_draw(
     """Their names say nothing. The playground's VLM answers its own instructions only."""
     for number, theme in enumerate(FILES):
         copy(theme, tmp_path / "loras" / f"file{number}.safetensors")
+    (tmp_path / "loras" / "file0.civitai.info").write_text(json.dumps({"nsfwLevel": 16}))
     root = tmp_path / "project"
     root.mkdir()
     path = new_project(root, tmp_path / "loras", str(ENCODER))
     assert path.name == PARAMS_FILE
     path.write_text(set_values(path.read_text(), VALUES))
-    assert index(root).drawn == 0
+    report = index(root)
+    assert (report.drawn, report.drawings) == (0, 0)
+    assert (report.undrawn, report.restricted) == (["file1", "file2"], ["file0"])
+    path.write_text(set_values(path.read_text(), {"drawings.per_day": 1}))
     report = index(root, draw=True)
-    assert report.drawn == 3 and report.captions == 3 * 4 * 3
+    assert (report.drawn, len(report.undrawn), report.captions) == (1, 1, 4 * 3)
+    path.write_text(set_values(path.read_text(), {"drawings.per_day": 0, "drawings.restricted": True}))
+    report = index(root, draw=True)
+    assert (report.drawn, report.drawings, report.captions) == (2, 12, 2 * 4 * 3)
+    assert not report.undrawn and not report.restricted
     assert first_hit(root, "a duck") == "file1"
-    assert show(root, "file0")["renderings"] == "none; 4 drawn by this project with the base model"
+    retriever = open_retriever(root)
+    assert retriever.what_it_does(retriever.index.rows.columns["id"].to_pylist().index("file1")).startswith(
+        "by its drawings: "
+    )
+    title, *files = show(root, "file1")["renderings"].splitlines()
+    assert title == "none; 4 drawn by this project with the base model:" and len(files) == 4
+    assert all(Path(file.split(": ")[0]).read_bytes() for file in files)
     monkeypatch.setattr(Generator, "pipeline", property(lambda self: pytest.fail("draws again")))
     assert index(root, draw=True).drawn == 0
     (tmp_path / "loras" / "file2.safetensors").unlink()

@@ -21,7 +21,7 @@ from autolora.cli.index import describe
 from autolora.errors import MismatchError
 from autolora.local import indexing
 from autolora.local.indexing import IndexReport
-from autolora.local.project import write_project
+from autolora.local.project import set_values, write_project
 from autolora.local.settings import new_project
 from autolora.report.page import assemble
 from tests.local.own_folder import ENCODER, REPOSITORY, copy, images_of
@@ -77,7 +77,8 @@ def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
     report = IndexReport(
         files=3, copies={}, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
         bases={}, rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0,
-        drawn=0, captions=0, failed_captions={}, changes={}, index="0" * 64, has_encoder=True, trained_on=0, unknown=0,
+        drawn=0, drawings=0, undrawn=(), restricted=(), captions=0, failed_captions={}, changes={}, index="0" * 64,
+        has_encoder=True, trained_on=0, unknown=0,
     )  # fmt: skip
     lines = list(describe(report, 1.0))
     assert "  1 near-duplicate of another file: strong (kept: ink)" in lines
@@ -186,6 +187,25 @@ def test_params_do_not_stay_after_a_first_run_that_failed(
         context.setattr(indexing, "install_encoder", fail)
         assert run("index").code == 1
     assert (here / "params.yaml").exists()
+
+
+def test_what_a_first_run_with_draw_needs_is_stated_at_once_and_params_stay(here: Path, folder: Path) -> None:
+    result = run("index", folder, "--encoder", ENCODER, "--draw")
+    reasons = [line for line in result.err.splitlines() if line.startswith("- ")]
+    assert result.code == 1 and [reason.split()[1] for reason in reasons] == [
+        "captions.engine",
+        "models.pipeline",
+    ]
+    path = here / "params.yaml"
+    values = {
+        "captions.engine": "transformers",
+        "models.pipeline": str(REPOSITORY / "playground/models/flux"),
+        "models.vlm": "Qwen",
+        "models.vlm_revision": None,
+    }
+    path.write_text(set_values(path.read_text(), values))
+    result = run("index", "--draw")
+    assert result.code == 1 and "models.vlm is Qwen" in result.err and not (here / "data").exists()
 
 
 def test_params_do_not_stay_if_a_library_is_missing(

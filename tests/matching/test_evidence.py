@@ -186,6 +186,21 @@ def test_weights_are_compared_if_no_captions_count() -> None:
     assert make_lanes(reading_of("neon"), replace(evidence_of([""], [""]), weights=None), LANGUAGE) == []
 
 
+def test_weights_of_adapters_with_drawings_count_at_even_odds_beside_captions() -> None:
+    evidence = replace(evidence_of(["chalk", "neon", ""], [""] * 3), drawn=np.array([True, False, True]))
+    lanes = make_lanes(reading_of("neon"), evidence, LANGUAGE)
+    members = [[False, False, True], [True, False, False], [True, True, False]]
+    assert [lane.members.tolist() for lane in lanes] == members
+    drawn, undrawn = (
+        make_lanes(reading_of("neon"), each, LANGUAGE) for each in (evidence, replace(evidence, drawn=None))
+    )
+    both, captions = (PartSearch(each, np.ones(3, np.bool_)).log_odds()[:, 0] for each in (drawn, undrawn))
+    assert (
+        captions[0] < both[0] < 0.1 and both[0] - captions[0] > 2
+    )  # these weights say neon, this caption does not
+    assert both[1:].tolist() == captions[1:].tolist()
+
+
 def test_weights_are_read_only_if_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(texts: Sequence[str]) -> Float32Array:
         raise AssertionError("the text encoder of the weights was asked")

@@ -68,7 +68,7 @@ def index_of(sentences: Sentences, adapters: Sequence[Known] = ADAPTERS) -> Inde
     rows: list[Row] = [
         dict.fromkeys(EXACT_COLUMNS) | {
             "sha256": f"{number:064x}", "hub": "folder", "id": known.id, "file": f"{known.id}.safetensors",
-            "license": known.license, "nsfw": False, "trigger_words": list(known.trigger_words),
+            "license": known.license, "nsfw": False, "drawn": False, "trigger_words": list(known.trigger_words),
         }
         for number, known in enumerate(adapters)
     ]  # fmt: skip

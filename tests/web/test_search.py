@@ -184,7 +184,7 @@ def test_the_python_lines_contain_the_prompt_of_the_visitor(client: httpx2.Clien
 )
 def test_a_license_without_a_name_is_called_one(license: str | None, text: str) -> None:
     macros = _environment().get_template("macros.html").module
-    row = {"nsfw": False, "person": False, "commercial": None, "license": license}
+    row = {"drawn": False, "nsfw": False, "person": False, "commercial": None, "license": license}
     assert f'<span class="badge">{text}</span>' in macros.badges(row)  # type: ignore[attr-defined]
 
 
