@@ -167,7 +167,7 @@ def measure(retriever: Retriever, judgments: Mapping[str, Judgment], themes: set
 def measure_known(
     retriever: Retriever, judgments: Mapping[str, Judgment], taken: Collection[str]
 ) -> dict[str, Judged]:
-    """Return what a search finds of adapters whose renderings were taken away, while others of their theme have some."""
+    """Return what a search finds of adapters without renderings, while others of their themes have some."""
     adapters = [row["sha256"] for row in retriever.index.rows]
     themes = [judgments[adapter].theme for adapter in adapters]
     own = [position for position, adapter in enumerate(adapters) if adapter in taken]
