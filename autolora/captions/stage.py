@@ -198,9 +198,9 @@ def _warn_of_equal(texts: Sequence[str]) -> None:
     [(text, number)] = Counter(texts).most_common(1) or [("", 0)]
     if len(texts) >= MIN_COMPARED and number > len(texts) / 2:
         logger.warning(
-            f"{number} of {len(texts)} captions are '{text}', so that no search finds by them: models.vlm does not do "
-            "what captions.instructions ask for, or all images look alike (generation.width, height and steps of "
-            "another base model, for images that were drawn here)"
+            f"{number} of {len(texts)} captions are '{text}', so they find nothing: models.vlm does not do what "
+            "captions.instructions ask for, or the images look alike; drawings do, if the base model cannot draw in "
+            "the size and with the steps of the section generation"
         )
 
 

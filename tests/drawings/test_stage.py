@@ -13,7 +13,7 @@ from autolora.captions import stage as captions
 from autolora.catalog import store as catalog
 from autolora.dataset import store as dataset
 from autolora.drawings import stage
-from autolora.drawings.recipe import PROMPTS, Base
+from autolora.drawings.recipe import MAX_SIDE, MAX_STEPS, PROMPTS, Base
 from autolora.generation.images import Generator
 from autolora.params import DrawingsParams, ModelsParams
 from autolora.pool import batches
@@ -132,6 +132,19 @@ def test_a_share_of_the_adapters_draws(root: Path, models: ModelsParams) -> None
         for share in (0.2, 0.5, 1.0)
     ]
     assert shares[0] <= shares[1] < shares[2] and len(shares[2]) == 12
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "steps", "side", "drawn_steps"),
+    [(1024, 768, 28, MAX_SIDE, MAX_STEPS), (1024, 256, 4, 256, 4)],
+)
+def test_drawings_are_not_larger_than_images(
+    width: int, height: int, steps: int, side: int, drawn_steps: int
+) -> None:
+    given = small_root.params()
+    generation = replace(given.generation, width=width, height=height, steps=steps)
+    drawing = Base.of(replace(given, generation=generation)).generation
+    assert (drawing.width, drawing.height, drawing.steps) == (side, side, drawn_steps)
 
 
 def test_none_a_day_draws_nothing_and_another_recipe_draws_again(root: Path, models: ModelsParams) -> None:
