@@ -14,6 +14,6 @@ def test_captions_are_read_again_in_the_order_of_the_index(tmp_path: Path) -> No
     small_root.build(tmp_path, base)
     text_encoder = models.load_text_encoder(base)
     sync = index.open_sync(tmp_path, small_root.bounds(), lambda: text_encoder)
-    captions = {sha256: exact._captions(tmp_path, sha256)[0] for sha256 in sync.expected}
+    captions = {sha256: exact._captions(tmp_path, sha256) for sha256 in sync.expected}
     assert captions == {sha256: sync._groups(sha256) for sha256 in sync.expected}
     assert all(len(groups) == 2 and len(groups[0]) == 2 for groups in captions.values())
