@@ -114,10 +114,11 @@ def dtype(params: ModelsParams) -> "torch.dtype":
     return value
 
 
-def resolve(name: str, revision: str | None, parts: Sequence[str] = ()) -> Path:
+def resolve(name: str, revision: str | None, parts: Sequence[str] = (), key: str = "models.pipeline") -> Path:
     """Return the folder of a model: a local folder, or the downloaded snapshot of a hub id (owner/name).
 
     parts: patterns of the files to download, e.g. `transformer/*`; empty for all files but OTHER_FORMATS.
+    key: in params.yaml, of the name.
     Raises MissingArtifact if `name` is neither a folder nor a hub id, ParamsError if a hub id has no revision,
     HubError if the download fails.
     """
@@ -126,12 +127,12 @@ def resolve(name: str, revision: str | None, parts: Sequence[str] = ()) -> Path:
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise MissingArtifact(
-            f"{name} is neither an existing folder nor a hub id (owner/name): build the playground's models "
-            "(`make playground`) or set another model in params.yaml"
+            f"{key} is {name}, which is neither an existing folder nor a hub id (owner/name): build the playground's "
+            "models (`make playground`) or set another model in params.yaml"
         )
     if revision is None:
         raise ParamsError(
-            f"{name} is a hub id without a revision: set its revision (a commit) in params.yaml"
+            f"{key} is the hub id {name}, without a revision: set its revision (a commit) in params.yaml"
         )
     return _snapshot(name, revision, parts)
 

@@ -176,7 +176,8 @@ def _describe_images(report: "IndexReport") -> Iterator[str]:
     if report.drawn:
         yield f"{_count(report.drawn, 'LoRA')} without images {'have' if report.drawn > 1 else 'has'} drawn some"
     if report.undrawn:
-        yield f"{_count(len(report.undrawn), 'LoRA')} without images can draw some (`autolora index --draw`)"
+        limit = f", at most {report.per_day} on a day by drawings.per_day" if report.per_day else ""
+        yield f"{_count(len(report.undrawn), 'LoRA')} without images can draw some (`autolora index --draw`{limit})"
     if report.restricted:
         names = _names(report.restricted)
         yield f"{len(report.restricted)} without images must not draw, marked nsfw or as showing a person: {names}"

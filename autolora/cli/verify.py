@@ -9,6 +9,7 @@ import typer
 from autolora.cli.command import announce, enter_repository
 from autolora.cli.options import Json
 from autolora.cli.output import to_json
+from autolora.stages import is_pipeline
 from autolora.wording import counted
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def verify(
         for command, findings in mended.items():
             for line in _describe(findings, command):
                 print(line)
-        for path in result.unversioned:
+        for path in result.unversioned if is_pipeline(root) else ():
             print(f"{path} is not yet versioned: run `python -m flows.dvc`")
         for phrase in result.changed_inputs:
             print(phrase)

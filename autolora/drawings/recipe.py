@@ -7,7 +7,8 @@ from autolora.params import GenerationParams, Params, PoolParams
 from autolora.storage.hashes import hash_value
 
 SCHEMA = 1
-PROMPTS = ("{word}", "{word}", "a red car, {word}", "a green tree on a grass field, {word}")
+ALONE = "{word}"
+PROMPTS = (ALONE, ALONE, "a red car, {word}", "a green tree on a grass field, {word}")
 """of the drawings of an adapter: its word alone shows a style, everyday things an object beside them"""
 SEED = 1000
 """of the first drawing"""

@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from autolora.drawings.recipe import ALONE, PROMPTS
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
 from autolora.index.store import (
     CAPTION,
@@ -64,7 +65,10 @@ class EvidenceReader:
             captions = []
         said, written = self.sentences.encode(captions), self.sentences.encode(texts)
         spoken = self.language.captions.mean(said)
-        typical = int((self.language.captions.said(said) @ spoken).argmax()) if captions else None
+        # of drawings those by the word alone: the others show everyday things, which are not what the adapter does
+        alone = sum(map(len, groups[: PROMPTS.count(ALONE)])) if is_drawn else 0
+        shown = self.language.captions.said(said[: alone or None])
+        typical = int((shown @ spoken).argmax()) if captions else None
         trust = CERTAIN
         if weights is not None and texts:
             cosine = float(self.language.captions.mean(written) @ spoken) if captions else None

@@ -88,6 +88,8 @@ class IndexReport:
     """files that this run has let draw"""
     drawings: int
     """images that files have drawn, in this run or before"""
+    per_day: int | None
+    """files that may draw on a day; None: all"""
     undrawn: Sequence[str]
     """ids of the files without images that could draw some; empty if nothing would caption these"""
     restricted: Sequence[str]
@@ -174,6 +176,7 @@ def index_folder(
         refused_images=refused_images,
         drawn=drawn,
         drawings=sum(map(len, read_drawings(root).values())),
+        per_day=params.drawings.per_day or None,
         undrawn=undrawn,
         restricted=restricted,
         captions=captions,
@@ -340,7 +343,10 @@ def write_captions(root: Path, params: Params, today: date) -> tuple[int, Mappin
 
 
 def check_can_draw(params: Params) -> None:
-    """Raise ParamsError if files cannot draw, or nothing would caption what they draw; it states all reasons."""
+    """Raise ParamsError if files cannot draw, or nothing would caption what they draw; it states all reasons.
+
+    Raises HubError if the VLM cannot be downloaded, CaptionError if no server answers.
+    """
     from autolora import vlm  # here, because it takes long to import
 
     wrong = []
@@ -361,6 +367,10 @@ def check_can_draw(params: Params) -> None:
             "files cannot draw yet, by these values of params.yaml; then run `autolora index --draw`:\n"
             + "\n".join(f"- {reason}" for reason in wrong)
         )
+    if params.captions.engine == "transformers":  # what would fail only after the last image
+        models.resolve(params.models.vlm, params.models.vlm_revision, key="models.vlm")
+    else:
+        vlm.captioner(params.models, params.captions, params.vllm)
 
 
 def check_trainable(params: Params) -> None:

@@ -35,7 +35,7 @@ def load_judges(params: JudgesParams, base: ModelsParams) -> Judges:
 
     Raises MissingArtifact when a model does not exist.
     """
-    clip = load_clip(models.resolve(params.clip, params.clip_revision), base.device)
+    clip = load_clip(models.resolve(params.clip, params.clip_revision, key="judges.clip"), base.device)
     classifier = load_classifier(Path(params.classifier), base.device) if params.classifier else None
     facts = {
         "clip": clip.digest,

@@ -98,7 +98,7 @@ def _value(kind: Any, value: Any, dotted: str, or_null: str = "") -> Any:
     if is_dataclass(kind):
         return read_section(kind, value, dotted)  # type: ignore[arg-type]  # is_dataclass does not narrow
     if origin is Literal:
-        return _literal(kind, value, dotted)
+        return _literal(kind, value, dotted, or_null)
     if origin in (Union, types.UnionType):
         inner = next(member for member in get_args(kind) if member is not type(None))
         return None if value is None else _value(inner, value, dotted, ", or null")
@@ -154,11 +154,13 @@ def _date(value: Any, dotted: str) -> datetime.date:
         ) from error
 
 
-def _literal(kind: Any, value: Any, dotted: str) -> Any:
+def _literal(kind: Any, value: Any, dotted: str, or_null: str) -> Any:
     allowed = get_args(kind)
     if value not in allowed:
         suggestion = did_you_mean(value, allowed) if isinstance(value, str) else ""
-        raise ParamsError(f"{dotted} is {_yaml(value)}{suggestion}; allowed: {', '.join(map(repr, allowed))}")
+        raise ParamsError(
+            f"{dotted} is {_yaml(value)}{suggestion}; allowed: {', '.join(map(repr, allowed))}{or_null}"
+        )
     return value
 
 

@@ -179,7 +179,9 @@ def _file_facts(record: AdapterRecord) -> dict[str, Any]:
         "ignored keys": ", ".join(adapter.ignored_keys) or "none",
         "warnings": "\n".join(WARNINGS[code] for code in adapter.warnings) or "none",
         "tags (by the weights)": describe_tags(record.tags),
-        "captions": "\n".join(caption.text for caption in record.captions),
+        f"captions{' (of its drawings)' if record.drawings else ''}": "\n".join(
+            caption.text for caption in record.captions
+        ),
         "captions and weights": _describe_check(record.caption_check),
     }
 

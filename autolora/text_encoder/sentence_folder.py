@@ -112,7 +112,7 @@ def locate_sentence_encoder(root: Path, source: str, revision: str | None) -> Pa
             f"{source} is neither an existing folder nor {PACKAGE}NAME nor a Hugging Face id (owner/name): give the "
             "folder of a model that sentence-transformers has saved, an installed package that contains one, or an id"
         )
-    return resolve(source, revision, REPOSITORY)
+    return resolve(source, revision, REPOSITORY, "encoder.language")
 
 
 def _package_folder(name: str) -> Path:

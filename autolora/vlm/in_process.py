@@ -28,7 +28,7 @@ class InProcessModel:
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        folder = models.resolve(params.vlm, params.vlm_revision)
+        folder = models.resolve(params.vlm, params.vlm_revision, key="models.vlm")
         models.set_threads(params)
         try:
             self._processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from autolora.cli.index import describe
 from autolora.generation.images import Generator
 from autolora.local.project import PARAMS_FILE, set_values
 from autolora.local.settings import new_project
@@ -49,6 +50,10 @@ def test_files_without_images_draw_once_and_are_found_by_what_they_draw(
     path.write_text(set_values(path.read_text(), {"drawings.per_day": 1}))
     report = index(root, draw=True)
     assert (report.drawn, len(report.undrawn), report.captions) == (1, 1, 4 * 3)
+    assert (
+        "1 LoRA without images can draw some (`autolora index --draw`, at most 1 on a day by drawings.per_day)"
+        in (list(describe(report, 1.0)))
+    )
     path.write_text(set_values(path.read_text(), {"drawings.per_day": 0, "drawings.restricted": True}))
     report = index(root, draw=True)
     assert (report.drawn, report.drawings, report.captions) == (2, 12, 2 * 4 * 3)

@@ -77,8 +77,8 @@ def test_the_kept_file_and_a_single_further_problem_are_named() -> None:
     report = IndexReport(
         files=3, copies={}, verdicts={"accepted": ["ink"], "near-duplicate": ["strong"]}, originals={"strong": "ink"},
         bases={}, rejected={}, problems=tuple("abcdefghijk"), has_captioner=False, images=0, refused_images=0,
-        drawn=0, drawings=0, undrawn=(), restricted=(), captions=0, failed_captions={}, changes={}, index="0" * 64,
-        has_encoder=True, trained_on=0, unknown=0,
+        drawn=0, drawings=0, per_day=None, undrawn=(), restricted=(), captions=0, failed_captions={}, changes={},
+        index="0" * 64, has_encoder=True, trained_on=0, unknown=0,
     )  # fmt: skip
     lines = list(describe(report, 1.0))
     assert "  1 near-duplicate of another file: strong (kept: ink)" in lines

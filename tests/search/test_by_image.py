@@ -146,7 +146,9 @@ def test_without_a_captioner_an_image_is_not_described(params: Params, tmp_path:
     ):
         describe_image(tmp_path, without, IMAGE)
     absent = replace(params, models=replace(params.models, vlm="./absent"))
-    with pytest.raises(MissingArtifact, match=r"\./absent is neither an existing folder nor a hub id"):
+    with pytest.raises(
+        MissingArtifact, match=r"models.vlm is \./absent, which is neither an existing folder nor a hub id"
+    ):
         describe_image(tmp_path, absent, IMAGE)
 
 

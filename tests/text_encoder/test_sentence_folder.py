@@ -70,7 +70,7 @@ def test_a_source_that_is_neither_is_refused(tmp_path: Path, source: str) -> Non
 
 
 def test_an_id_needs_a_revision(tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match="owner/name is a hub id without a revision"):
+    with pytest.raises(ParamsError, match=r"encoder.language is the hub id owner/name, without a revision"):
         locate_sentence_encoder(tmp_path, "owner/name", None)
 
 
