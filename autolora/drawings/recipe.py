@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autolora.params import GenerationParams, Params, PoolParams
+from autolora.pool.drawings import NUM_ALONE
 from autolora.storage.hashes import hash_value
 
 SCHEMA = 1
-ALONE = "{word}"
-PROMPTS = (ALONE, ALONE, "a red car, {word}", "a green tree on a grass field, {word}")
+PROMPTS = (*["{word}"] * NUM_ALONE, "a red car, {word}", "a green tree on a grass field, {word}")
 """of the drawings of an adapter: its word alone shows a style, everyday things an object beside them"""
 SEED = 1000
 """of the first drawing"""

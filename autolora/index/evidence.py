@@ -6,7 +6,6 @@ from itertools import chain
 
 import numpy as np
 
-from autolora.drawings.recipe import ALONE, PROMPTS
 from autolora.encoder.model import Encoder, TextEncoder, caption_rule, embed_texts
 from autolora.index.store import (
     CAPTION,
@@ -18,6 +17,7 @@ from autolora.index.store import (
 )
 from autolora.matching.caption_rule import CaptionRule, directions
 from autolora.matching.language import Language, TextTrust
+from autolora.pool.drawings import NUM_ALONE
 from autolora.storage.arrays import Float32Array, Float64Array
 from autolora.storage.files import Row
 
@@ -66,7 +66,7 @@ class EvidenceReader:
         said, written = self.sentences.encode(captions), self.sentences.encode(texts)
         spoken = self.language.captions.mean(said)
         # of drawings those by the word alone: the others show everyday things, which are not what the adapter does
-        alone = sum(map(len, groups[: PROMPTS.count(ALONE)])) if is_drawn else 0
+        alone = sum(map(len, groups[:NUM_ALONE])) if is_drawn else 0
         shown = self.language.captions.said(said[: alone or None])
         typical = int((shown @ spoken).argmax()) if captions else None
         trust = CERTAIN

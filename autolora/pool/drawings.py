@@ -11,6 +11,8 @@ from autolora.records import ListedRendering, PooledRendering
 from autolora.storage.files import Row, read_rows
 from autolora.storage.hashes import hash_value
 
+NUM_ALONE = 2
+"""the first drawings of an adapter, whose prompt is its word alone"""
 URL = "drawing:"
 """what the URL of a drawing begins with in the dataset; the number follows"""
 
