@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # the caller passes the engine, so this module loads no VLM l
 SCHEMA = 1
 MAX_NAMES_IN_ERRORS = 10
 MIN_COMPARED = 8
-"""captions from which on equal ones are noticed"""
+"""Number of captions from which equal ones are noticed."""
 CaptionKey = tuple[str, str, str]
 """sha256 of the image, digest of the prompt, digest of the VLM"""
 
@@ -198,9 +198,9 @@ def _warn_of_equal(texts: Sequence[str]) -> None:
     [(text, number)] = Counter(texts).most_common(1) or [("", 0)]
     if len(texts) >= MIN_COMPARED and number > len(texts) / 2:
         logger.warning(
-            f"{number} of {len(texts)} captions are '{text}', so they find nothing: models.vlm does not do what "
-            "captions.instructions ask for, or the images look alike; drawings do, if the base model cannot draw in "
-            "the size and with the steps of the section generation"
+            f"{number} of {len(texts)} captions are '{text}', so they find nothing: models.vlm does not follow "
+            "captions.instructions, or the images look alike, as drawings do if generation.width, height or steps do "
+            "not suit the base model"
         )
 
 

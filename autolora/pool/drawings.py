@@ -12,7 +12,7 @@ from autolora.storage.files import Row, read_rows
 from autolora.storage.hashes import hash_value
 
 NUM_ALONE = 2
-"""the first drawings of an adapter, whose prompt is its word alone"""
+"""Number of drawings of an adapter, the first ones, whose prompt is its word alone."""
 URL = "drawing:"
 """what the URL of a drawing begins with in the dataset; the number follows"""
 

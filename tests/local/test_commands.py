@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,6 +207,12 @@ def test_what_a_first_run_with_draw_needs_is_stated_at_once_and_params_stay(here
     path.write_text(set_values(path.read_text(), values))
     result = run("index", "--draw")
     assert result.code == 1 and "models.vlm is Qwen" in result.err and not (here / "data").exists()
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        server = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    values |= {"captions.engine": "vllm", "models.vlm": str(REPOSITORY / "playground/models/vlm")}
+    path.write_text(set_values(path.read_text(), values | {"vllm.urls": [server]}))
+    result = run("index", "--draw")
+    assert result.code == 1 and server in result.err and not (here / "data").exists()
 
 
 def test_params_do_not_stay_if_a_library_is_missing(

@@ -31,6 +31,7 @@ from tests.params.changed_params import changed
             "float8",
             r"models.dtype is 'float8' .*; allowed: 'float32', 'bfloat16', 'float16'",
         ),
+        ("captions", "engine", "foo", r"captions.engine is 'foo'; allowed: 'transformers', 'vllm', or null"),
         ("crawl", "filters", "lora", r"crawl.filters must be a list"),
         ("crawl", "filters", [1], r"crawl.filters\[0\] must be of type str"),
         ("captions", "instructions", 3, r"captions.instructions must be a mapping"),
